@@ -1,0 +1,80 @@
+// The atomic unit that travels: one user command, sealed once, its bytes never re-encoded.
+
+/// A group of changes that takes effect whole or not at all (protocol §4).
+public struct ChangeSet: Hashable, Sendable {
+    public var dot: Dot
+    /// What its author knew when it was sealed.
+    public var clock: VectorClock
+    public var timestamp: HybridTimestamp
+    public var changes: [Change]
+
+    public init(dot: Dot, clock: VectorClock, timestamp: HybridTimestamp, changes: [Change]) {
+        self.dot = dot
+        self.clock = clock
+        self.timestamp = timestamp
+        self.changes = changes
+    }
+
+    /// Canonical JSON: sorted keys, no white space. These bytes are hashed, stored and sent.
+    public func sealedBytes() -> [UInt8] { json.canonicalBytes() }
+
+    public var json: JSONValue {
+        .object([
+            "dot": .array([.string(dot.replica.text), .integer(dot.counter)]), "clock": clock.json, "at": timestamp.json,
+            "changes": .array(changes.map(\.json)),
+        ])
+    }
+
+    /// Content hash of sealed bytes, lower-case hex.
+    public static func hash(ofSealed bytes: [UInt8]) -> String { Hex.encode(SHA256.hash(bytes)) }
+
+    /// Decodes sealed bytes. Throws a ``Violation`` with code `invalid_syntax` or `payload_too_large`.
+    public init(sealed bytes: [UInt8]) throws(Violation) {
+        let json: JSONValue
+        do { json = try JSONValue(parsing: bytes) } catch {
+            throw Violation(
+                entity: "", id: nil, field: "set", code: .invalidSyntax, message: "not valid JSON: \(error.message) at byte \(error.offset)")
+        }
+        try self.init(json: json)
+    }
+
+    public init(json: JSONValue) throws(Violation) {
+        func malformed(_ field: String, _ message: String) -> Violation {
+            Violation(entity: "", id: nil, field: field, code: .invalidSyntax, message: message)
+        }
+        guard let dotParts = json["dot"]?.arrayValue, dotParts.count == 2,
+            let replica = dotParts[0].stringValue.flatMap({ Identifier($0) }), let counter = dotParts[1].integerValue, counter > 0
+        else { throw malformed("dot", "dot is [replica, counter]") }
+        guard let clock = VectorClock(json: json["clock"]) else { throw malformed("clock", "clock maps lanes to numbers") }
+        guard let timestamp = HybridTimestamp(json: json["at"]) else { throw malformed("at", "at is [milliseconds, logical]") }
+        guard let list = json["changes"]?.arrayValue, !list.isEmpty else {
+            throw malformed("changes", "changes is a list of at least one change")
+        }
+        guard list.count <= Limits.changesPerSet else {
+            throw Violation(
+                entity: "", id: nil, field: "changes", code: .payloadTooLarge,
+                message: "at most \(Limits.changesPerSet) changes in a set", parameters: ["max": .integer(Int64(Limits.changesPerSet))])
+        }
+        self.init(dot: Dot(replica: replica, counter: counter), clock: clock, timestamp: timestamp, changes: [])
+        changes.reserveCapacity(list.count)
+        for item in list { changes.append(try Change(json: item)) }
+    }
+}
+
+/// The limits of the protocol, checked when a set is committed locally and again at the server (protocol §10).
+public enum Limits {
+    /// Changes in one set.
+    public static let changesPerSet = 1_000
+    /// Bytes of one sealed set.
+    public static let bytesPerSet = 1 << 20
+    /// Sets in one push.
+    public static let setsPerPush = 500
+    /// Bytes of one push, envelope included.
+    public static let bytesPerPush = 4 << 20
+    /// Records on one pull page.
+    public static let recordsPerPage = 5_000
+    /// Records on one pull page when the request does not say.
+    public static let recordsPerPageDefault = 1_000
+    /// Milliseconds a pull may wait for news.
+    public static let waitMilliseconds = 55_000
+}

@@ -1,0 +1,65 @@
+// Refusals as values: what is wrong, where, in words a person can act on.
+
+/// The stable codes of refusals (docs/protocol.md §9). Names never change once published.
+public enum ViolationCode: String, Sendable, CaseIterable {
+    case required, tooLong = "too_long", tooShort = "too_short", tooFew = "too_few", tooMany = "too_many"
+    case outOfRange = "out_of_range", invalidFormat = "invalid_format", invalidChoice = "invalid_choice"
+    case unknownEntity = "unknown_entity", unknownField = "unknown_field", immutable, readOnly = "read_only"
+    case notFound = "not_found", referenceMissing = "reference_missing", referenceDeleted = "reference_deleted", referenced
+    case duplicate, forbidden, conflict, deleteConflict = "delete_conflict", recordDeleted = "record_deleted"
+    case staleTransition = "stale_transition", unknownTransition = "unknown_transition", locked
+    case dependsOnRejected = "depends_on_rejected", schemaTooOld = "schema_too_old", replicaRevoked = "replica_revoked"
+    case payloadTooLarge = "payload_too_large", invalidSyntax = "invalid_syntax", `internal`, onlineOnly = "online_only"
+    case hierarchyCycle = "hierarchy_cycle", guardFailed = "guard_failed", openChildren = "open_children"
+    case unknownCustomField = "unknown_custom_field", lastOwner = "last_owner", withdrawn
+    case clockSkew = "clock_skew"
+}
+
+/// One thing wrong with a change set. Wire form: `{entity, id, field, code, message, params}`.
+public struct Violation: Hashable, Sendable, Error {
+    public var entity: String
+    public var id: Identifier?
+    /// Field name, `custom.<key>` for a map key, `$aggregate` for a whole document.
+    public var field: String?
+    /// A ``ViolationCode`` raw value, or the code of a domain's own rule.
+    public var code: String
+    /// One English sentence for people.
+    public var message: String
+    /// Values behind the message: base, server and yours of a conflict, limits, the records in the way.
+    public var parameters: JSONObject
+
+    public init(
+        entity: String, id: Identifier?, field: String?, code: ViolationCode, message: String, parameters: JSONObject = JSONObject()
+    ) {
+        self.init(entity: entity, id: id, field: field, code: code.rawValue, message: message, parameters: parameters)
+    }
+
+    public init(entity: String, id: Identifier?, field: String?, code: String, message: String, parameters: JSONObject) {
+        self.entity = entity
+        self.id = id
+        self.field = field
+        self.code = code
+        self.message = message
+        self.parameters = parameters
+    }
+
+    public var json: JSONValue {
+        var object = JSONObject()
+        object["entity"] = .string(entity)
+        if let id { object["id"] = .string(id.text) }
+        if let field { object["field"] = .string(field) }
+        object["code"] = .string(code)
+        object["message"] = .string(message)
+        if !parameters.isEmpty { object["params"] = .object(parameters) }
+        return .object(object)
+    }
+
+    public init?(json: JSONValue) {
+        guard let entity = json["entity"]?.stringValue, let code = json["code"]?.stringValue,
+            let message = json["message"]?.stringValue
+        else { return nil }
+        self.init(
+            entity: entity, id: json["id"]?.stringValue.flatMap { Identifier($0) }, field: json["field"]?.stringValue, code: code,
+            message: message, parameters: json["params"]?.objectValue ?? JSONObject())
+    }
+}

@@ -1,0 +1,62 @@
+// The policies: how one write meets the current value of one field. Pure; used by the server to decide and by the
+// replica to predict (protocol §5).
+
+enum FieldMerge {
+    enum Verdict: Equatable {
+        /// The value is the written one now.
+        case applied
+        /// The values were equal.
+        case equal
+        /// A later concurrent write stands; the written value is kept in the feed only.
+        case superseded(by: VersionTag)
+        /// A guarded field was changed by someone the author had not seen.
+        case conflict(with: VersionTag)
+    }
+
+    /// Last writer: sequential edits win, concurrent ones by (timestamp, replica). Returns the version to keep.
+    static func lastWriter(
+        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, clock: VectorClock
+    ) -> (verdict: Verdict, version: VersionTag) {
+        guard let version else { return (current == written ? .equal : .applied, write) }
+        if current == written { return (.equal, write.isLater(than: version) ? write : version) }
+        if clock.knows(version) || write.isLater(than: version) { return (.applied, write) }
+        return (.superseded(by: version), version)
+    }
+
+    /// Guarded: only who knew the current value may replace it. Equal values keep the older version.
+    static func guarded(
+        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, clock: VectorClock
+    ) -> (verdict: Verdict, version: VersionTag) {
+        guard let version else { return (current == written ? .equal : .applied, write) }
+        if current == written { return (.equal, version) }
+        return clock.knows(version) ? (.applied, write) : (.conflict(with: version), version)
+    }
+
+    /// Add-wins set: an add makes a new dot; a remove takes only dots its author knew.
+    static func addWinsSet(
+        record: inout RecordState, field: String, adding: [String], removing: [String], by write: VersionTag, clock: VectorClock
+    ) -> Bool {
+        var present = Set(record.elements(field))
+        let before = present
+        var listed = record.versions.elements[field] ?? [:]
+        for element in removing where present.contains(element) && !adding.contains(element) {
+            let remaining = record.dots(of: element, in: field).filter { !clock.knows($0) }
+            if remaining.isEmpty {
+                present.remove(element)
+                listed[element] = nil
+            } else {
+                listed[element] = remaining
+            }
+        }
+        for element in adding {
+            let concurrent = present.contains(element) ? record.dots(of: element, in: field).filter { !clock.knows($0) } : []
+            listed[element] = concurrent + [write]
+            present.insert(element)
+        }
+        record.versions.elements[field] = listed.isEmpty ? nil : listed
+        guard present != before else { return false }
+        record[field] = .array(
+            present.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.map { .string($0) })
+        return true
+    }
+}

@@ -1,0 +1,400 @@
+// Decides change sets: the one function the server uses to decide and the replica to predict (protocol §5, §6).
+
+/// A change set on its way to a decision: what the author meant, with the clock and time that hold here.
+public struct Submission: Sendable {
+    public var changes: [Change]
+    public var author: Author
+    /// nil for what the server does itself (REST, workflows): known through the feed lane only.
+    public var dot: Dot?
+    public var clock: VectorClock
+    public var timestamp: HybridTimestamp
+    /// The author's timestamp was too far ahead and was clamped.
+    public var isSkewed: Bool
+
+    public init(
+        changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false
+    ) {
+        self.changes = changes
+        self.author = author
+        self.dot = dot
+        self.clock = clock
+        self.timestamp = timestamp
+        self.isSkewed = isSkewed
+    }
+}
+
+/// What was decided about one set. Valid only if the workspace is missing nothing afterwards.
+public struct Decision: Sendable {
+    public var outcome: Outcome
+    public var entries: [FeedEntry]
+    /// Records the set creates (or would have created, if rejected).
+    public var created: [Identifier]
+}
+
+/// Decides sets one after another over one workspace.
+public struct Processor {
+    public enum Mode: Sendable {
+        /// The truth: references must exist, server effects run, positions are allocated.
+        case server
+        /// A prediction with what the replica holds: unknown references pass, queued transitions wait.
+        case replica
+    }
+
+    public let schema: Schema
+    public let workspace: Workspace
+    public let mode: Mode
+    public let tenant: Identifier
+    /// Server time in milliseconds since 1970 UTC (on a replica: its corrected time).
+    public let nowMilliseconds: Int64
+    /// The position of the last feed entry so far; advances with every entry (server only).
+    public private(set) var head: FeedPosition
+
+    public init(
+        schema: Schema, workspace: Workspace, mode: Mode, tenant: Identifier, nowMilliseconds: Int64, head: FeedPosition
+    ) {
+        self.schema = schema
+        self.workspace = workspace
+        self.mode = mode
+        self.tenant = tenant
+        self.nowMilliseconds = nowMilliseconds
+        self.head = head
+    }
+
+    /// Decides one set and, if it is accepted, leaves its writes in the workspace.
+    public mutating func decide(_ submission: Submission) -> Decision {
+        workspace.begin()
+        var decider = SetDecider(
+            schema: schema, workspace: workspace, mode: mode, tenant: tenant, nowMilliseconds: nowMilliseconds, submission: submission,
+            head: head)
+        let decision = decider.decide()
+        if decision.outcome.status == .rejected {
+            workspace.rollback()
+            if mode == .server { for id in decision.created { workspace.noteRejectedCreation(id) } }
+        }
+        // A rejected set leaves only its `sync.rejected` entry, which it placed at the position where it began.
+        if let last = decision.entries.last { head = last.position }
+        return decision
+    }
+
+    /// What a set reads as far as its changes alone tell: loading this first makes most decisions stand at once.
+    public func declaredReads(of changes: [Change]) -> [Read] {
+        var reads: [Read] = [.record(RecordKey("tenant", tenant))]
+        for change in changes {
+            reads.append(.record(change.key))
+            guard let entity = schema.entity(change.key.entity) else { continue }
+            let fields: JSONObject
+            switch change.operation {
+            case .create(let created): fields = created
+            case .patch(let patched, _): fields = patched
+            default: continue
+            }
+            for (name, value) in fields {
+                guard let field = entity.field(name), !value.isNull else { continue }
+                if case .reference(let target, _) = field.type, let id = value.stringValue.flatMap({ Identifier($0) }) {
+                    reads.append(.record(RecordKey(target, id)))
+                }
+                if field.uniqueWith != nil, let stored = try? field.type.normalized(value), !stored.isNull {
+                    reads.append(.lookup(entity: entity.name, field: name, value: stored, includingDeleted: false))
+                }
+            }
+            if entity.fields.contains(where: { $0.type.isMap }) {
+                reads.append(.lookup(entity: "custom_field", field: "entity", value: .string(entity.name), includingDeleted: false))
+            }
+            for case .clientThrough(let link, let record, _) in entity.scopes where mode == .server {
+                reads.append(.lookup(entity: link, field: record, value: .string(change.key.id.text), includingDeleted: false))
+            }
+        }
+        return reads.filter { read in
+            switch read {
+            case .record(let key): schema.entity(key.entity) != nil
+            case .lookup(let entity, _, _, _): schema.entity(entity) != nil
+            default: true
+            }
+        }
+    }
+}
+
+/// The state of deciding one set.
+struct SetDecider {
+    let schema: Schema
+    let workspace: Workspace
+    let mode: Processor.Mode
+    let tenant: Identifier
+    let nowMilliseconds: Int64
+    let submission: Submission
+    let start: FeedPosition
+
+    var head: FeedPosition
+    var entries: [FeedEntry] = []
+    var violations: [Violation] = []
+    var warnings: [Violation] = []
+    var superseded: [Outcome.Superseded] = []
+    var rebased = false
+    var created: [Identifier] = []
+    /// Records whose final state is checked at the end of the set, with the fields that changed, in order.
+    var touched: [(key: RecordKey, before: RecordState?, fields: Set<String>, isCreation: Bool)] = []
+    /// At least one change did something, or tried to.
+    var hadEffect = false
+
+    init(
+        schema: Schema, workspace: Workspace, mode: Processor.Mode, tenant: Identifier, nowMilliseconds: Int64, submission: Submission,
+        head: FeedPosition
+    ) {
+        self.schema = schema
+        self.workspace = workspace
+        self.mode = mode
+        self.tenant = tenant
+        self.nowMilliseconds = nowMilliseconds
+        self.submission = submission
+        self.head = head
+        start = head
+    }
+
+    var author: Author { submission.author }
+    var clock: VectorClock { submission.clock }
+
+    mutating func decide() -> Decision {
+        if submission.isSkewed {
+            warnings.append(
+                Violation(
+                    entity: "", id: nil, field: nil, code: .clockSkew,
+                    message: "the clock of this replica is ahead of the server's by more than 5 minutes; server time was used"))
+        }
+        for change in submission.changes { apply(change) }
+        checkTouchedRecords()
+        guard violations.isEmpty else { return rejected() }
+        let outcome = Outcome(
+            status: hadEffect ? .accepted : .noop,
+            positions: entries.isEmpty || mode == .replica ? nil : entries[0].position.position...entries[entries.count - 1].position.position,
+            superseded: superseded, rebased: rebased, warnings: warnings)
+        return Decision(outcome: outcome, entries: entries, created: created)
+    }
+
+    private mutating func rejected() -> Decision {
+        let attempted = submission.changes.compactMap { change -> Identifier? in
+            if case .create = change.operation { change.key.id } else { nil }
+        }
+        // Links are identified by what they connect: another set may create the same one rightfully.
+        let blocking = submission.changes.filter { schema.entity($0.key.entity)?.deterministicKeys.isEmpty ?? false }.map(\.key.id)
+        head = start
+        entries = []
+        if mode == .server, let first = submission.changes.first {
+            var attemptedChanges = JSONObject()
+            attemptedChanges["violations"] = .array(violations.map(\.json))
+            attemptedChanges["changes"] = .array(submission.changes.map(\.json))
+            record(
+                on: nil, key: first.key, operation: .derived, kind: "sync.rejected", isMajor: false, changes: attemptedChanges,
+                category: "sync", scopeKeys: author.member.map { ["member:\($0.text)"] } ?? [])
+        }
+        var outcome = Outcome.rejected(violations)
+        outcome.warnings = warnings
+        if let position = entries.first?.position.position { outcome.positions = position...position }
+        return Decision(outcome: outcome, entries: entries, created: attempted.filter { blocking.contains($0) })
+    }
+
+    private mutating func apply(_ change: Change) {
+        guard let entity = schema.entity(change.key.entity) else {
+            violations.append(
+                Violation(
+                    entity: change.key.entity, id: change.key.id, field: "entity", code: .unknownEntity,
+                    message: "there is no entity \(change.key.entity)"))
+            return
+        }
+        if entity.scopes == [.none], author.kind != .system {
+            refuse(change.key, "entity", .forbidden, "\(entity.name) never leaves the server")
+            return
+        }
+        switch change.operation {
+        case .create(let fields): create(entity, change.key.id, fields)
+        case .patch(let fields, let was): patch(entity, change.key.id, fields, was: was)
+        case .transition(let name, let observed, let arguments):
+            transition(entity, change.key.id, name, observed: observed, arguments: arguments)
+        case .delete: delete(entity, change.key.id)
+        case .restore: restore(entity, change.key.id)
+        }
+    }
+
+    // MARK: Shared steps
+
+    mutating func refuse(
+        _ key: RecordKey, _ field: String?, _ code: ViolationCode, _ message: String, _ parameters: JSONObject = JSONObject()
+    ) {
+        violations.append(Violation(entity: key.entity, id: key.id, field: field, code: code, message: message, parameters: parameters))
+    }
+
+    mutating func take(_ finding: Finding, on key: RecordKey) {
+        let violation = Violation(
+            entity: key.entity, id: key.id, field: finding.field, code: finding.code, message: finding.message,
+            parameters: finding.parameters)
+        if finding.isWarning { warnings.append(violation) } else { violations.append(violation) }
+    }
+
+    /// The version that a write of this set makes, at the position of its entry.
+    func tag(at position: FeedPosition) -> VersionTag {
+        VersionTag(position: position, dot: submission.dot, timestamp: submission.timestamp, actor: author.member)
+    }
+
+    var nextPosition: FeedPosition {
+        mode == .server ? FeedPosition(epoch: head.epoch, position: head.position + 1) : .unconfirmed
+    }
+
+    /// The live record that a change is about, or nil after saying what is wrong.
+    mutating func liveRecord(_ key: RecordKey) -> RecordState? {
+        guard let record = workspace.record(key) else {
+            if workspace.wasRejectedCreation(key.id) {
+                refuse(key, "id", .dependsOnRejected, "the set that would have created this \(key.entity) was rejected")
+            } else {
+                refuse(key, "id", .notFound, "there is no such \(key.entity)")
+            }
+            return nil
+        }
+        guard record.isLive else {
+            var parameters: JSONObject = ["deleted_at": .integer(record.deletedAt ?? 0)]
+            if let by = record.versions.lifecycle?.actor { parameters["by"] = .string(by.text) }
+            if author.role == .owner || author.role == .manager { parameters["offer"] = "restore" }
+            refuse(key, "id", .recordDeleted, "\(record.title) was deleted", parameters)
+            return nil
+        }
+        return record
+    }
+
+    func allows(_ operation: AccessOperation, _ entity: EntitySchema, _ record: RecordState) -> Bool {
+        if author.kind == .system { return true }
+        if entity.access.allows(operation, author.role) {
+            guard entity.access == .fact, author.role == .field, operation == .update || operation == .delete else { return true }
+            return record.createdBy == author.member
+        }
+        guard let member = author.member else { return false }
+        if let owner = entity.ownerField, author.role == .field, operation != .restore {
+            return record.identifier(owner) == member
+        }
+        if operation == .update, entity.selfEditable, record.id == member { return true }
+        if operation == .update, entity.access == .own { return record.identifier("member") == member }
+        return false
+    }
+
+    mutating func authorize(_ operation: AccessOperation, _ entity: EntitySchema, _ record: RecordState) -> Bool {
+        if allows(operation, entity, record) { return true }
+        refuse(
+            record.key, nil, .forbidden, "a \(author.role.rawValue) may not \(operation) this \(entity.name)",
+            ["role": .string(author.role.rawValue)])
+        return false
+    }
+
+    mutating func touch(_ key: RecordKey, before: RecordState?, fields: Set<String>, isCreation: Bool) {
+        if let index = touched.firstIndex(where: { $0.key == key }) {
+            touched[index].fields.formUnion(fields)
+        } else {
+            touched.append((key, before, fields, isCreation))
+        }
+    }
+
+    func subject(
+        _ record: RecordState, before: RecordState?, transition: String? = nil, arguments: JSONObject = JSONObject()
+    ) -> Subject {
+        Subject(
+            record: record, before: before, author: author, transition: transition, arguments: arguments,
+            operationMilliseconds: submission.timestamp.milliseconds, tenant: tenant)
+    }
+
+    /// Stamps, stores and enters one change of one record into the feed, then runs its effects.
+    mutating func commit(
+        _ record: RecordState, before: RecordState?, operation: FeedEntry.Operation, kind: String, isMajor: Bool, changes: JSONObject,
+        cause: Int64? = nil, subject: Subject? = nil, triggers: (Trigger) -> Bool = { _ in false }
+    ) {
+        var record = record
+        var changes = changes
+        hadEffect = true
+        let position = nextPosition
+        var elsewhere: [DerivedWrite] = []
+        if let subject {
+            for effect in schema.effects(of: record.schema.name) where triggers(effect.trigger) && (effect.side == .both || mode == .server) {
+                for read in effect.reads(subject) { workspace.require(read) }
+                for write in effect.writes(subject, workspace) {
+                    if case .set(let key, let field, let value) = write, key == record.key {
+                        let old = record[field]
+                        guard old != value else { continue }
+                        record[field] = value
+                        record.versions.fields[field] = effectTag(effect.side, at: position)
+                        changes[field] = ["old": old, "new": value]
+                    } else {
+                        elsewhere.append(write)
+                    }
+                }
+            }
+        }
+        record.position = position
+        record.updatedAt = nowMilliseconds
+        record.scopeKeys = scopeKeys(of: record)
+        workspace.put(record)
+        self.record(
+            on: record, key: record.key, operation: operation, kind: kind, isMajor: isMajor, changes: changes,
+            category: record.schema.category, scopeKeys: record.scopeKeys, cause: cause)
+        for write in elsewhere { apply(write, cause: position.position) }
+    }
+
+    private func effectTag(_ side: Side, at position: FeedPosition) -> VersionTag {
+        var tag = tag(at: position)
+        if side == .server { tag.dot = nil }
+        return tag
+    }
+
+    /// A write that follows from another one.
+    private mutating func apply(_ write: DerivedWrite, cause: Int64) {
+        let target = workspace.record(write.key)
+        if case .activity(let key, let kind, let isMajor, let changes) = write {
+            record(
+                on: target, key: key, operation: .derived, kind: kind, isMajor: isMajor, changes: changes,
+                category: schema.entity(key.entity)?.category ?? "sync", scopeKeys: target?.scopeKeys ?? [], cause: cause)
+            return
+        }
+        guard var record = target else { return }
+        let before = record
+        let field: String
+        switch write {
+        case .set(_, let name, let value):
+            guard record[name] != value else { return }
+            field = name
+            record[name] = value
+            record.versions.fields[name] = tag(at: nextPosition)
+        case .add(_, let name, let delta):
+            field = name
+            let (sum, overflow) = (record.integer(name) ?? 0).addingReportingOverflow(delta)
+            guard !overflow else {
+                refuse(record.key, name, .outOfRange, "the counter would overflow")
+                return
+            }
+            record[name] = .integer(sum)
+        case .activity: return
+        }
+        touch(record.key, before: before, fields: [field], isCreation: false)
+        let trigger = { (trigger: Trigger) -> Bool in
+            if case .write(let fields) = trigger { fields.isEmpty || fields.contains(field) } else { false }
+        }
+        commit(
+            record, before: before, operation: .derived, kind: "\(record.schema.name).updated", isMajor: false,
+            changes: [field: ["old": before[field], "new": record[field]]], cause: cause, subject: subject(record, before: before),
+            triggers: trigger)
+    }
+
+    /// Adds one entry to the feed.
+    mutating func record(
+        on record: RecordState?, key: RecordKey, operation: FeedEntry.Operation, kind: String, isMajor: Bool, changes: JSONObject,
+        category: String, scopeKeys: [String], cause: Int64? = nil
+    ) {
+        let position = nextPosition
+        var open = JSONObject()
+        var restricted = JSONObject()
+        for (name, value) in changes {
+            if let field = record?.schema.field(name), field.isSecret { continue }
+            if record?.schema.field(name)?.isRestricted == true { restricted[name] = value } else { open[name] = value }
+        }
+        entries.append(
+            FeedEntry(
+                position: position, atMilliseconds: nowMilliseconds, author: author, dot: submission.dot, key: key, operation: operation,
+                kind: kind, category: category, isMajor: isMajor, changes: open, restrictedChanges: restricted,
+                anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: 0,
+                operationMilliseconds: submission.timestamp.milliseconds))
+        if mode == .server { head = position }
+    }
+}

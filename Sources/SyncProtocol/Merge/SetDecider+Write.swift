@@ -1,0 +1,284 @@
+// Create and patch: values of fields, each by its policy (protocol §5.1–5.6).
+
+extension SetDecider {
+    mutating func create(_ entity: EntitySchema, _ id: Identifier, _ fields: JSONObject) {
+        let key = RecordKey(entity.name, id)
+        var record = RecordState(schema: entity, id: id)
+        record.createdAt = submission.timestamp.milliseconds
+        record.createdBy = author.member
+        var named: Set<String> = []
+        for (name, raw) in fields {
+            guard let field = writable(entity, key, name, value: raw, isCreation: true) else { continue }
+            guard let value = stored(field, key, raw) else { continue }
+            record[name] = value
+            named.insert(name)
+        }
+        for field in entity.fields {
+            if record[field.name].isNull, let value = field.defaultValue { record[field.name] = value }
+            if field.policy == .addWinsSet, record[field.name].isNull { record[field.name] = .array([]) }
+            if field.type.isMap, record[field.name].isNull { record[field.name] = .object(JSONObject()) }
+            if field.isRequired, record[field.name].isNull, !violations.contains(where: { $0.id == id && $0.field == field.name }) {
+                refuse(key, field.name, .required, "\(field.name) is required")
+            }
+        }
+        guard authorize(.create, entity, record) else { return }
+        if !entity.deterministicKeys.isEmpty {
+            guard let expected = entity.deterministicID({ record[$0] }) else { return }
+            guard expected == id else {
+                refuse(
+                    key, "id", .invalidFormat, "the id of a \(entity.name) follows from \(entity.deterministicKeys.joined(separator: ", "))",
+                    ["expected": .string(expected.text)])
+                return
+            }
+        }
+        guard checkAggregateOpen(record) else { return }
+        created.append(id)
+        if let existing = workspace.record(key) {
+            if entity.deterministicKeys.isEmpty {
+                refuse(key, "id", .duplicate, "there already is a \(entity.name) with this id")
+            } else {
+                mergeLink(existing, with: record, named: named)
+            }
+            return
+        }
+        let tag = tag(at: nextPosition)
+        record.versions = RecordVersions(created: tag)
+        if !entity.deterministicKeys.isEmpty { for name in named { record.versions.fields[name] = tag } }
+        touch(key, before: nil, fields: Set(entity.fields.map(\.name)), isCreation: true)
+        var changes = JSONObject()
+        for field in entity.fields where !isEmpty(record[field.name]) { changes[field.name] = ["old": .null, "new": record[field.name]] }
+        commit(
+            record, before: nil, operation: .create, kind: "\(entity.name).created", isMajor: entity.isMajor, changes: changes,
+            subject: subject(record, before: nil), triggers: { if case .write = $0 { true } else { false } })
+    }
+
+    private func isEmpty(_ value: JSONValue) -> Bool { value.isNull || value.arrayValue?.isEmpty == true || value.objectValue?.isEmpty == true }
+
+    /// The second creation of a link merges as an edit that claims no knowledge; over a tombstone it restores the row.
+    private mutating func mergeLink(_ existing: RecordState, with creation: RecordState, named: Set<String>) {
+        var record = existing
+        let tag = tag(at: nextPosition)
+        var changes = JSONObject()
+        if !existing.isLive {
+            changes["deleted_at"] = ["old": .integer(existing.deletedAt ?? 0), "new": .null]
+            record.deletedAt = nil
+            record.deletedCause = nil
+            record.versions.lifecycle = tag
+        }
+        var lost: [(FieldSchema, JSONValue, VersionTag)] = []
+        var didTag = false
+        for field in existing.schema.fields where named.contains(field.name) && field.policy != .writeOnce && field.isWritable {
+            let (verdict, version) = FieldMerge.lastWriter(
+                current: record[field.name], version: record.version(of: field), written: creation[field.name], by: tag, clock: .empty)
+            if record.versions.fields[field.name] != version { didTag = true }
+            record.versions.fields[field.name] = version
+            switch verdict {
+            case .applied:
+                changes[field.name] = ["old": record[field.name], "new": creation[field.name]]
+                record[field.name] = creation[field.name]
+            case .superseded(let by): lost.append((field, creation[field.name], by))
+            case .equal, .conflict: break
+            }
+        }
+        hadEffect = true
+        guard !changes.isEmpty || didTag || !lost.isEmpty else { return }
+        touch(record.key, before: existing, fields: Set(changes.keys), isCreation: false)
+        let changed = Set(changes.keys)
+        commit(
+            record, before: existing, operation: existing.isLive ? .update : .restore,
+            kind: "\(record.schema.name).\(existing.isLive ? "updated" : "restored")", isMajor: false, changes: changes,
+            subject: subject(record, before: existing), triggers: { Self.triggersWrite($0, changed) })
+        for (field, yours, by) in lost { supersede(record, field.name, yours: yours, kept: record[field.name], by: by) }
+    }
+
+    static func triggersWrite(_ trigger: Trigger, _ changed: Set<String>) -> Bool {
+        if case .write(let fields) = trigger { fields.isEmpty || !changed.isDisjoint(with: fields) } else { false }
+    }
+
+    mutating func patch(_ entity: EntitySchema, _ id: Identifier, _ fields: JSONObject, was: JSONObject) {
+        let key = RecordKey(entity.name, id)
+        guard let before = liveRecord(key) else {
+            // Say everything that is wrong with the values as well.
+            for (name, raw) in fields {
+                if let field = writable(entity, key, name, value: raw, isCreation: false) { _ = patchValue(field, key, raw) }
+            }
+            return
+        }
+        guard authorize(.update, entity, before), checkAggregateOpen(before) else { return }
+        let isSelfEdit = author.kind == .member && !entity.access.allows(.update, author.role) && entity.selfEditable
+        let isLocked = lockedState(of: before) != nil
+        var record = before
+        let tag = tag(at: nextPosition)
+        var changes = JSONObject()
+        var lost: [(field: FieldSchema, yours: JSONValue, by: VersionTag)] = []
+        for (name, raw) in fields {
+            guard let field = writable(entity, key, name, value: raw, isCreation: false), let written = patchValue(field, key, raw)
+            else { continue }
+            if isSelfEdit, field.policy != .lastWriter && field.policy != .addWinsSet {
+                refuse(key, name, .forbidden, "only an owner may change \(name)")
+                continue
+            }
+            if isLocked, field.policy == .guarded {
+                refuse(
+                    key, name, .locked, "\(before.title) is \(before.state ?? ""); it can no longer change",
+                    ["state": .string(before.state ?? "")])
+                continue
+            }
+            let old = record[name]
+            switch written {
+            case .delta(let delta):
+                let (sum, overflow) = (old.integerValue ?? 0).addingReportingOverflow(delta)
+                guard !overflow else {
+                    refuse(key, name, .outOfRange, "the counter would overflow")
+                    continue
+                }
+                record[name] = .integer(sum)
+            case .elements(let adding, let removing):
+                _ = FieldMerge.addWinsSet(record: &record, field: name, adding: adding, removing: removing, by: tag, clock: clock)
+            case .keys(let keys):
+                lost += patchMap(&record, field, keys, tag: tag)
+            case .whole(let value):
+                if field.isRequired, value.isNull {
+                    refuse(key, name, .required, "\(name) is required")
+                    continue
+                }
+                let merge = field.policy == .guarded ? FieldMerge.guarded : FieldMerge.lastWriter
+                let (verdict, version) = merge(old, record.version(of: field), value, tag, clock)
+                record.versions.fields[name] = version == record.versions.created ? record.versions.fields[name] : version
+                switch verdict {
+                case .applied: record[name] = value
+                case .equal: break
+                case .superseded(let by): lost.append((field, value, by))
+                case .conflict(let with):
+                    var parameters: JSONObject = ["base": was[name] ?? .null, "server": old, "yours": value]
+                    if let by = with.actor { parameters["by"] = .string(by.text) }
+                    parameters["at"] = .integer(with.timestamp.milliseconds)
+                    refuse(key, name, .conflict, "\(name) was changed by someone else meanwhile", parameters)
+                }
+            }
+            if record[name] != old { changes[name] = ["old": old, "new": record[name]] }
+        }
+        hadEffect = true
+        guard !changes.isEmpty || record.versions != before.versions || !lost.isEmpty else { return }
+        touch(key, before: before, fields: Set(changes.keys), isCreation: false)
+        let changed = Set(changes.keys)
+        commit(
+            record, before: before, operation: .update, kind: "\(entity.name).updated", isMajor: false, changes: changes,
+            subject: subject(record, before: before), triggers: { Self.triggersWrite($0, changed) })
+        for one in lost {
+            supersede(record, one.field.name, yours: one.yours, kept: record[one.field.name], by: one.by)
+        }
+    }
+
+    private mutating func patchMap(
+        _ record: inout RecordState, _ field: FieldSchema, _ keys: JSONObject, tag: VersionTag
+    ) -> [(field: FieldSchema, yours: JSONValue, by: VersionTag)] {
+        var map = record[field.name].objectValue ?? JSONObject()
+        var lost: [(field: FieldSchema, yours: JSONValue, by: VersionTag)] = []
+        var versions = record.versions.keys[field.name] ?? [:]
+        for (name, value) in keys {
+            let (verdict, version) = FieldMerge.lastWriter(
+                current: map[name] ?? .null, version: record.version(ofKey: name, in: field.name), written: value, by: tag, clock: clock)
+            versions[name] = version
+            switch verdict {
+            case .applied: map[name] = value.isNull ? nil : value
+            case .superseded(let by): lost.append((field, .object([name: value]), by))
+            case .equal, .conflict: break
+            }
+        }
+        record.versions.keys[field.name] = versions.isEmpty ? nil : versions
+        record[field.name] = .object(map)
+        return lost
+    }
+
+    private mutating func supersede(_ record: RecordState, _ field: String, yours: JSONValue, kept: JSONValue, by: VersionTag) {
+        superseded.append(
+            Outcome.Superseded(entity: record.schema.name, id: record.id, field: field, yours: yours, kept: kept, by: by.actor))
+        self.record(
+            on: record, key: record.key, operation: .derived, kind: "sync.superseded", isMajor: false,
+            changes: [field: ["lost": yours, "kept": kept]], category: "sync", scopeKeys: record.scopeKeys,
+            cause: mode == .server ? head.position : nil)
+    }
+
+    // MARK: Values
+
+    private enum Written {
+        case whole(JSONValue)
+        case delta(Int64)
+        case elements(adding: [String], removing: [String])
+        case keys(JSONObject)
+    }
+
+    /// The field, if this author may name it in this operation.
+    private mutating func writable(
+        _ entity: EntitySchema, _ key: RecordKey, _ name: String, value: JSONValue, isCreation: Bool
+    ) -> FieldSchema? {
+        guard let field = entity.field(name) else {
+            let isCommon = ["id", "created_at", "created_by", "updated_at", "deleted_at", "position"].contains(name)
+            refuse(key, name, isCommon ? .readOnly : .unknownField, isCommon ? "\(name) is set by the system" : "\(entity.name) has no field \(name)")
+            return nil
+        }
+        if author.kind == .system { return field }
+        switch field.policy {
+        case .serverAssigned:
+            refuse(key, name, .readOnly, "\(name) is set by the server")
+            return nil
+        case .transition:
+            if isCreation, value == field.defaultValue { return field }
+            refuse(key, name, .readOnly, "\(name) changes by a transition: \(entity.machine?.transitions.map(\.name).joined(separator: ", ") ?? "")")
+            return nil
+        case .writeOnce where !isCreation:
+            refuse(key, name, .immutable, "\(name) is set once, when the \(entity.name) is created")
+            return nil
+        default: break
+        }
+        if field.isRestricted, author.role == .field {
+            refuse(key, name, .forbidden, "a field member may not set \(name)")
+            return nil
+        }
+        return field
+    }
+
+    /// The stored form of a value for a creation.
+    private mutating func stored(_ field: FieldSchema, _ key: RecordKey, _ raw: JSONValue) -> JSONValue? {
+        do {
+            return try field.type.normalized(raw)
+        } catch {
+            refuse(key, field.name, error.code, "\(field.name) \(error.message)", error.parameters)
+            return nil
+        }
+    }
+
+    /// What a patch means for a field of this policy.
+    private mutating func patchValue(_ field: FieldSchema, _ key: RecordKey, _ raw: JSONValue) -> Written? {
+        switch field.policy {
+        case .counter:
+            guard let delta = raw.integerValue else {
+                refuse(key, field.name, .invalidFormat, "\(field.name) is a counter: a patch is a whole number to add")
+                return nil
+            }
+            return .delta(delta)
+        case .addWinsSet:
+            guard case .set(let element, _) = field.type, let object = raw.objectValue,
+                object.keys.allSatisfy({ $0 == "add" || $0 == "remove" })
+            else {
+                refuse(key, field.name, .invalidFormat, "\(field.name) is a set: a patch is {\"add\":[…],\"remove\":[…]}")
+                return nil
+            }
+            do {
+                let adding = try FieldType.setElements(object["add"]?.arrayValue ?? [], of: element)
+                // What is removed need not be valid today: choices shrink, formats tighten.
+                let removing = (object["remove"]?.arrayValue ?? []).compactMap(\.stringValue)
+                return .elements(adding: adding.compactMap(\.stringValue), removing: removing)
+            } catch {
+                refuse(key, field.name, error.code, "\(field.name) \(error.message)", error.parameters)
+                return nil
+            }
+        case .lastWriterPerKey:
+            guard let map = stored(field, key, raw) else { return nil }
+            return .keys(map.objectValue ?? JSONObject())
+        default:
+            return stored(field, key, raw).map { .whole($0) }
+        }
+    }
+}

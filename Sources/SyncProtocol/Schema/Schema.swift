@@ -1,0 +1,74 @@
+// The one declaration that everything derives from: validation, tables of both engines, wire, API and CLI.
+
+public final class Schema: Sendable {
+    /// Grows whenever an entity, field or choice is added. Carried by the wire and by every replica file.
+    public let version: Int64
+    public let entities: [EntitySchema]
+    public let rules: [Rule]
+    public let effects: [Effect]
+
+    private let byName: [String: EntitySchema]
+    private let rulesByEntity: [String: [Rule]]
+    private let effectsByEntity: [String: [Effect]]
+    private let referrersByEntity: [String: [Referrer]]
+
+    /// A field that points at an entity.
+    public struct Referrer: Sendable, Hashable {
+        public let entity: String
+        public let field: String
+        public let action: FieldType.ReferenceAction
+    }
+
+    public init(version: Int64, domains: [Domain]) {
+        self.version = version
+        entities = domains.flatMap(\.entities)
+        rules = domains.flatMap(\.rules)
+        effects = domains.flatMap(\.effects)
+        byName = Dictionary(uniqueKeysWithValues: entities.map { ($0.name, $0) })
+        rulesByEntity = Dictionary(grouping: rules, by: \.entity)
+        effectsByEntity = Dictionary(grouping: effects, by: \.entity)
+        var referrers: [String: [Referrer]] = [:]
+        for entity in entities {
+            for field in entity.fields {
+                switch field.type {
+                case .reference(let target, let action):
+                    referrers[target, default: []].append(Referrer(entity: entity.name, field: field.name, action: action))
+                case .anyReferenceID(let targets):
+                    for target in targets {
+                        referrers[target, default: []].append(Referrer(entity: entity.name, field: field.name, action: .restrict))
+                    }
+                default: break
+                }
+            }
+        }
+        referrersByEntity = referrers
+    }
+
+    public func entity(_ name: String) -> EntitySchema? { byName[name] }
+    public func rules(of entity: String) -> [Rule] { rulesByEntity[entity] ?? [] }
+    public func effects(of entity: String) -> [Effect] { effectsByEntity[entity] ?? [] }
+    /// Fields anywhere in the schema that point at the entity.
+    public func referrers(of entity: String) -> [Referrer] { referrersByEntity[entity] ?? [] }
+    /// Child entities of an aggregate root.
+    public func children(ofAggregate root: String) -> [EntitySchema] {
+        entities.filter { child in
+            guard let field = child.aggregateRoot.flatMap({ child.field($0) }) else { return false }
+            return field.referencedEntities.contains(root)
+        }
+    }
+}
+
+/// One business domain: its entities with their rules and effects. Domains name other domains' entities only as strings.
+public struct Domain: Sendable {
+    public let name: String
+    public let entities: [EntitySchema]
+    public let rules: [Rule]
+    public let effects: [Effect]
+
+    public init(_ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = []) {
+        self.name = name
+        self.entities = entities
+        self.rules = rules
+        self.effects = effects
+    }
+}

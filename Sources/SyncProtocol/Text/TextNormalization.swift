@@ -1,0 +1,66 @@
+// Every text field passes here before it is stored or compared, on both sides, so that equal texts have equal bytes.
+
+import Foundation
+
+public enum TextNormalization {
+    /// NFC, without Unicode white space at either end.
+    public static func singleLine(_ text: String) -> String {
+        let composed = canonical(text)
+        guard hasWhiteSpaceAtEnds(composed) else { return composed }
+        let scalars = composed.unicodeScalars
+        guard let first = scalars.firstIndex(where: { !$0.properties.isWhitespace }),
+            let last = scalars.lastIndex(where: { !$0.properties.isWhitespace })
+        else { return "" }
+        return String(scalars[first...last])
+    }
+
+    /// NFC, lines ended by LF only, without Unicode white space at the end. Indentation at the start is kept.
+    public static func multiLine(_ text: String) -> String {
+        let composed = withLineFeeds(canonical(text))
+        let scalars = composed.unicodeScalars
+        guard scalars.last?.properties.isWhitespace == true else { return composed }
+        guard let last = scalars.lastIndex(where: { !$0.properties.isWhitespace }) else { return "" }
+        return String(scalars[...last])
+    }
+
+    /// Length as the schema counts it: Unicode scalars, not bytes and not what a person sees as one character.
+    public static func scalarCount(_ text: String) -> Int {
+        let fast = text.utf8.withContiguousStorageIfAvailable { bytes in
+            // In valid UTF-8 every scalar has exactly one byte that is not a continuation.
+            var count = 0
+            for byte in bytes where byte & 0xC0 != 0x80 { count &+= 1 }
+            return count
+        }
+        return fast ?? text.unicodeScalars.count
+    }
+
+    // MARK: Private
+
+    private static func canonical(_ text: String) -> String {
+        // Below U+0300 (lead byte CC) nothing composes or reorders: the text is NFC already.
+        let isComposed = text.utf8.withContiguousStorageIfAvailable { bytes in bytes.allSatisfy { $0 < 0xCC } }
+        return isComposed == true ? text : text.precomposedStringWithCanonicalMapping
+    }
+
+    private static func hasWhiteSpaceAtEnds(_ text: String) -> Bool {
+        let scalars = text.unicodeScalars
+        guard let first = scalars.first, let last = scalars.last else { return false }
+        return first.properties.isWhitespace || last.properties.isWhitespace
+    }
+
+    private static func withLineFeeds(_ text: String) -> String {
+        guard text.utf8.contains(0x0D) else { return text }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(text.utf8.count)
+        var follows = false
+        for byte in text.utf8 {
+            if byte == 0x0D {
+                bytes.append(0x0A)
+            } else if byte != 0x0A || !follows {
+                bytes.append(byte)
+            }
+            follows = byte == 0x0D
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

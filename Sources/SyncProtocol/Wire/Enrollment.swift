@@ -1,0 +1,82 @@
+// Enrolment: a one-time code becomes a replica with a token (protocol §7.1).
+
+/// `POST /v1/enroll`
+public struct EnrollmentRequest: Hashable, Sendable {
+    public var code: String
+    /// What its member calls the replica, e.g. the machine's name.
+    public var label: String
+    public var platform: String
+    public var schemaVersion: Int64
+
+    public init(code: String, label: String, platform: String, schemaVersion: Int64) {
+        self.code = code
+        self.label = label
+        self.platform = platform
+        self.schemaVersion = schemaVersion
+    }
+
+    public var json: JSONValue {
+        [
+            "protocol": .integer(ProtocolVersion.current), "code": .string(code), "label": .string(label), "platform": .string(platform),
+            "schema": .integer(schemaVersion),
+        ]
+    }
+
+    public init(json: JSONValue) throws(WireError) {
+        guard let code = json["code"]?.stringValue, !code.isEmpty, code.utf8.count <= 200 else {
+            throw WireError("code", "is the enrolment code")
+        }
+        guard let label = json["label"]?.stringValue, !label.isEmpty, TextNormalization.scalarCount(label) <= 80 else {
+            throw WireError("label", "is a name of 1 to 80 characters for the replica")
+        }
+        guard let schema = json["schema"]?.integerValue else { throw WireError("schema", "is the schema version of the replica") }
+        self.init(code: code, label: label, platform: json["platform"]?.stringValue ?? "", schemaVersion: schema)
+    }
+}
+
+public struct EnrollmentReply: Hashable, Sendable {
+    public var token: String
+    public var tenant: Identifier
+    public var member: Identifier
+    public var replica: Identifier
+    public var role: Role
+    public var replication: String
+    public var serverMilliseconds: Int64
+    public var schemaVersion: Int64
+
+    public init(
+        token: String, tenant: Identifier, member: Identifier, replica: Identifier, role: Role, replication: String,
+        serverMilliseconds: Int64, schemaVersion: Int64
+    ) {
+        self.token = token
+        self.tenant = tenant
+        self.member = member
+        self.replica = replica
+        self.role = role
+        self.replication = replication
+        self.serverMilliseconds = serverMilliseconds
+        self.schemaVersion = schemaVersion
+    }
+
+    public var json: JSONValue {
+        [
+            "token": .string(token), "tenant": .string(tenant.text), "member": .string(member.text), "replica": .string(replica.text),
+            "role": .string(role.rawValue), "replication": .string(replication), "server_time": .integer(serverMilliseconds),
+            "schema": .integer(schemaVersion), "protocol": .integer(ProtocolVersion.current),
+        ]
+    }
+
+    public init(json: JSONValue) throws(WireError) {
+        func identifier(_ name: String) throws(WireError) -> Identifier {
+            guard let id = json[name]?.stringValue.flatMap({ Identifier($0) }) else { throw WireError(name, "is a UUID") }
+            return id
+        }
+        guard let token = json["token"]?.stringValue else { throw WireError("token", "is missing") }
+        guard let role = json["role"]?.stringValue.flatMap(Role.init(rawValue:)) else { throw WireError("role", "is a role") }
+        guard let time = json["server_time"]?.integerValue else { throw WireError("server_time", "is missing") }
+        self.init(
+            token: token, tenant: try identifier("tenant"), member: try identifier("member"), replica: try identifier("replica"), role: role,
+            replication: json["replication"]?.stringValue ?? "full", serverMilliseconds: time,
+            schemaVersion: json["schema"]?.integerValue ?? 0)
+    }
+}

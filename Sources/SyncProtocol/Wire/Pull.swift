@@ -1,0 +1,226 @@
+// Pull: current state by position, page by page, and the checkpoint that ends it (protocol §7.3).
+
+/// `GET /v1/sync/pull` as query parameters.
+public struct PullRequest: Hashable, Sendable {
+    /// nil for a first sync.
+    public var cursor: String?
+    public var limit: Int?
+    /// How long to wait for news when there is none, milliseconds.
+    public var waitMilliseconds: Int?
+    /// Outcomes up to this counter are already known.
+    public var outcomesAfter: Int64
+    /// Versions of parts written after this position are wanted; nil: after the cursor.
+    public var versionsAfter: Int64?
+    public var schemaVersion: Int64
+
+    public init(
+        cursor: String?, limit: Int? = nil, waitMilliseconds: Int? = nil, outcomesAfter: Int64 = 0, versionsAfter: Int64? = nil,
+        schemaVersion: Int64
+    ) {
+        self.cursor = cursor
+        self.limit = limit
+        self.waitMilliseconds = waitMilliseconds
+        self.outcomesAfter = outcomesAfter
+        self.versionsAfter = versionsAfter
+        self.schemaVersion = schemaVersion
+    }
+
+    public var query: [(name: String, value: String)] {
+        var query: [(name: String, value: String)] = [
+            ("protocol", String(ProtocolVersion.current)), ("schema", String(schemaVersion)),
+            ("outcomes_after", String(outcomesAfter)),
+        ]
+        if let cursor { query.append(("cursor", cursor)) }
+        if let limit { query.append(("limit", String(limit))) }
+        if let waitMilliseconds { query.append(("wait", String(waitMilliseconds))) }
+        if let versionsAfter { query.append(("versions_after", String(versionsAfter))) }
+        return query
+    }
+
+    /// Reads query parameters; an unknown or malformed one is an error that names it.
+    public init(query: [(name: String, value: String)]) throws(WireError) {
+        self.init(cursor: nil, schemaVersion: 0)
+        var version: Int64 = 0
+        for (name, value) in query {
+            func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 {
+                guard !value.isEmpty, value.utf8.count <= 19, value.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
+                    let number = Int64(value), range.contains(number)
+                else { throw WireError(name, "is a whole number from \(range.lowerBound) to \(range.upperBound)") }
+                return number
+            }
+            switch name {
+            case "protocol": version = try number(0...Int64(Int32.max))
+            case "schema": schemaVersion = try number(0...Int64(Int32.max))
+            case "cursor": cursor = value
+            case "limit": limit = Int(try number(1...Int64(Limits.recordsPerPage)))
+            case "wait": waitMilliseconds = Int(try number(0...Int64(Limits.waitMilliseconds)))
+            case "outcomes_after": outcomesAfter = try number(0...Int64.max)
+            case "versions_after": versionsAfter = try number(0...Int64.max)
+            default: throw WireError(name, "is not a parameter of pull")
+            }
+        }
+        guard version == ProtocolVersion.current else { throw WireError("protocol", "is \(ProtocolVersion.current)") }
+    }
+}
+
+/// What ends a pull: the feed position up to which the replica is complete, all read in one snapshot.
+public struct Checkpoint: Hashable, Sendable {
+    public var mark: CheckpointMark
+    /// The greatest hybrid timestamp of the tenant: the replica's clock moves past it.
+    public var timestamp: HybridTimestamp
+    /// This replica's highest processed counter.
+    public var acknowledged: Int64
+
+    public init(mark: CheckpointMark, timestamp: HybridTimestamp, acknowledged: Int64) {
+        self.mark = mark
+        self.timestamp = timestamp
+        self.acknowledged = acknowledged
+    }
+}
+
+/// One pull reply. Rows stay raw, validated slices of `bytes`, so that a page can be staged and bound without a tree.
+///
+/// ```
+/// {"server_time":ms,"entities":[{"entity":"client","columns":[…],"rows":[[…]…]}…],"evictions":[["client",id]…],
+///  "next":cursor,"has_more":bool,
+///  "checkpoint":{"at":[epoch,position,fingerprint],"timestamp":[ms,logical],"acknowledged":n},"outcomes":[[counter,outcome]…]}
+/// ```
+/// `checkpoint` and `outcomes` are there only when `has_more` is false.
+public struct PullPage: Sendable {
+    public struct Block: Sendable {
+        public var entity: String
+        public var columns: [String]
+        /// Ranges of `bytes`, one JSON array each.
+        public var rows: [Range<Int>]
+    }
+
+    public var bytes: [UInt8]
+    public var serverMilliseconds: Int64 = 0
+    public var blocks: [Block] = []
+    public var evictions: [RecordKey] = []
+    public var next: String = ""
+    public var hasMore = false
+    public var checkpoint: Checkpoint?
+    public var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+
+    public var rowCount: Int { blocks.reduce(0) { $0 + $1.rows.count } }
+
+    public init(parsing bytes: [UInt8]) throws {
+        self.bytes = bytes
+        var page = PullPageParts()
+        try JSONReader.read(bytes) { reader in
+            try reader.beginObject()
+            while let key = try reader.nextKey() {
+                switch key {
+                case "server_time": page.serverMilliseconds = try reader.readInteger()
+                case "entities":
+                    try reader.beginArray()
+                    while try reader.nextElement() { page.blocks.append(try PullPage.readBlock(&reader)) }
+                case "evictions":
+                    for item in try reader.readValue().arrayValue ?? [] {
+                        guard let parts = item.arrayValue, parts.count == 2, let entity = parts[0].stringValue,
+                            let id = parts[1].stringValue.flatMap({ Identifier($0) })
+                        else { throw WireError("evictions", "is a list of [entity, id]") }
+                        page.evictions.append(RecordKey(entity, id))
+                    }
+                case "next": page.next = try reader.readString()
+                case "has_more": page.hasMore = try reader.readBool()
+                case "checkpoint": page.checkpoint = try PullPage.checkpoint(try reader.readValue())
+                case "outcomes": page.outcomes = try reader.readOutcomes(of: bytes)
+                default: _ = try reader.skipValue()
+                }
+            }
+        }
+        guard let next = page.next, let hasMore = page.hasMore else { throw WireError("next", "a page has next and has_more") }
+        guard hasMore || page.checkpoint != nil else { throw WireError("checkpoint", "the last page has a checkpoint") }
+        guard let time = page.serverMilliseconds else { throw WireError("server_time", "is missing") }
+        serverMilliseconds = time
+        blocks = page.blocks
+        evictions = page.evictions
+        self.next = next
+        self.hasMore = hasMore
+        checkpoint = page.checkpoint
+        outcomes = page.outcomes
+    }
+
+    private struct PullPageParts {
+        var serverMilliseconds: Int64?
+        var blocks: [Block] = []
+        var evictions: [RecordKey] = []
+        var next: String?
+        var hasMore: Bool?
+        var checkpoint: Checkpoint?
+        var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+    }
+
+    private static func readBlock(_ reader: inout JSONReader) throws -> Block {
+        var block = Block(entity: "", columns: [], rows: [])
+        try reader.beginObject()
+        while let key = try reader.nextKey() {
+            switch key {
+            case "entity": block.entity = try reader.readString()
+            case "columns":
+                try reader.beginArray()
+                while try reader.nextElement() { block.columns.append(try reader.readString()) }
+            case "rows":
+                try reader.beginArray()
+                while try reader.nextElement() { block.rows.append(try reader.skipValue()) }
+            default: _ = try reader.skipValue()
+            }
+        }
+        guard !block.entity.isEmpty, block.columns.contains("id") else { throw WireError("entities", "a block names entity and columns") }
+        return block
+    }
+
+    private static func checkpoint(_ json: JSONValue) throws -> Checkpoint {
+        guard let mark = json["at"].flatMap(CheckpointMark.init(json:)), let timestamp = HybridTimestamp(json: json["timestamp"]),
+            let acknowledged = json["acknowledged"]?.integerValue
+        else { throw WireError("checkpoint", "has at, timestamp and acknowledged") }
+        return Checkpoint(mark: mark, timestamp: timestamp, acknowledged: acknowledged)
+    }
+
+    /// Writes a page around rows that are JSON text already.
+    public static func write(
+        serverMilliseconds: Int64, blocks: [(entity: String, columns: [String], rows: [[UInt8]])], evictions: [RecordKey] = [],
+        next: String, checkpoint: Checkpoint?, outcomes: [(counter: Int64, outcome: [UInt8])]
+    ) -> [UInt8] {
+        var writer = JSONWriter(reservingCapacity: 1024 + blocks.reduce(0) { $0 + $1.rows.reduce(200) { $0 + $1.count } })
+        writer.beginObject()
+        writer.key("server_time")
+        writer.integer(serverMilliseconds)
+        writer.key("entities")
+        writer.beginArray()
+        for block in blocks {
+            writer.beginObject()
+            writer.key("entity")
+            writer.string(block.entity)
+            writer.key("columns")
+            writer.beginArray()
+            for column in block.columns { writer.string(column) }
+            writer.endArray()
+            writer.key("rows")
+            // Each item is one row, or several joined by commas as the database concatenated them.
+            writer.beginArray()
+            for row in block.rows { writer.raw(row) }
+            writer.endArray()
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.key("evictions")
+        writer.value(.array(evictions.map { .array([.string($0.entity), .string($0.id.text)]) }))
+        writer.key("next")
+        writer.string(next)
+        writer.key("has_more")
+        writer.bool(checkpoint == nil)
+        if let checkpoint {
+            writer.key("checkpoint")
+            writer.value([
+                "at": checkpoint.mark.json, "timestamp": checkpoint.timestamp.json, "acknowledged": .integer(checkpoint.acknowledged),
+            ])
+            writer.key("outcomes")
+            writer.outcomes(outcomes)
+        }
+        writer.endObject()
+        return writer.bytes
+    }
+}

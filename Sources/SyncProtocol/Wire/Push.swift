@@ -1,0 +1,259 @@
+// Push: sealed change sets up, stored outcomes back (protocol §7.2).
+
+/// One offered set: sealed bytes, or the marker of one that will never be sent.
+public struct OfferedSet: Hashable, Sendable {
+    public var counter: Int64
+    /// SHA-256 of the sealed bytes, lower-case hex. Also kept for withdrawn sets, so that a fork is still told.
+    public var hash: String
+    /// nil for a withdrawn set.
+    public var sealed: [UInt8]?
+
+    public init(counter: Int64, hash: String, sealed: [UInt8]?) {
+        self.counter = counter
+        self.hash = hash
+        self.sealed = sealed
+    }
+}
+
+/// A checkpoint a replica remembers, to find out after a restore which of its history the server still has.
+public struct CheckpointMark: Hashable, Sendable {
+    public var position: FeedPosition
+    public var fingerprint: String
+
+    public init(position: FeedPosition, fingerprint: String) {
+        self.position = position
+        self.fingerprint = fingerprint
+    }
+
+    public var json: JSONValue { .array([.integer(position.epoch), .integer(position.position), .string(fingerprint)]) }
+
+    public init?(json: JSONValue) {
+        guard let parts = json.arrayValue, parts.count == 3, let epoch = parts[0].integerValue, let position = parts[1].integerValue,
+            let fingerprint = parts[2].stringValue
+        else { return nil }
+        self.init(position: FeedPosition(epoch: epoch, position: position), fingerprint: fingerprint)
+    }
+}
+
+/// `POST /v1/sync/push`
+public struct PushRequest: Hashable, Sendable {
+    public var schemaVersion: Int64
+    /// The replica's last pull cursor, so that a restore of the server is noticed before anything is merged.
+    public var cursor: String?
+    /// Recent checkpoints, newest first; sent while sets of an earlier epoch are pending.
+    public var recognised: [CheckpointMark]
+    public var sets: [OfferedSet]
+
+    public init(schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], sets: [OfferedSet]) {
+        self.schemaVersion = schemaVersion
+        self.cursor = cursor
+        self.recognised = recognised
+        self.sets = sets
+    }
+
+    public func bytes(replica: Identifier) -> [UInt8] {
+        var writer = JSONWriter(reservingCapacity: 256 + sets.reduce(0) { $0 + ($1.sealed?.count ?? 100) + 100 })
+        writer.beginObject()
+        writer.key("protocol")
+        writer.integer(ProtocolVersion.current)
+        writer.key("schema")
+        writer.integer(schemaVersion)
+        writer.key("cursor")
+        if let cursor { writer.string(cursor) } else { writer.null() }
+        if !recognised.isEmpty {
+            writer.key("recognised")
+            writer.value(.array(recognised.map(\.json)))
+        }
+        writer.key("sets")
+        writer.beginArray()
+        for set in sets {
+            writer.beginObject()
+            writer.key("hash")
+            writer.string(set.hash)
+            if let sealed = set.sealed {
+                writer.key("set")
+                writer.raw(sealed)
+            } else {
+                writer.key("withdrawn")
+                writer.value(.array([.string(replica.text), .integer(set.counter)]))
+            }
+            writer.endObject()
+        }
+        writer.endArray()
+        writer.endObject()
+        return writer.bytes
+    }
+
+    /// A set as it arrived: its exact bytes, and what became of decoding them.
+    public struct Received: Sendable {
+        public var hash: String
+        /// nil for a withdrawn set.
+        public var sealed: [UInt8]?
+        public var content: Content
+
+        public enum Content: Sendable {
+            case set(ChangeSet)
+            case withdrawn(Dot)
+            /// The envelope is sound and names its dot, the changes are not: it gets a stored rejection like any other.
+            case undecodable(Dot, Violation)
+        }
+
+        public var dot: Dot {
+            switch content {
+            case .set(let set): set.dot
+            case .withdrawn(let dot), .undecodable(let dot, _): dot
+            }
+        }
+    }
+
+    public struct ReceivedPush: Sendable {
+        public var protocolVersion: Int64
+        public var schemaVersion: Int64
+        public var cursor: String?
+        public var recognised: [CheckpointMark]
+        public var sets: [Received]
+    }
+
+    /// Decodes a push. Keeps the exact bytes of each set: they are what was hashed.
+    public static func receive(_ bytes: [UInt8]) throws -> ReceivedPush {
+        var push = ReceivedPush(protocolVersion: 0, schemaVersion: 0, cursor: nil, recognised: [], sets: [])
+        try JSONReader.read(bytes) { reader in
+            try reader.beginObject()
+            while let key = try reader.nextKey() {
+                switch key {
+                case "protocol": push.protocolVersion = try reader.readInteger()
+                case "schema": push.schemaVersion = try reader.readInteger()
+                case "cursor": push.cursor = try reader.readIfNull() ? nil : try reader.readString()
+                case "recognised":
+                    let marks = try reader.readValue().arrayValue ?? []
+                    guard marks.count <= 64 else { throw WireError("recognised", "has at most 64 checkpoints") }
+                    push.recognised = marks.compactMap(CheckpointMark.init(json:))
+                case "sets":
+                    try reader.beginArray()
+                    while try reader.nextElement() {
+                        guard push.sets.count < Limits.setsPerPush else {
+                            throw WireError("sets", "has at most \(Limits.setsPerPush) sets")
+                        }
+                        push.sets.append(try receiveSet(&reader, bytes: bytes, index: push.sets.count))
+                    }
+                default: _ = try reader.skipValue()
+                }
+            }
+        }
+        return push
+    }
+
+    private static func receiveSet(_ reader: inout JSONReader, bytes: [UInt8], index: Int) throws -> Received {
+        var hash = ""
+        var sealed: Range<Int>?
+        var withdrawn: JSONValue?
+        try reader.beginObject()
+        while let key = try reader.nextKey() {
+            switch key {
+            case "hash": hash = try reader.readString()
+            case "set": sealed = try reader.skipValue()
+            case "withdrawn": withdrawn = try reader.readValue()
+            default: _ = try reader.skipValue()
+            }
+        }
+        guard Formats.isHex64(hash) else { throw WireError("sets[\(index)].hash", "is the SHA-256 of the set in hexadecimal") }
+        func dot(_ value: JSONValue?) -> Dot? {
+            guard let parts = value?.arrayValue, parts.count == 2, let replica = parts[0].stringValue.flatMap({ Identifier($0) }),
+                let counter = parts[1].integerValue, counter > 0
+            else { return nil }
+            return Dot(replica: replica, counter: counter)
+        }
+        if let withdrawn {
+            guard let dot = dot(withdrawn) else { throw WireError("sets[\(index)].withdrawn", "is [replica, counter]") }
+            return Received(hash: hash, sealed: nil, content: .withdrawn(dot))
+        }
+        guard let sealed else { throw WireError("sets[\(index)]", "has a set or is withdrawn") }
+        let exact = Array(bytes[sealed])
+        guard ChangeSet.hash(ofSealed: exact) == hash else {
+            throw WireError("sets[\(index)].hash", "does not match the bytes of the set")
+        }
+        let json = try JSONValue(parsing: exact)
+        guard let setDot = dot(json["dot"]) else { throw WireError("sets[\(index)].set.dot", "is [replica, counter]") }
+        do {
+            guard exact.count <= Limits.bytesPerSet else {
+                throw Violation(
+                    entity: "", id: nil, field: "set", code: .payloadTooLarge, message: "a set has at most \(Limits.bytesPerSet) bytes",
+                    parameters: ["max": .integer(Int64(Limits.bytesPerSet))])
+            }
+            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)))
+        } catch let violation as Violation {
+            return Received(hash: hash, sealed: exact, content: .undecodable(setDot, violation))
+        }
+    }
+}
+
+/// `{"server_time", "outcomes": [[counter, outcome]…]}` — outcomes are the stored bytes.
+public struct PushReply: Sendable {
+    public var serverMilliseconds: Int64
+    public var outcomes: [(counter: Int64, outcome: [UInt8])]
+
+    public init(serverMilliseconds: Int64, outcomes: [(counter: Int64, outcome: [UInt8])]) {
+        self.serverMilliseconds = serverMilliseconds
+        self.outcomes = outcomes
+    }
+
+    public func bytes() -> [UInt8] {
+        var writer = JSONWriter(reservingCapacity: 64 + outcomes.reduce(0) { $0 + $1.outcome.count + 24 })
+        writer.beginObject()
+        writer.key("server_time")
+        writer.integer(serverMilliseconds)
+        writer.key("outcomes")
+        writer.outcomes(outcomes)
+        writer.endObject()
+        return writer.bytes
+    }
+
+    public init(parsing bytes: [UInt8]) throws {
+        var time: Int64?
+        var list: [(counter: Int64, outcome: [UInt8])]?
+        try JSONReader.read(bytes) { reader in
+            try reader.beginObject()
+            while let key = try reader.nextKey() {
+                switch key {
+                case "server_time": time = try reader.readInteger()
+                case "outcomes": list = try reader.readOutcomes(of: bytes)
+                default: _ = try reader.skipValue()
+                }
+            }
+        }
+        guard let time else { throw WireError("server_time", "is missing") }
+        guard let list else { throw WireError("outcomes", "is missing") }
+        self.init(serverMilliseconds: time, outcomes: list)
+    }
+}
+
+extension JSONWriter {
+    mutating func outcomes(_ outcomes: [(counter: Int64, outcome: [UInt8])]) {
+        beginArray()
+        for (counter, outcome) in outcomes {
+            beginArray()
+            integer(counter)
+            raw(outcome)
+            endArray()
+        }
+        endArray()
+    }
+}
+
+extension JSONReader {
+    /// `[[counter, outcome]…]`, outcomes as the exact bytes.
+    mutating func readOutcomes(of bytes: [UInt8]) throws -> [(counter: Int64, outcome: [UInt8])] {
+        var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+        try beginArray()
+        while try nextElement() {
+            try beginArray()
+            guard try nextElement() else { throw WireError("outcomes", "an outcome is [counter, outcome]") }
+            let counter = try readInteger()
+            guard try nextElement() else { throw WireError("outcomes", "an outcome is [counter, outcome]") }
+            let range = try skipValue()
+            outcomes.append((counter, Array(bytes[range])))
+            guard try !nextElement() else { throw WireError("outcomes", "an outcome is [counter, outcome]") }
+        }
+        return outcomes
+    }
+}

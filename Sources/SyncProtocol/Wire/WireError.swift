@@ -1,0 +1,83 @@
+// A message that is not what the protocol says, and the errors the server answers with.
+
+/// A message could not be understood: which member, and why.
+public struct WireError: Error, Hashable, Sendable, CustomStringConvertible {
+    public var field: String
+    public var message: String
+
+    public init(_ field: String, _ message: String) {
+        self.field = field
+        self.message = message
+    }
+    public var description: String { "\(field): \(message)" }
+}
+
+/// The codes of error replies (docs/protocol.md §9). A request that gets one changed nothing.
+public enum ErrorCode: String, Sendable, CaseIterable {
+    case badRequest = "bad_request", validationFailed = "validation_failed", unauthorized, forbidden, notFound = "not_found"
+    case methodNotAllowed = "method_not_allowed", payloadTooLarge = "payload_too_large", invalidCursor = "invalid_cursor"
+    case codeInvalid = "code_invalid", codeExpired = "code_expired", codeUsed = "code_used"
+    case replicaRevoked = "replica_revoked", schemaTooOld = "schema_too_old", protocolUnsupported = "protocol_unsupported"
+    case counterGap = "counter_gap", fork, newEpoch = "new_epoch", resyncRequired = "resync_required"
+    case overloaded, unavailable, `internal`
+
+    public var status: Int {
+        switch self {
+        case .badRequest, .validationFailed, .invalidCursor: 400
+        case .unauthorized: 401
+        case .forbidden, .replicaRevoked: 403
+        case .notFound, .codeInvalid: 404
+        case .methodNotAllowed: 405
+        case .counterGap, .fork, .newEpoch: 409
+        case .codeExpired, .codeUsed, .resyncRequired: 410
+        case .payloadTooLarge: 413
+        case .schemaTooOld, .protocolUnsupported: 426
+        case .internal: 500
+        case .overloaded, .unavailable: 503
+        }
+    }
+}
+
+/// `{"error":{"code","message","request_id","fields"?, …}}`
+public struct ErrorReply: Error, Hashable, Sendable {
+    public var code: String
+    public var message: String
+    public var requestID: String
+    /// Further members by code: `expected` of a counter gap, `counter` of a fork, `epoch` of a new epoch.
+    public var details: JSONObject
+    public var violations: [Violation]
+
+    public init(
+        _ code: ErrorCode, _ message: String, requestID: String = "", details: JSONObject = JSONObject(), violations: [Violation] = []
+    ) {
+        self.code = code.rawValue
+        self.message = message
+        self.requestID = requestID
+        self.details = details
+        self.violations = violations
+    }
+
+    public var knownCode: ErrorCode? { ErrorCode(rawValue: code) }
+
+    public var json: JSONValue {
+        var error = details
+        error["code"] = .string(code)
+        error["message"] = .string(message)
+        error["request_id"] = .string(requestID)
+        if !violations.isEmpty { error["fields"] = .array(violations.map(\.json)) }
+        return ["error": .object(error)]
+    }
+
+    public init?(json: JSONValue) {
+        guard var error = json["error"]?.objectValue, let code = error["code"]?.stringValue else { return nil }
+        self.code = code
+        message = error["message"]?.stringValue ?? code
+        requestID = error["request_id"]?.stringValue ?? ""
+        violations = (error["fields"]?.arrayValue ?? []).compactMap(Violation.init(json:))
+        for name in ["code", "message", "request_id", "fields"] { error[name] = nil }
+        details = error
+    }
+}
+
+/// The version of the wire. A server refuses others with `protocol_unsupported`.
+public enum ProtocolVersion { public static let current: Int64 = 1 }
