@@ -44,7 +44,9 @@ extension SetDecider {
             case (let entity?, let id?): targets = [RecordKey(entity, id)]
             case (nil, nil): targets = []
             default:
-                refuse(record.key, typeField, .required, "\(typeField) and \(field.name) are set together")
+                if !violations.contains(where: { $0.id == record.id && $0.field == typeField }) {
+                    refuse(record.key, typeField, .required, "\(typeField) and \(field.name) are set together")
+                }
                 targets = []
             }
         case .set(.reference(let entity, _), _):

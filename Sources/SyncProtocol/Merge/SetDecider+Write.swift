@@ -181,7 +181,9 @@ extension SetDecider {
                 current: map[name] ?? .null, version: record.version(ofKey: name, in: field.name), written: value, by: tag, clock: clock)
             versions[name] = version
             switch verdict {
-            case .applied: map[name] = value.isNull ? nil : value
+            case .applied:
+                // Not a ternary: there `nil` would be the JSON null.
+                if value.isNull { map[name] = nil } else { map[name] = value }
             case .superseded(let by): lost.append((field, .object([name: value]), by))
             case .equal, .conflict: break
             }

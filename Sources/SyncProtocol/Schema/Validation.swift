@@ -68,14 +68,16 @@ extension FieldType {
             return value
         case .address: return try Self.address(value)
         case .email:
-            let text = try Self.text(value, 3...254, TextNormalization.singleLine)
-            guard let lower = text.stringValue?.lowercased(), Formats.isEmail(lower) else {
+            let text = try Self.text(value, 0...254, TextNormalization.singleLine)
+            guard let lower = text.stringValue?.lowercased() else { return .null }
+            guard Formats.isEmail(lower) else {
                 throw ValueRefusal(.invalidFormat, "is an e-mail address")
             }
             return .string(lower)
         case .phone:
-            let text = try Self.text(value, 1...30, TextNormalization.singleLine)
-            let compact = (text.stringValue ?? "").filter { !" -().".contains($0) }
+            let text = try Self.text(value, 0...40, TextNormalization.singleLine)
+            guard let written = text.stringValue else { return .null }
+            let compact = written.filter { !" -().".contains($0) }
             guard Formats.isPhone(compact) else { throw ValueRefusal(.invalidFormat, "is a phone number like +15550100") }
             return .string(compact)
         case .url: return try Self.formatted(value, 2_000, "is an http or https address", Formats.isURL)

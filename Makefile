@@ -1,0 +1,40 @@
+# One command for each thing people do here. CI runs `make test` and nothing else.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help requirements build release test demo bench lint format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+requirements: ## Check for Swift and install missing Debian or Ubuntu packages
+	@scripts/requirements
+
+build: requirements ## Build everything for debugging
+	swift build --build-tests
+
+# SwiftPM builds one product a call.
+release: requirements ## Build the two programs optimised
+	swift build -c release --product sync-server
+	swift build -c release --product replica
+
+# Must stay the last command of its recipe: the output ends with the test runner's own summary, and its failure is ours.
+test: requirements ## Build and run all tests
+	swift test
+
+demo: release ## Start a server, enrol replicas and let them sync, all on this machine
+	@demo/run
+
+bench: release ## Measure; prints figures for this machine
+	@bench/run
+
+lint: ## Check the formatting of all Swift sources
+	swift format lint --strict --recursive Sources Tests Package.swift
+
+format: ## Format all Swift sources in place
+	swift format --in-place --recursive Sources Tests Package.swift
+
+clean: ## Remove build products
+	rm -rf .build .build-*
