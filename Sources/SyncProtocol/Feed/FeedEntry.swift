@@ -26,4 +26,27 @@ public struct FeedEntry: Sendable, Hashable {
     /// Length of the chain of causes across change sets.
     public var depth: Int
     public var operationMilliseconds: Int64
+
+    public init(
+        position: FeedPosition, atMilliseconds: Int64, author: Author, dot: Dot?, key: RecordKey, operation: Operation, kind: String,
+        category: String, isMajor: Bool, changes: JSONObject, restrictedChanges: JSONObject, anchors: [String], scopeKeys: [String],
+        cause: Int64?, depth: Int, operationMilliseconds: Int64
+    ) {
+        self.position = position
+        self.atMilliseconds = atMilliseconds
+        self.author = author
+        self.dot = dot
+        self.key = key
+        self.operation = operation
+        self.kind = kind
+        self.category = category
+        self.isMajor = isMajor
+        self.changes = changes
+        self.restrictedChanges = restrictedChanges
+        self.anchors = anchors
+        self.scopeKeys = scopeKeys
+        self.cause = cause
+        self.depth = depth
+        self.operationMilliseconds = operationMilliseconds
+    }
 }

@@ -1,0 +1,75 @@
+// Checks: is the file sound, and does it hold what the server holds.
+
+import SyncProtocol
+
+/// Live records of one entity: how many, and the hash over their content.
+public struct EntityDigest: Sendable, Hashable {
+    public let count: Int64
+    /// SHA-256, lower-case hex; equal to the server's when nothing is pending and the replica is at its position.
+    public let hash: String
+}
+
+extension Replica {
+    /// Digests of confirmed state by entity, entities without records included.
+    public func digest() async throws -> [String: EntityDigest] {
+        try await reading("digest") { store in
+            let bases = Dictionary(uniqueKeysWithValues: try store.bases().map { ($0.key, $0) })
+            var digests: [String: EntityDigest] = [:]
+            for table in store.tables.all {
+                var digest = ContentDigest(of: table.schema)
+                try store.connection.forEach(table.select + " ORDER BY id") { row in
+                    let record = try table.record(row)
+                    guard let base = bases[record.key] else { return digest.add(record) }
+                    if let image = base.image { digest.add(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
+                }
+                digests[table.schema.name] = EntityDigest(count: digest.count, hash: digest.finish())
+            }
+            return digests
+        }
+    }
+
+    /// The server's digests as of now, with the position they hold at.
+    public func serverDigest() async throws -> (position: Int64, entities: [String: EntityDigest]) {
+        do {
+            let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("digest") }
+            let json = try JSONValue(parsing: try await transport(to: identity.server, "digest").digest(token: identity.token))
+            var entities: [String: EntityDigest] = [:]
+            for (name, value) in json["entities"]?.objectValue ?? JSONObject() {
+                guard let count = value["count"]?.integerValue, let hash = value["hash"]?.stringValue else { continue }
+                entities[name] = EntityDigest(count: count, hash: hash)
+            }
+            guard let position = json["position"]?.integerValue else { throw TransportFailure.malformed("a digest has a position") }
+            return (position, entities)
+        } catch let error as JSONError {
+            throw ReplicaError.translated(TransportFailure.malformed(error.description), operation: "digest")
+        } catch {
+            throw ReplicaError.translated(error, operation: "digest")
+        }
+    }
+
+    /// What SQLite's full check finds, and what this library expects of its own tables; empty when all is well.
+    public func integrityCheck() async throws -> [String] {
+        try await writing("integrity") { store in
+            var findings = try store.connection.integrityCheck()
+            let meta = Metadata(connection: store.connection)
+            let counter = try meta.integer(.counter) ?? 0
+            if let last = try store.connection.scalarInteger("SELECT max(counter) FROM _tideline_pending"), last > counter {
+                findings.append("pending set \(last) is beyond the last counter spent, \(counter)")
+            }
+            let (first, last, count) =
+                try store.connection.first("SELECT min(counter), max(counter), count(*) FROM _tideline_pending") {
+                    ($0.integer(0), $0.integer(1), $0.integer(2))
+                } ?? (0, 0, 0)
+            if count > 0, last - first + 1 != count { findings.append("pending sets \(first) to \(last) have gaps") }
+            for row in try store.pendingRows() {
+                if let sealed = row.sealed, ChangeSet.hash(ofSealed: sealed) != row.hash {
+                    findings.append("the bytes of pending set \(row.counter) do not match their hash")
+                }
+            }
+            if try count > 0 ? false : store.connection.scalarInteger("SELECT count(*) FROM _tideline_base") ?? 0 > 0 {
+                findings.append("base images are left though nothing is pending")
+            }
+            return findings
+        }
+    }
+}

@@ -1,0 +1,57 @@
+// Syncing: push what is pending, pull what is new, once or for as long as the program runs.
+
+import SyncProtocol
+
+extension Replica {
+    /// One sync to the checkpoint. Everything that was written before it began is offered.
+    ///
+    /// When pushing fails but pulling works the report says so (`pushFailure`) and nothing is thrown: the sets stay pending.
+    /// Throws `notEnrolled`, `syncInProgress`, `unreachable`, `notAllowed`, `serverRefused`, `forked`, `outdated`, `storage`.
+    @discardableResult
+    public func sync(_ options: SyncOptions = SyncOptions()) async throws -> SyncReport {
+        do {
+            let server = try await file.read { try Metadata(connection: $0.connection).requireIdentity("sync").server }
+            return try await driver.sync(try transport(to: server, "sync"), options)
+        } catch {
+            throw ReplicaError.translated(error, operation: "sync")
+        }
+    }
+
+    /// Syncs until its task is cancelled: waits for news at the server, sends local edits at once, and after failures tries
+    /// again with growing pauses (1 s to 5 min). Throws only what a person must see to: `notAllowed`, `forked`, `outdated`, …
+    /// - Parameter onReport: called after each sync.
+    public func syncContinuously(
+        _ options: SyncOptions = SyncOptions(waitMilliseconds: 25_000), onReport: (@Sendable (SyncReport) -> Void)? = nil
+    ) async throws {
+        var failures = 0
+        while !Task.isCancelled {
+            let reason: String
+            do {
+                let report = try await sync(options)
+                onReport?(report)
+                guard let failure = report.pushFailure else {
+                    failures = 0
+                    continue
+                }
+                reason = failure.message
+            } catch let error as ReplicaError where error.isRetryable {
+                if error.code == .cancelled { continue }
+                reason = error.message
+            } catch {
+                states.send(.stopped(reason: String(describing: error)))
+                throw error
+            }
+            failures += 1
+            let delay = Backoff.betweenSyncs.delay(attempt: failures, random: environment.random())
+            states.send(.waiting(milliseconds: delay, reason: reason))
+            do { try await environment.sleep(delay) } catch { break }
+        }
+        states.send(.idle)
+    }
+
+    /// Which entities changed, after each commit made through this value: by edits, syncs, resolutions.
+    public func changes() -> AsyncStream<ChangeNotice> { file.changes.stream() }
+
+    /// What sync is doing; begins with the present state.
+    public var state: AsyncStream<SyncState> { states.stream(bufferingNewest: 16) }
+}

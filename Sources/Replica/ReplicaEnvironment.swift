@@ -1,0 +1,33 @@
+// Time, chance and waiting come in here, so that tests decide them.
+
+import Foundation
+
+public struct ReplicaEnvironment: Sendable {
+    /// Milliseconds since 1970 UTC as this machine believes.
+    public var wallMilliseconds: @Sendable () -> Int64
+    public var random: @Sendable () -> UInt64
+    /// Waits; throws `CancellationError` when its task is cancelled.
+    public var sleep: @Sendable (_ milliseconds: Int64) async throws -> Void
+    /// Called before each durable step; throwing stands for a crash or an I/O error right there.
+    var storageStep: @Sendable (StorageStep) throws -> Void = { _ in }
+
+    public init(
+        wallMilliseconds: @escaping @Sendable () -> Int64, random: @escaping @Sendable () -> UInt64,
+        sleep: @escaping @Sendable (Int64) async throws -> Void
+    ) {
+        self.wallMilliseconds = wallMilliseconds
+        self.random = random
+        self.sleep = sleep
+    }
+
+    public static let system = ReplicaEnvironment(
+        wallMilliseconds: { Int64((Date().timeIntervalSince1970 * 1000).rounded()) },
+        random: { UInt64.random(in: 0...UInt64.max) },
+        sleep: { try await Task.sleep(nanoseconds: UInt64(max(0, $0)) * 1_000_000) })
+}
+
+/// The points at which a replica can die between two writes.
+enum StorageStep: String, Sendable, CaseIterable {
+    case applySeal, applyForget, applyRows, applyOutcomes, applyView, applyReplay, applyCheckpoint, applyCleanup
+    case stagePage, recordOutcomes, writeBases, writeView, writePending, withdraw, prepareRebuild
+}

@@ -1,0 +1,135 @@
+// Merge in: one transaction takes pages of server state, settles the sets they cover, and shows the result.
+// A reader sees the file before all of it or after all of it.
+
+import SyncProtocol
+
+/// What applying did.
+struct Applied: Sendable {
+    var records = 0
+    var evicted = 0
+    var accepted = 0
+    var noop = 0
+    var rejected = 0
+    var superseded = 0
+    var withdrawn = 0
+    var predictedRejections = 0
+    /// Ids of problems that arose.
+    var problems: [Int64] = []
+}
+
+extension Store {
+    static let journalDays: Int64 = 7
+    static let checkpointMarksMax = 16
+
+    /// Applies staged pages, if any, and `page`. With `rebuilding`, confirmed state is replaced by what the pages hold.
+    func apply(_ page: PullPage, afterStaged usesStage: Bool, rebuilding: Bool, versionsAfter: Int64) throws -> Applied {
+        try connection.immediateTransaction {
+            let meta = Metadata(connection: connection)
+            var applied = Applied()
+            // 1. Edits made before this moment know nothing of what arrives now.
+            try sealCaptured()
+            // 2. A rebuild begins from nothing; pending sets stay.
+            if rebuilding {
+                try step(.applyForget)
+                try forgetConfirmed()
+            }
+            // 3. Rows.
+            try step(.applyRows)
+            var rows = try PageRows(store: self, versionsAfter: versionsAfter)
+            if usesStage {
+                for number in try stagedPages() {
+                    guard let bytes = try stagedPage(number) else { continue }
+                    try rows.apply(try PullPage(parsing: bytes))
+                }
+            }
+            try rows.apply(page)
+            applied.records = rows.records
+            applied.evicted = rows.evicted
+            // 4. Sets the checkpoint covers leave pending.
+            if let checkpoint = page.checkpoint {
+                try step(.applyOutcomes)
+                try meta.set(.acknowledged, checkpoint.acknowledged)
+                try settle(page.outcomes, acknowledged: checkpoint.acknowledged, &applied)
+                // 5. The rest is replayed on what is confirmed now.
+                applied.predictedRejections = try replay()
+            }
+            // 6. How far this replica is now.
+            try step(.applyCheckpoint)
+            try meta.set(.cursor, page.next)
+            var clock = try meta.clock()
+            if let checkpoint = page.checkpoint {
+                try remember(checkpoint.mark)
+                clock.receive(checkpoint.timestamp)
+                try meta.set(.syncedAt, environment.wallMilliseconds())
+            }
+            clock.learn(serverMilliseconds: page.serverMilliseconds, wallMilliseconds: environment.wallMilliseconds())
+            try meta.set(clock)
+            // 7. What is not needed any more.
+            try step(.applyCleanup)
+            if usesStage || rebuilding { try clearStage() }
+            if page.checkpoint != nil { try pruneJournal() }
+            return applied
+        }
+    }
+
+    /// Drops confirmed records. Those with pending sets keep their base row, without an image until the pages bring one.
+    private func forgetConfirmed() throws {
+        for table in tables.all { try connection.execute(table.deleteAll) }
+        try connection.execute("DELETE FROM _tideline_unknown")
+        try connection.execute("DELETE FROM _tideline_version")
+        try connection.execute("UPDATE _tideline_base SET image = NULL, evicted = 0")
+    }
+
+    /// Sets up to `acknowledged` whose outcome is known leave pending; one whose answer is still unknown is asked for again.
+    private func settle(_ outcomes: [(counter: Int64, outcome: [UInt8])], acknowledged: Int64, _ applied: inout Applied) throws {
+        var told: [Int64: [UInt8]] = [:]
+        for (counter, outcome) in outcomes { told[counter] = outcome }
+        for row in try pendingRows() where row.counter <= acknowledged {
+            guard let text = told[row.counter].map({ String(decoding: $0, as: UTF8.self) }) ?? row.outcome else { continue }
+            guard let outcome = Outcome(json: try JSONValue(parsing: text)) else {
+                throw WireError("outcomes", "the outcome of set \(row.counter) has no status this build knows")
+            }
+            switch outcome.status {
+            case .accepted: applied.accepted += 1
+            case .noop: applied.noop += 1
+            case .withdrawn: applied.withdrawn += 1
+            case .rejected: applied.rejected += 1
+            }
+            applied.superseded += outcome.superseded.count
+            if outcome.status == .rejected, let sealed = row.sealed {
+                applied.problems.append(try insertProblem(row, sealed: sealed, outcome.violations, .rejected))
+            } else {
+                try connection.execute(
+                    """
+                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                    """,
+                    [
+                        .integer(row.counter), .text(row.hash), SQLiteValue(row.sealed), .integer(row.sealedAt), .text(row.summary),
+                        .text(text), .integer(environment.wallMilliseconds()),
+                    ])
+            }
+            try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
+        }
+    }
+
+    private func remember(_ mark: CheckpointMark) throws {
+        try Metadata(connection: connection).set(.checkpoint, mark.json.canonicalText)
+        try connection.execute(
+            """
+            INSERT INTO _tideline_checkpoint_mark (position, epoch, fingerprint) VALUES (?1, ?2, ?3) \
+            ON CONFLICT (position) DO UPDATE SET epoch = excluded.epoch, fingerprint = excluded.fingerprint
+            """,
+            [.integer(mark.position.position), .integer(mark.position.epoch), .text(mark.fingerprint)])
+        try connection.execute(
+            """
+            DELETE FROM _tideline_checkpoint_mark WHERE position NOT IN \
+            (SELECT position FROM _tideline_checkpoint_mark ORDER BY position DESC LIMIT \(Self.checkpointMarksMax))
+            """)
+    }
+
+    private func pruneJournal() throws {
+        let horizon = environment.wallMilliseconds() - Self.journalDays * 86_400_000
+        try connection.execute("DELETE FROM _tideline_journal WHERE confirmed_at < ?1", [.integer(horizon)])
+    }
+}

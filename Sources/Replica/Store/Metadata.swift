@@ -1,0 +1,88 @@
+// The few single values of a file: who it is, how far it is, what its clock says.
+
+import SyncProtocol
+
+struct Metadata {
+    enum Key: String {
+        case format, schema, layout
+        case tenant, member, role, replica, replication, token, server
+        /// The last counter spent.
+        case counter
+        /// The highest counter the server has processed, as of the checkpoint.
+        case acknowledged
+        case cursor, checkpoint
+        case clockMilliseconds = "clock_ms", clockLogical = "clock_logical", clockOffset = "clock_offset"
+        /// Where an interrupted pull of several pages continues, and what it is for: `pull` or a reason to rebuild.
+        case stageNext = "stage_next", stagePurpose = "stage_purpose", stageVersionsAfter = "stage_versions_after"
+        case syncedAt = "synced_at"
+    }
+
+    let connection: SQLiteConnection
+
+    func text(_ key: Key) throws -> String? {
+        try connection.scalarText("SELECT value FROM _tideline_meta WHERE key = ?1", [.text(key.rawValue)])
+    }
+
+    func integer(_ key: Key) throws -> Int64? { try text(key).flatMap { Int64($0) } }
+
+    /// nil removes.
+    func set(_ key: Key, _ value: String?) throws {
+        guard let value else {
+            try connection.execute("DELETE FROM _tideline_meta WHERE key = ?1", [.text(key.rawValue)])
+            return
+        }
+        try connection.execute(
+            "INSERT INTO _tideline_meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [.text(key.rawValue), .text(value)])
+    }
+
+    func set(_ key: Key, _ value: Int64) throws { try set(key, String(value)) }
+
+    // MARK: Composite values
+
+    func identity() throws -> ReplicaIdentity? {
+        guard let tenant = try text(.tenant).flatMap({ Identifier($0) }), let member = try text(.member).flatMap({ Identifier($0) }),
+            let replica = try text(.replica).flatMap({ Identifier($0) }), let role = try text(.role).flatMap(Role.init(rawValue:)),
+            let token = try text(.token)
+        else { return nil }
+        return ReplicaIdentity(
+            tenant: tenant, member: member, replica: replica, role: role, replication: try text(.replication) ?? "full", token: token,
+            server: try text(.server))
+    }
+
+    func requireIdentity(_ operation: String) throws -> ReplicaIdentity {
+        guard let identity = try identity() else {
+            throw ReplicaError(.notEnrolled, "this replica is not enrolled with a server yet", operation: operation)
+        }
+        return identity
+    }
+
+    /// nil until the first sync has reached its end.
+    func checkpoint() throws -> CheckpointMark? {
+        guard let text = try text(.checkpoint) else { return nil }
+        return CheckpointMark(json: try JSONValue(parsing: text))
+    }
+
+    func clock() throws -> HybridClock {
+        let last = HybridTimestamp(milliseconds: try integer(.clockMilliseconds) ?? 0, logical: try integer(.clockLogical) ?? 0)
+        return HybridClock(last: last, offsetMilliseconds: try integer(.clockOffset) ?? 0)
+    }
+
+    func set(_ clock: HybridClock) throws {
+        try set(.clockMilliseconds, clock.last.milliseconds)
+        try set(.clockLogical, clock.last.logical)
+        try set(.clockOffset, clock.offsetMilliseconds)
+    }
+}
+
+/// Who a replica is at its server.
+struct ReplicaIdentity: Sendable {
+    var tenant: Identifier
+    var member: Identifier
+    var replica: Identifier
+    /// The role at enrolment; the member's own record tells a later one.
+    var role: Role
+    var replication: String
+    var token: String
+    var server: String?
+}

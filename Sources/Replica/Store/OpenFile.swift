@@ -1,0 +1,75 @@
+// An open replica file: one gate that writes, one that only reads, and what both need.
+
+import SyncProtocol
+
+final class OpenFile: Sendable {
+    let path: String
+    let tables: ReplicaTables
+    let environment: ReplicaEnvironment
+    let changes: Broadcast<ChangeNotice>
+    private let writer: SQLiteGate
+    private let reader: SQLiteGate
+
+    /// Extended result code: a reader found a transaction that a dead process left behind, and may not roll it back.
+    private static let needsRollback: Int32 = 776
+
+    init(path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal) async throws {
+        let tables = ReplicaTables(schema)
+        let changes = Broadcast<ChangeNotice>()
+        self.path = path
+        self.tables = tables
+        self.environment = environment
+        self.changes = changes
+        writer = try await SQLiteGate.open {
+            let connection = try SQLiteConnection(
+                path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full, busyTimeoutMilliseconds: 30_000)
+            ReplicaFile.protect(path)
+            // A large apply stays in memory as far as possible: spilling locks readers out before the commit.
+            try connection.script("PRAGMA cache_size = -65536")
+            try ReplicaFile.prepare(Store(connection: connection, tables: tables, environment: environment))
+            connection.onCommit { changed in
+                let entities = changed.filter { tables[$0] != nil }
+                if !entities.isEmpty { changes.send(ChangeNotice(entities: entities)) }
+            }
+            return connection
+        }
+        reader = try await SQLiteGate.open {
+            try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 30_000)
+        }
+    }
+
+    /// Runs with the writing connection. Transactions are the body's own.
+    func write<R: Sendable>(_ body: @escaping @Sendable (Store) throws -> R) async throws -> R {
+        try await writer.run { [tables, environment] connection in
+            try body(Store(connection: connection, tables: tables, environment: environment))
+        }
+    }
+
+    /// Runs on one snapshot, with a connection that cannot write.
+    func read<R: Sendable>(_ body: @escaping @Sendable (Store) throws -> R) async throws -> R {
+        let whole: @Sendable (SQLiteConnection) throws -> R = { [tables, environment] connection in
+            try connection.readTransaction { try body(Store(connection: connection, tables: tables, environment: environment)) }
+        }
+        do {
+            return try await reader.run(whole)
+        } catch let error as SQLiteError where error.code == Self.needsRollback {
+            _ = try await writer.run { try $0.scalarInteger("SELECT count(*) FROM sqlite_schema") }
+            return try await reader.run(whole)
+        }
+    }
+
+    func close() async {
+        _ = await reader.close()
+        _ = await writer.close()
+        changes.finish()
+    }
+}
+
+extension Store {
+    func learn(serverMilliseconds: Int64) throws {
+        let meta = Metadata(connection: connection)
+        var clock = try meta.clock()
+        clock.learn(serverMilliseconds: serverMilliseconds, wallMilliseconds: environment.wallMilliseconds())
+        try meta.set(clock)
+    }
+}

@@ -1,0 +1,61 @@
+// Sets that will not take effect as they are: rejected by the server, or withdrawn because it could never answer them.
+
+import SyncProtocol
+
+enum ProblemStatus: String, Sendable { case rejected, withdrawn }
+
+extension Store {
+    static let problemColumns = "id, counter, sealed, summary, violations, status, created_at"
+
+    func insertProblem(_ row: PendingRow, sealed: [UInt8], _ violations: [Violation], _ status: ProblemStatus) throws -> Int64 {
+        let created = (try? ChangeSet(sealed: sealed))?.changes.compactMap { change -> JSONValue? in
+            if case .create = change.operation { .string(change.key.id.text) } else { nil }
+        }
+        try connection.execute(
+            """
+            INSERT INTO _tideline_problem (counter, hash, sealed, summary, violations, created, status, created_at) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            """,
+            [
+                .integer(row.counter), .text(row.hash), .blob(sealed), .text(row.summary),
+                .text(JSONValue.array(violations.map(\.json)).canonicalText), .text(JSONValue.array(created ?? []).canonicalText),
+                .text(status.rawValue), .integer(environment.wallMilliseconds()),
+            ])
+        return connection.lastInsertRowID
+    }
+
+    /// Takes the first unanswered set out: its marker is offered instead, the set itself waits for a person.
+    func withdrawFirst() throws -> Int64? {
+        try connection.immediateTransaction {
+            try step(.withdraw)
+            let rows = try pendingRows()
+            guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }
+            let violation = Violation(
+                entity: "", id: nil, field: "set", code: .withdrawn, message: "the server could not answer this set; it was taken out so that the rest can sync")
+            let problem = try insertProblem(row, sealed: sealed, [violation], .withdrawn)
+            try connection.execute("UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
+            try replay()
+            return problem
+        }
+    }
+
+    func problem(_ row: borrowing SQLiteRow) throws -> Problem {
+        let violations = try JSONValue(parsing: row.text(4)).arrayValue ?? []
+        return Problem(
+            id: row.integer(0), counter: row.integer(1), summary: row.text(3), violations: violations.compactMap(Violation.init(json:)),
+            changes: try ChangeSet(sealed: row.blob(2)).changes, status: row.text(5), createdAt: row.integer(6))
+    }
+
+    func requireProblem(_ id: Int64) throws -> Problem {
+        let found = try connection.first(
+            "SELECT \(Self.problemColumns) FROM _tideline_problem WHERE id = ?1 AND resolved_at IS NULL", [.integer(id)]) { try problem($0) }
+        guard let found else { throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems") }
+        return found
+    }
+
+    func resolve(_ problem: Problem, _ resolution: String) throws {
+        try connection.execute(
+            "UPDATE _tideline_problem SET resolved_at = ?2, resolution = ?3 WHERE id = ?1",
+            [.integer(problem.id), .integer(environment.wallMilliseconds()), .text(resolution)])
+    }
+}

@@ -1,0 +1,112 @@
+// Opening a file: engine tables, typed tables, and what the schema gained since the file was last opened.
+// Tables and columns are added, never dropped, so that an older build can open the file again.
+
+import Foundation
+import SyncProtocol
+
+enum ReplicaFile {
+    /// Grows when engine tables change in a way that older builds cannot read.
+    static let formatVersion: Int64 = 1
+
+    static let engineTables = [
+        "CREATE TABLE IF NOT EXISTS _tideline_meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        // Sealed sets that no checkpoint covers yet. `sealed` is NULL for a withdrawn set, whose marker is still to be offered.
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_pending (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
+        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, predicted TEXT, \
+        feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL)
+        """,
+        // The confirmed image of every record that pending sets changed; NULL: there is none at the server.
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_base (entity TEXT NOT NULL, id TEXT NOT NULL, image TEXT, queued_state TEXT, \
+        evicted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (entity, id)) WITHOUT ROWID
+        """,
+        // What the server said about versions since the oldest pending set: replay tells known from concurrent by it.
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_version (entity TEXT NOT NULL, id TEXT NOT NULL, versions TEXT NOT NULL, \
+        PRIMARY KEY (entity, id)) WITHOUT ROWID
+        """,
+        "CREATE TABLE IF NOT EXISTS _tideline_stage (page INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_journal (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
+        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, outcome TEXT NOT NULL, confirmed_at INTEGER NOT NULL)
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_problem (id INTEGER PRIMARY KEY, counter INTEGER NOT NULL, hash TEXT NOT NULL, \
+        sealed BLOB NOT NULL, summary TEXT NOT NULL, violations TEXT NOT NULL, created TEXT NOT NULL, status TEXT NOT NULL, \
+        created_at INTEGER NOT NULL, resolved_at INTEGER, resolution TEXT)
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_checkpoint_mark (position INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, \
+        fingerprint TEXT NOT NULL)
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_unknown (entity TEXT NOT NULL, id TEXT NOT NULL, image TEXT NOT NULL, \
+        PRIMARY KEY (entity, id)) WITHOUT ROWID
+        """,
+    ]
+
+    /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.
+    static func prepare(_ store: Store) throws {
+        let connection = store.connection
+        let statements = engineTables + store.tables.all.flatMap { [$0.create] + $0.indexes }
+        let layout = Hex.encode(SHA256.hash(Array(statements.joined(separator: ";\n").utf8)))
+        let isReplica = try connection.scalarInteger("SELECT count(*) FROM sqlite_schema WHERE name = '_tideline_meta'") == 1
+        if isReplica {
+            let meta = Metadata(connection: connection)
+            let format = try meta.integer(.format) ?? formatVersion
+            guard format <= formatVersion else {
+                throw ReplicaError(
+                    .newerFile, "the file has format \(format), this build reads up to \(formatVersion): use a newer one", operation: "open")
+            }
+            if try meta.text(.layout) == layout { return }
+        }
+        try connection.immediateTransaction {
+            for statement in engineTables { try connection.execute(statement) }
+            for table in store.tables.all { try extend(table, store) }
+            let meta = Metadata(connection: connection)
+            try meta.set(.format, formatVersion)
+            try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
+            try meta.set(.layout, layout)
+        }
+    }
+
+    private static func extend(_ table: RecordTable, _ store: Store) throws {
+        let connection = store.connection
+        let name = table.schema.name
+        let present = Set(try connection.query("SELECT name FROM pragma_table_info(?1)", [.text(name)]) { $0.text(0) })
+        if present.isEmpty {
+            try connection.execute(table.create)
+            try adoptUnknownRows(table, store)
+        } else {
+            for column in table.columns where !present.contains(column.name) {
+                let type = column.storage == .integer ? "INTEGER" : "TEXT"
+                try connection.execute("ALTER TABLE \"\(name)\" ADD COLUMN \"\(column.name)\" \(type)")
+                // Values that came while this build's predecessor did not know the field.
+                try connection.execute(
+                    """
+                    UPDATE "\(name)" SET "\(column.name)" = json_extract(_extra, '$."\(column.name)"'), \
+                    _extra = nullif(json_remove(_extra, '$."\(column.name)"'), '{}') \
+                    WHERE json_type(_extra, '$."\(column.name)"') IS NOT NULL
+                    """)
+            }
+        }
+        for index in table.indexes { try connection.execute(index) }
+    }
+
+    /// Rows of an entity that was unknown until now become rows of its table.
+    private static func adoptUnknownRows(_ table: RecordTable, _ store: Store) throws {
+        let images = try store.connection.query(
+            "SELECT id, image FROM _tideline_unknown WHERE entity = ?1", [.text(table.schema.name)]) { ($0.text(0), $0.text(1)) }
+        for (id, image) in images {
+            guard let id = Identifier(id) else { continue }
+            try store.put(try RecordImage.decode(image, schema: table.schema, id: id))
+        }
+        try store.connection.execute("DELETE FROM _tideline_unknown WHERE entity = ?1", [.text(table.schema.name)])
+    }
+
+    /// The file holds a token: nobody else on the machine may read it.
+    static func protect(_ path: String) {
+        try? FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+    }
+}

@@ -1,0 +1,236 @@
+// Carries out what a SyncSession says: the only place where files and network meet.
+
+import Foundation
+import SyncProtocol
+
+actor SyncDriver {
+    private let file: OpenFile
+    private let state: Broadcast<SyncState>
+    private let longPoll: LongPollInterruption
+    private var running: Task<SyncReport, any Error>?
+
+    init(file: OpenFile, state: Broadcast<SyncState>, longPoll: LongPollInterruption) {
+        self.file = file
+        self.state = state
+        self.longPoll = longPoll
+    }
+
+    /// One sync at a time: a second caller gets its own after the first.
+    func sync(_ transport: any SyncTransport, _ options: SyncOptions) async throws -> SyncReport {
+        while let current = running { _ = await current.result }
+        let task = Task { try await self.run(transport, options) }
+        running = task
+        defer { running = nil }
+        return try await withTaskCancellationHandler {
+            try await task.value
+        } onCancel: {
+            task.cancel()
+        }
+    }
+
+    private func run(_ transport: any SyncTransport, _ options: SyncOptions) async throws -> SyncReport {
+        let started = file.environment.wallMilliseconds()
+        let lock = try SyncLock(path: file.path + ".sync-lock")
+        defer { withExtendedLifetime(lock) {} }
+        defer { state.send(.idle) }
+        var work = SyncWork(file: file, transport: transport, options: options, state: state, longPoll: longPoll)
+        try await work.begin()
+        try await work.run()
+        work.report.durationMilliseconds = max(0, file.environment.wallMilliseconds() - started)
+        return work.report
+    }
+}
+
+/// The running of one sync.
+struct SyncWork {
+    let file: OpenFile
+    let transport: any SyncTransport
+    let options: SyncOptions
+    let state: Broadcast<SyncState>
+    let longPoll: LongPollInterruption
+    var report = SyncReport()
+
+    private var session = SyncSession()
+    private var identity: ReplicaIdentity?
+    private var page: PullPage?
+    private var mayWait = true
+
+    init(
+        file: OpenFile, transport: any SyncTransport, options: SyncOptions, state: Broadcast<SyncState>, longPoll: LongPollInterruption
+    ) {
+        self.file = file
+        self.transport = transport
+        self.options = options
+        self.state = state
+        self.longPoll = longPoll
+    }
+
+    mutating func begin() async throws {
+        let rebuilds = options.rebuilds
+        identity = try await file.write { store in
+            let identity = try Metadata(connection: store.connection).requireIdentity("sync")
+            if rebuilds { try store.prepareRebuild(.requested) }
+            return identity
+        }
+    }
+
+    mutating func run() async throws {
+        var instruction = session.handle(.started(try await progress()))
+        while true {
+            switch instruction {
+            case .push(let maximumSets): instruction = session.handle(try await push(maximumSets))
+            case .pull: instruction = session.handle(try await pull())
+            case .stage:
+                try await stage()
+                instruction = session.handle(.staged)
+            case .apply:
+                try await apply()
+                instruction = session.handle(.applied)
+            case .prepareRebuild(let reason):
+                try await file.write { try $0.prepareRebuild(reason) }
+                instruction = session.handle(.rebuildPrepared)
+            case .reoffer(let counter):
+                try await file.write { try $0.reoffer(from: counter) }
+                instruction = session.handle(.reoffered)
+            case .withdrawFirst:
+                if let problem = try await file.write({ try $0.withdrawFirst() }) {
+                    report.withdrawn += 1
+                    report.newProblems.append(try await file.write { try $0.requireProblem(problem) })
+                }
+                instruction = session.handle(.withdrawn)
+            case .wait(let attempt):
+                let delay = Backoff.withinSync.delay(attempt: attempt, random: file.environment.random())
+                state.send(.waiting(milliseconds: delay, reason: session.pushFailure.map(String.init(describing:)) ?? ""))
+                try await file.environment.sleep(delay)
+                instruction = session.handle(.waited)
+            case .finish:
+                report.pushFailure = session.unresolvedPushFailure?.replicaError(operation: "push")
+                return
+            case .stop(let failure):
+                throw failure.replicaError(operation: "sync")
+            }
+        }
+    }
+
+    // MARK: Push
+
+    private struct Offer: Sendable {
+        var sets: [OfferedSet]
+        var bytes: [UInt8]
+        var token: String
+    }
+
+    private mutating func push(_ maximumSets: Int) async throws -> SyncSession.Event {
+        let offer = try await file.write { store -> Offer? in
+            let meta = Metadata(connection: store.connection)
+            let identity = try meta.requireIdentity("push")
+            let sets = maximumSets == 0 ? [] : try store.nextBatch(maximumSets: maximumSets)
+            if sets.isEmpty, maximumSets > 0 { return nil }
+            // Clocks of a lost history are capped by the newest checkpoint that the server still recognises.
+            let epoch = try meta.checkpoint()?.position.epoch ?? 0
+            let isOlder = try store.connection.scalarInteger(
+                "SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE sealed IS NOT NULL AND feed_position > 0 AND feed_epoch < ?1)",
+                [.integer(epoch)])
+            let request = PushRequest(
+                schemaVersion: store.schema.version, cursor: try meta.text(.cursor),
+                recognised: isOlder == 1 ? try store.checkpointMarks() : [], sets: sets)
+            return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
+        }
+        guard let offer else { return .pushed(0) }
+        state.send(.pushing(pendingSets: offer.sets.count))
+        do {
+            try Task.checkCancellation()
+            report.bytesSent += offer.bytes.count
+            let bytes = try await transport.push(offer.bytes, token: offer.token)
+            report.bytesReceived += bytes.count
+            let reply: PushReply
+            do { reply = try PushReply(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
+            let offered = Set(offer.sets.map(\.counter))
+            guard Set(reply.outcomes.map(\.counter)).isSuperset(of: offered) else {
+                throw TransportFailure.malformed("not every set was answered")
+            }
+            for (_, outcome) in reply.outcomes where (try? JSONValue(parsing: outcome)).flatMap(Outcome.init(json:)) == nil {
+                throw TransportFailure.malformed("an outcome has no known status")
+            }
+            try await file.write { store in
+                try store.connection.immediateTransaction {
+                    try store.step(.recordOutcomes)
+                    try store.recordOutcomes(reply.outcomes.filter { offered.contains($0.counter) })
+                    try store.learn(serverMilliseconds: reply.serverMilliseconds)
+                }
+            }
+            report.pushed += offer.sets.count
+            return .pushed(offer.sets.count)
+        } catch let failure as TransportFailure {
+            return .pushFailed(failure, sets: offer.sets.count)
+        } catch is CancellationError {
+            return .pushFailed(.cancelled, sets: offer.sets.count)
+        }
+    }
+
+    // MARK: Pull
+
+    private func progress() async throws -> PullProgress { try await file.write { try $0.pullProgress() } }
+
+    private mutating func pull() async throws -> SyncSession.Event {
+        let progress = try await progress()
+        let outcomesAfter = try await file.write { try $0.outcomesKnownUpTo() }
+        guard let token = identity?.token else { throw ReplicaError(.notEnrolled, "not enrolled", operation: "sync") }
+        let wait = mayWait && progress.hasCheckpoint && progress.stagedPages == 0 && progress.rebuild == nil ? options.waitMilliseconds : 0
+        let request = PullRequest(
+            cursor: progress.cursor, limit: min(max(options.pageLimit, 1), Limits.recordsPerPage), waitMilliseconds: wait > 0 ? wait : nil,
+            outcomesAfter: outcomesAfter, versionsAfter: progress.versionsAfter, schemaVersion: file.tables.schema.version)
+        state.send(.pulling(records: report.pulledRecords))
+        do {
+            try Task.checkCancellation()
+            let bytes = try await fetch(request, token, isLongPoll: wait > 0)
+            report.bytesReceived += bytes.count
+            let page: PullPage
+            do { page = try PullPage(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
+            mayWait = false
+            report.pages += 1
+            self.page = page
+            return .received(page)
+        } catch let failure as TransportFailure {
+            return .pullFailed(failure)
+        } catch is CancellationError {
+            return .pullFailed(.cancelled)
+        }
+    }
+
+    private func fetch(_ request: PullRequest, _ token: String, isLongPoll: Bool) async throws -> [UInt8] {
+        guard isLongPoll else { return try await transport.pull(request, token: token) }
+        let task = Task { [transport] in try await transport.pull(request, token: token) }
+        longPoll.during(task)
+        defer { longPoll.during(nil) }
+        return try await withTaskCancellationHandler {
+            // An edit may have been made between the push and this line: it must not wait for the poll.
+            if try await file.write({ try $0.unansweredCount() }) > 0 { task.cancel() }
+            return try await task.value
+        } onCancel: {
+            task.cancel()
+        }
+    }
+
+    private mutating func stage() async throws {
+        guard let page else { return }
+        let versionsAfter = try await progress().versionsAfter
+        try await file.write { try $0.stage(page, versionsAfter: versionsAfter) }
+    }
+
+    private mutating func apply() async throws {
+        guard let page else { return }
+        self.page = nil
+        state.send(.applying)
+        let isRebuilding = session.isRebuilding
+        let applied = try await file.write { store -> (Applied, [Problem]) in
+            let progress = try store.pullProgress()
+            let applied = try store.apply(
+                page, afterStaged: progress.stagedPages > 0, rebuilding: isRebuilding, versionsAfter: progress.versionsAfter ?? 0)
+            return (applied, try applied.problems.map { try store.requireProblem($0) })
+        }
+        report.add(applied.0)
+        report.newProblems += applied.1
+        if isRebuilding { report.isResync = true }
+    }
+}

@@ -1,0 +1,218 @@
+// One sync as a state machine without I/O: events in, instructions out. SyncDriver carries the instructions out.
+//
+//   started ─► push until nothing is left ─► pull until the checkpoint ─► finish
+//                 │ fails                        ▲        │ restored server, old cursor
+//                 └──────── downloads never wait ┘        └─► rebuild: pull from nothing, keeping pending
+//
+// "No answer" means "unknown": the same sets go out again, with the same bytes. A batch that is never answered while pulls
+// are is halved until the one set that kills is found; that set is withdrawn so that the rest can flow.
+
+import SyncProtocol
+
+struct SyncSession: Sendable {
+    enum Event: Sendable {
+        case started(PullProgress)
+        /// The server answered this many sets; 0: nothing was left to push (or an empty probe was answered).
+        case pushed(Int)
+        case pushFailed(TransportFailure, sets: Int)
+        case received(PullPage)
+        case pullFailed(TransportFailure)
+        case staged
+        case applied
+        case waited
+        case withdrawn
+        case reoffered
+        case rebuildPrepared
+    }
+
+    enum Instruction: Sendable, Hashable {
+        /// Offer the oldest unanswered sets, at most so many; 0 offers none, to see whether the server answers at all.
+        case push(maximumSets: Int)
+        case pull
+        /// Keep the received page until the checkpoint.
+        case stage
+        /// Apply the received page, together with staged ones if there are any.
+        case apply
+        case prepareRebuild(RebuildReason)
+        /// Offer sets from this counter again, answered or not.
+        case reoffer(from: Int64)
+        case withdrawFirst
+        case wait(attempt: Int)
+        case finish
+        case stop(TransportFailure)
+    }
+
+    static let unansweredAttemptsMax = 3
+    static let pullAttemptsMax = 3
+    static let rebuildsMax = 2
+
+    private enum Push: Sendable { case due, putOff, done, failed }
+
+    private(set) var pushFailure: TransportFailure?
+    private(set) var isRebuilding = false
+
+    private var push = Push.due
+    private var pullIsDue = true
+    private var pullWorked = false
+    private var batchLimit = Limits.setsPerPush
+    private var unanswered = 0
+    private var singleUnanswered = 0
+    private var isProbing = false
+    private var pullFailures = 0
+    private var rebuilds = 0
+    private var reoffers = 0
+    private var hasCheckpoint = false
+    private var stagedPages = 0
+    private var pageHasMore = false
+    private var afterWait = Instruction.finish
+
+    /// What to do next, now that this has happened.
+    mutating func handle(_ event: Event) -> Instruction {
+        switch event {
+        case .started(let progress):
+            hasCheckpoint = progress.hasCheckpoint
+            stagedPages = progress.stagedPages
+            isRebuilding = progress.rebuild != nil
+            // While confirmed state is being replaced the cursor is void, and a push would only be told so again.
+            if isRebuilding { push = .putOff }
+            return next()
+        case .pushed(let count): return pushed(count)
+        case .pushFailed(let failure, let sets): return pushFailed(failure, sets)
+        case .received(let page):
+            pullFailures = 0
+            pageHasMore = page.hasMore
+            // A first sync applies page by page; afterwards readers never see half of a pull.
+            return page.hasMore && (hasCheckpoint || isRebuilding) ? .stage : .apply
+        case .staged:
+            stagedPages += 1
+            return .pull
+        case .applied:
+            if pageHasMore { return .pull }
+            (hasCheckpoint, isRebuilding, stagedPages) = (true, false, 0)
+            (pullWorked, pullIsDue) = (true, false)
+            if push == .putOff { push = .due }
+            return next()
+        case .pullFailed(let failure): return pullFailed(failure)
+        case .waited: return afterWait
+        case .withdrawn:
+            (batchLimit, unanswered, singleUnanswered) = (Limits.setsPerPush, 0, 0)
+            push = .due
+            return next()
+        case .reoffered: return next()
+        case .rebuildPrepared:
+            (isRebuilding, stagedPages, pullIsDue, pullFailures) = (true, 0, true, 0)
+            return next()
+        }
+    }
+
+    private mutating func next() -> Instruction {
+        if push == .due { return .push(maximumSets: batchLimit) }
+        return pullIsDue ? .pull : .finish
+    }
+
+    // MARK: Push
+
+    private mutating func pushed(_ count: Int) -> Instruction {
+        if isProbing {
+            // The server answers, only not this set.
+            isProbing = false
+            return .withdrawFirst
+        }
+        (unanswered, singleUnanswered) = (0, 0)
+        guard count > 0 else {
+            push = .done
+            return next()
+        }
+        pullIsDue = true
+        batchLimit = min(Limits.setsPerPush, batchLimit * 2)
+        return next()
+    }
+
+    private mutating func pushFailed(_ failure: TransportFailure, _ sets: Int) -> Instruction {
+        if case .reply(let reply, let status) = failure {
+            if isProbing, status < 500, status != 401, status != 403 {
+                isProbing = false
+                return .withdrawFirst
+            }
+            switch reply.knownCode {
+            case .newEpoch: return rebuild(.newEpoch, failure)
+            case .resyncRequired: return rebuild(.resyncRequired, failure)
+            case .counterGap where reoffers == 0:
+                if let expected = reply.details["expected"]?.integerValue {
+                    reoffers += 1
+                    return .reoffer(from: expected)
+                }
+            case .payloadTooLarge:
+                guard sets > 1 else { return .withdrawFirst }
+                batchLimit = sets / 2
+                return next()
+            default: break
+            }
+            if status == 401 || status == 403 { return .stop(failure) }
+        }
+        if case .cancelled = failure { return .stop(failure) }
+        isProbing = isProbing && failure.isUnanswered
+        guard failure.isUnanswered, !isProbing else { return giveUpPushing(failure) }
+        unanswered += 1
+        guard pullWorked else {
+            // Downloads never wait for uploads. Whether they work also tells what to make of this.
+            (push, pullIsDue, pushFailure) = (.putOff, true, failure)
+            return next()
+        }
+        pushFailure = failure
+        if sets <= 1 {
+            singleUnanswered += 1
+            guard singleUnanswered >= Self.unansweredAttemptsMax else { return wait(then: .push(maximumSets: batchLimit)) }
+            // Before blaming the set: does the server answer pushes at all?
+            isProbing = true
+            return wait(then: .push(maximumSets: 0))
+        }
+        if unanswered >= Self.unansweredAttemptsMax { batchLimit = sets / 2 }
+        return wait(then: .push(maximumSets: batchLimit))
+    }
+
+    private mutating func giveUpPushing(_ failure: TransportFailure) -> Instruction {
+        (push, pushFailure) = (.failed, failure)
+        return next()
+    }
+
+    private mutating func wait(then instruction: Instruction) -> Instruction {
+        afterWait = instruction
+        return .wait(attempt: max(unanswered, pullFailures))
+    }
+
+    // MARK: Pull
+
+    private mutating func pullFailed(_ failure: TransportFailure) -> Instruction {
+        if case .reply(let reply, let status) = failure {
+            switch reply.knownCode {
+            case .newEpoch: return rebuild(.newEpoch, failure)
+            case .resyncRequired: return rebuild(.resyncRequired, failure)
+            default: if status < 500, status != 429 { return .stop(failure) }
+            }
+        }
+        switch failure {
+        case .cancelled:
+            // A long poll that a local edit cut short, or the end of the program.
+            pullIsDue = false
+            return .finish
+        case .unreachable: return .stop(failure)
+        default: break
+        }
+        pullFailures += 1
+        guard pullFailures < Self.pullAttemptsMax else { return .stop(failure) }
+        return wait(then: .pull)
+    }
+
+    private mutating func rebuild(_ reason: RebuildReason, _ failure: TransportFailure) -> Instruction {
+        guard rebuilds < Self.rebuildsMax else { return .stop(failure) }
+        rebuilds += 1
+        push = push == .done || push == .failed ? push : .putOff
+        // What the server had answered may be lost with its history.
+        if reason == .newEpoch { push = .putOff }
+        return .prepareRebuild(reason)
+    }
+
+    /// Whether pushing ended without an answer to everything.
+    var unresolvedPushFailure: TransportFailure? { push == .done ? nil : pushFailure }
+}

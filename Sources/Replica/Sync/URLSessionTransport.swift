@@ -1,0 +1,141 @@
+// The transport over HTTP. The only file that needs Foundation's networking, which not every platform has.
+
+#if canImport(FoundationNetworking) || canImport(Darwin)
+    import Foundation
+    import SyncProtocol
+
+    #if canImport(FoundationNetworking)
+        import FoundationNetworking
+    #endif
+
+    public struct URLSessionTransport: SyncTransport {
+        /// A push or a page that takes longer counts as unanswered. A waiting pull gets its waiting time on top.
+        public static let timeoutSeconds: Double = 60
+
+        private let server: URL
+        private let session: URLSession
+
+        /// - Parameter server: scheme, host and port; a path is kept as a prefix.
+        public init(server: URL) {
+            self.server = server
+            let configuration = URLSessionConfiguration.ephemeral
+            configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
+            configuration.httpShouldSetCookies = false
+            session = URLSession(configuration: configuration)
+        }
+
+        public func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
+            let bytes = try await send("POST", "/v1/enroll", body: request.json.canonicalBytes())
+            do { return try EnrollmentReply(json: try JSONValue(parsing: bytes)) } catch {
+                throw TransportFailure.malformed(String(describing: error))
+            }
+        }
+
+        public func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
+            try await send("POST", "/v1/sync/push", token: token, body: bytes)
+        }
+
+        public func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
+            let wait = Double(request.waitMilliseconds ?? 0) / 1000
+            return try await send("GET", "/v1/sync/pull", query: request.query, token: token, timeoutSeconds: Self.timeoutSeconds + wait)
+        }
+
+        public func digest(token: String) async throws -> [UInt8] { try await send("GET", "/v1/sync/digest", token: token) }
+
+        private func send(
+            _ method: String, _ path: String, query: [(name: String, value: String)] = [], token: String? = nil, body: [UInt8]? = nil,
+            timeoutSeconds: Double = URLSessionTransport.timeoutSeconds
+        ) async throws -> [UInt8] {
+            guard var components = URLComponents(url: server, resolvingAgainstBaseURL: false) else {
+                throw TransportFailure.unreachable("\(server) is not an address")
+            }
+            components.path = (components.path.hasSuffix("/") ? String(components.path.dropLast()) : components.path) + path
+            // Percent-encoded by hand: URLComponents leaves "+" alone, which servers read as a space.
+            if !query.isEmpty {
+                components.percentEncodedQuery = query.map { "\($0.name)=\(Self.encoded($0.value))" }.joined(separator: "&")
+            }
+            guard let url = components.url else { throw TransportFailure.unreachable("\(server) is not an address") }
+            var request = URLRequest(url: url, timeoutInterval: timeoutSeconds)
+            request.httpMethod = method
+            request.setValue("application/json", forHTTPHeaderField: "Accept")
+            if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
+            if let body {
+                request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+                request.httpBody = Data(body)
+            }
+            let (data, response) = try await data(for: request)
+            let bytes = [UInt8](data)
+            if (200...299).contains(response.statusCode) { return bytes }
+            throw TransportFailure.reply(Self.error(bytes, response.statusCode), status: response.statusCode)
+        }
+
+        private func data(for request: URLRequest) async throws -> (Data, HTTPURLResponse) {
+            let running = RunningTask()
+            return try await withTaskCancellationHandler {
+                try await withCheckedThrowingContinuation { continuation in
+                    let task = session.dataTask(with: request) { data, response, error in
+                        if let error {
+                            continuation.resume(throwing: Self.failure(error))
+                        } else if let response = response as? HTTPURLResponse {
+                            continuation.resume(returning: (data ?? Data(), response))
+                        } else {
+                            continuation.resume(throwing: TransportFailure.malformed("this is not an HTTP server"))
+                        }
+                    }
+                    running.start(task)
+                }
+            } onCancel: {
+                running.cancel()
+            }
+        }
+
+        private static func error(_ bytes: [UInt8], _ status: Int) -> ErrorReply {
+            if let json = try? JSONValue(parsing: bytes), let reply = ErrorReply(json: json) { return reply }
+            // A proxy answered in the server's place.
+            return ErrorReply(status == 503 ? .unavailable : status >= 500 ? .internal : .badRequest, "HTTP status \(status)")
+        }
+
+        private static func failure(_ error: any Error) -> TransportFailure {
+            guard let error = error as? URLError else { return .dropped(String(describing: error)) }
+            switch error.code {
+            case .cancelled: return .cancelled
+            case .timedOut: return .timeout
+            case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet, .badURL, .unsupportedURL,
+                .secureConnectionFailed:
+                return .unreachable(error.localizedDescription)
+            default: return .dropped(error.localizedDescription)
+            }
+        }
+
+        private static func encoded(_ value: String) -> String {
+            value.addingPercentEncoding(withAllowedCharacters: unreserved) ?? value
+        }
+
+        private static let unreserved = CharacterSet(
+            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+    }
+
+    // @unchecked Sendable: the task and the flag are only touched under the lock.
+    private final class RunningTask: @unchecked Sendable {
+        private let lock = NSLock()
+        private var task: URLSessionDataTask?
+        private var isCancelled = false
+
+        func start(_ task: URLSessionDataTask) {
+            let isCancelled = lock.withLock {
+                self.task = task
+                return self.isCancelled
+            }
+            task.resume()
+            if isCancelled { task.cancel() }
+        }
+
+        func cancel() {
+            let task = lock.withLock {
+                isCancelled = true
+                return self.task
+            }
+            task?.cancel()
+        }
+    }
+#endif

@@ -1,0 +1,187 @@
+// Lists: filters, order and pages, as SQL over the typed table.
+
+import SyncProtocol
+
+public struct Filter: Sendable, Hashable {
+    public enum Operator: String, Sendable, CaseIterable {
+        case equal = "=", notEqual = "!=", less = "<", lessOrEqual = "<=", greater = ">", greaterOrEqual = ">="
+        /// A text that contains it (ASCII capitals ignored), or a set that has it as element.
+        case contains = "~"
+    }
+
+    /// A field, a common column such as `updated_at`, or `custom.key`.
+    public var field: String
+    public var comparison: Operator
+    /// In any form the field accepts, e.g. an ISO date for a date. Null only with `=` and `!=`.
+    public var value: JSONValue
+
+    public init(_ field: String, _ comparison: Operator, _ value: JSONValue) {
+        self.field = field
+        self.comparison = comparison
+        self.value = value
+    }
+}
+
+public struct Sort: Sendable, Hashable {
+    public var field: String
+    public var isDescending: Bool
+
+    public init(_ field: String, descending: Bool = false) {
+        self.field = field
+        isDescending = descending
+    }
+}
+
+public struct RecordList: Sendable {
+    public let data: [Record]
+    /// All records that pass the filters, on whatever page.
+    public let total: Int
+    public let hasMore: Bool
+    public let nextCursor: String?
+}
+
+struct Listing {
+    static let limitMax = 10_000
+
+    private let store: Store
+    private let table: RecordTable
+    private let sort: Sort
+    private var conditions: [String] = []
+    private var bindings: [SQLiteValue] = []
+
+    init(_ store: Store, _ entity: String, _ filters: [Filter], _ sort: Sort?, includingDeleted: Bool) throws {
+        guard let table = store.tables[entity] else { throw Self.unknown(entity) }
+        self.store = store
+        self.table = table
+        self.sort = sort ?? Sort("id")
+        if !includingDeleted { conditions.append("deleted_at IS NULL") }
+        for filter in filters { try add(filter) }
+    }
+
+    static func unknown(_ entity: String) -> ReplicaError {
+        ReplicaError(.invalidQuery, "there is no entity \(entity)", operation: "read")
+    }
+
+    private static func invalid(_ message: String) -> ReplicaError { ReplicaError(.invalidQuery, message, operation: "list") }
+
+    func count() throws -> Int {
+        Int(try store.connection.scalarInteger("SELECT count(*) FROM \"\(table.schema.name)\"\(clause(conditions))", bindings) ?? 0)
+    }
+
+    func page(limit: Int, offset: Int, cursor: String?) throws -> RecordList {
+        guard (1...Self.limitMax).contains(limit), offset >= 0 else { throw Self.invalid("limit is 1 to \(Self.limitMax), offset at least 0") }
+        guard cursor == nil || offset == 0 else { throw Self.invalid("a page is named by a cursor or by an offset, not both") }
+        let total = try count()
+        let order = try expression(sort.field)
+        var conditions = conditions
+        var bindings = bindings
+        if let cursor { try after(cursor, order, &conditions, &bindings) }
+        let direction = sort.isDescending ? "DESC" : "ASC"
+        // Records without the value come last either way; the id makes the order total.
+        let sql =
+            table.select + clause(conditions) + " ORDER BY (\(order)) IS NULL, (\(order)) \(direction), id LIMIT \(limit + 1) OFFSET \(offset)"
+        var records = try store.connection.query(sql, bindings) { try table.record($0) }
+        let hasMore = records.count > limit
+        if hasMore { records.removeLast() }
+        let next = hasMore ? records.last.map { self.cursor(behind: $0) } : nil
+        let data = try records.map { Record($0, isPending: try store.hasBase($0.key)) }
+        return RecordList(data: data, total: total, hasMore: hasMore, nextCursor: next)
+    }
+
+    private func clause(_ conditions: [String]) -> String { conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ") }
+
+    // MARK: Filters
+
+    /// The SQL of a field. Names come from the schema, except keys of maps, which are checked.
+    private func expression(_ name: String) throws -> String {
+        if table.parameter[name] != nil, name != RecordTable.extraColumn { return "\"\(name)\"" }
+        if let path = MapPath(name), table.schema.field(path.field)?.type.isMap == true, Formats.isSlug(path.key) {
+            return "json_extract(\"\(path.field)\", '$.\"\(path.key)\"')"
+        }
+        throw Self.invalid("\(table.schema.name) has no field \(name)")
+    }
+
+    private mutating func add(_ filter: Filter) throws {
+        let expression = try expression(filter.field)
+        let field = table.schema.field(filter.field)
+        if filter.value.isNull {
+            switch filter.comparison {
+            case .equal: conditions.append("(\(expression)) IS NULL")
+            case .notEqual: conditions.append("(\(expression)) IS NOT NULL")
+            default: throw Self.invalid("only = and != compare with nothing")
+            }
+            return
+        }
+        if case .set = field?.type {
+            let has = "EXISTS (SELECT 1 FROM json_each(\(expression)) WHERE json_each.value = ?\(bindings.count + 1))"
+            switch filter.comparison {
+            case .contains, .equal: conditions.append(has)
+            case .notEqual: conditions.append("NOT \(has)")
+            default: throw Self.invalid("a set is asked with ~, = or != for one element")
+            }
+            bindings.append(SQLiteValue(json: filter.value))
+            return
+        }
+        if filter.comparison == .contains {
+            guard let text = filter.value.stringValue else { throw Self.invalid("~ looks for a text") }
+            conditions.append("instr(lower(\(expression)), lower(?\(bindings.count + 1))) > 0")
+            bindings.append(.text(text))
+            return
+        }
+        conditions.append("(\(expression)) \(filter.comparison.rawValue) ?\(bindings.count + 1)")
+        bindings.append(SQLiteValue(json: try stored(filter, field)))
+    }
+
+    private func stored(_ filter: Filter, _ field: FieldSchema?) throws -> JSONValue {
+        let type: FieldType? =
+            switch filter.field {
+            case "created_at", "updated_at", "deleted_at": .instant
+            default: field?.type
+            }
+        guard let type else { return filter.value }
+        do {
+            let value = try type.normalized(filter.value)
+            return value.isNull ? filter.value : value
+        } catch {
+            throw Self.invalid("\(filter.field) \(error.message)")
+        }
+    }
+
+    // MARK: Cursors
+
+    /// Where the next page begins: the order, and the last record's place in it.
+    private func cursor(behind record: RecordState) -> String {
+        let value = Record(record, isPending: false)[sort.field]
+        let place: JSONValue = [
+            .string(table.schema.name), .string(sort.field), .bool(sort.isDescending), value.isScalar ? value : .string(value.canonicalText),
+            .string(record.id.text),
+        ]
+        return Base64URL.encode(place.canonicalBytes())
+    }
+
+    private func after(_ cursor: String, _ order: String, _ conditions: inout [String], _ bindings: inout [SQLiteValue]) throws {
+        guard let bytes = Base64URL.decode(cursor), let place = try? JSONValue(parsing: bytes), place[0]?.stringValue == table.schema.name,
+            place[1]?.stringValue == sort.field, place[2]?.boolValue == sort.isDescending, let value = place[3],
+            let id = place[4]?.stringValue
+        else { throw Self.invalid("the cursor belongs to another list") }
+        let first = bindings.count + 1
+        if value.isNull {
+            conditions.append("((\(order)) IS NULL AND id > ?\(first))")
+            bindings.append(.text(id))
+        } else {
+            let beyond = sort.isDescending ? "<" : ">"
+            conditions.append(
+                "((\(order)) \(beyond) ?\(first) OR ((\(order)) = ?\(first) AND id > ?\(first + 1)) OR (\(order)) IS NULL)")
+            bindings += [SQLiteValue(json: value), .text(id)]
+        }
+    }
+}
+
+extension JSONValue {
+    var isScalar: Bool {
+        switch self {
+        case .array, .object: false
+        default: true
+        }
+    }
+}

@@ -1,0 +1,48 @@
+// From what a person types to the record they mean.
+
+import SyncProtocol
+
+struct Resolution {
+    let store: Store
+    let entity: String
+
+    static let prefixMin = 4
+    private static let naming = ["code", "number", "email", "sku", "key"]
+
+    func record(_ name: String, includingDeleted: Bool) throws -> Record {
+        guard let table = store.tables[entity] else { throw Listing.unknown(entity) }
+        let live = includingDeleted ? "" : " AND deleted_at IS NULL"
+        if let id = Identifier(name) {
+            if let found = try store.record(RecordKey(entity, id)) { return try shown(found) }
+            throw missing(name)
+        }
+        let fields = Self.naming.filter { table.schema.field($0)?.isSecret == false } + [table.schema.titleField].compactMap { $0 }
+        for field in fields {
+            let found = try matches(table, "\"\(field)\" = ?1 COLLATE NOCASE\(live)", name)
+            if let record = try only(found, name) { return record }
+        }
+        if name.utf8.count >= Self.prefixMin, name.utf8.allSatisfy({ $0 == 0x2D || Character(Unicode.Scalar($0)).isHexDigit }) {
+            // A range instead of LIKE, so that the primary key is used.
+            let found = try matches(table, "id >= ?1 AND id < ?1 || 'g'\(live)", name.lowercased())
+            if let record = try only(found, name) { return record }
+        }
+        throw missing(name)
+    }
+
+    private func matches(_ table: RecordTable, _ condition: String, _ name: String) throws -> [RecordState] {
+        try store.connection.query(table.select + " WHERE " + condition + " ORDER BY id LIMIT 6", [.text(name)]) { try table.record($0) }
+    }
+
+    private func only(_ found: [RecordState], _ name: String) throws -> Record? {
+        guard found.count > 1 else { return try found.first.map { try shown($0) } }
+        let candidates = found.prefix(5).map { "\($0.title) (\($0.id.text))" }.joined(separator: ", ")
+        throw ReplicaError(
+            .ambiguous, "\(name) fits several \(entity) records: \(candidates)\(found.count > 5 ? ", …" : "")", operation: "resolve")
+    }
+
+    private func shown(_ record: RecordState) throws -> Record { Record(record, isPending: try store.hasBase(record.key)) }
+
+    private func missing(_ name: String) -> ReplicaError {
+        ReplicaError(.notFound, "there is no \(entity) \(name)", operation: "resolve")
+    }
+}

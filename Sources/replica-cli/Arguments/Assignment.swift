@@ -1,0 +1,139 @@
+// `field=value` words: typed by the schema, references by name, sets by `+=` and `-=`, parts of objects by a dot.
+
+import Replica
+import SyncProtocol
+
+struct Assignment: Sendable, Hashable {
+    enum Operator: Sendable, Hashable { case set, add, remove }
+
+    var field: String
+    /// After the dot: the key of a map or the part of an address.
+    var part: String?
+    var action: Operator
+    var text: String
+
+    init(_ word: String) throws {
+        guard let equals = word.firstIndex(of: "=") else {
+            throw UsageError("\"\(word)\" is not field=value", hint: "examples: name=\"Pier 9\"  tags+=vip  custom.gate_code=7781  phone=")
+        }
+        var name = String(word[..<equals])
+        text = String(word[word.index(after: equals)...])
+        action = .set
+        if name.hasSuffix("+") { action = .add } else if name.hasSuffix("-") { action = .remove }
+        if action != .set { name.removeLast() }
+        let parts = name.split(separator: ".", maxSplits: 1).map(String.init)
+        guard let first = parts.first, !first.isEmpty else { throw UsageError("\"\(word)\" has no field name") }
+        field = first
+        part = parts.count == 2 ? parts[1] : nil
+    }
+}
+
+extension Context {
+    /// Values by field for `edit.create` and `edit.set`. Problems of single values are collected into one refusal.
+    func values(_ assignments: [Assignment], of entity: EntitySchema, current: Record?) async throws -> [String: JSONValue] {
+        var values: [String: JSONValue] = [:]
+        var violations: [Violation] = []
+        let text = try await fieldText(for: current, given: assignments.first { $0.field == "currency" && $0.part == nil }?.text)
+        for assignment in assignments {
+            do {
+                try await take(assignment, of: entity, text: text, current: current, into: &values)
+            } catch var violation as Violation {
+                violation.entity = entity.name
+                violation.id = current?.id
+                violations.append(violation)
+            }
+        }
+        guard violations.isEmpty else { throw Refusal(violations: violations) }
+        return values
+    }
+
+    private func take(
+        _ assignment: Assignment, of entity: EntitySchema, text: FieldText, current: Record?, into values: inout [String: JSONValue]
+    ) async throws {
+        let name = assignment.field
+        guard let field = entity.field(name) else {
+            // A reference to one of several entities is typed as one word: subject=client:Pier.
+            if entity.field(name + "_id") != nil {
+                let parts = assignment.text.split(separator: ":", maxSplits: 1).map(String.init)
+                guard parts.count == 2 else {
+                    throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is ENTITY:RECORD")
+                }
+                values[name + "_type"] = .string(parts[0])
+                values[name + "_id"] = .string(try await resolve(parts[0], parts[1]).text)
+                return
+            }
+            values[name] = .string(assignment.text)
+            return
+        }
+        if let part = assignment.part {
+            switch field.type {
+            case .address:
+                var address = (values[name] ?? current?[name])?.objectValue ?? JSONObject()
+                address[part] = .string(assignment.text)
+                values[name] = .object(address)
+            case .map:
+                var map = values[name]?.objectValue ?? JSONObject()
+                map[part] = try await customValue(assignment, part, entity)
+                values[name] = .object(map)
+            default: throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) has no parts")
+            }
+            return
+        }
+        if case .set(let element, _) = field.type {
+            var elements = FieldText.elements(assignment.text)
+            if case .reference(let target, _) = element {
+                var ids: [String] = []
+                for name in elements { ids.append(try await resolve(target, name).text) }
+                elements = ids
+            }
+            let items = JSONValue.array(elements.map { .string($0) })
+            guard field.policy == .addWinsSet, assignment.action != .set || values[name]?.objectValue != nil else {
+                guard assignment.action == .set else {
+                    throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is set whole: \(name)=a;b")
+                }
+                values[name] = items
+                return
+            }
+            // A creation has no set to add to yet.
+            if current == nil {
+                values[name] = .array((values[name]?.arrayValue ?? []) + (items.arrayValue ?? []))
+                return
+            }
+            var change = values[name]?.objectValue ?? JSONObject()
+            let member = assignment.action == .remove ? "remove" : "add"
+            change[member] = .array((change[member]?.arrayValue ?? []) + (items.arrayValue ?? []))
+            values[name] = .object(change)
+            return
+        }
+        guard assignment.action == .set else {
+            throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is not a set: write \(name)=value")
+        }
+        if case .reference(let target, _) = field.type, !assignment.text.isEmpty {
+            values[name] = .string(try await resolve(target, assignment.text).text)
+            return
+        }
+        values[name] = try text.parse(assignment.text, as: field.type, field: name)
+    }
+
+    /// A custom value typed by its definition; without one it stays text and the rule says what is wrong.
+    private func customValue(_ assignment: Assignment, _ key: String, _ entity: EntitySchema) async throws -> JSONValue {
+        if assignment.text.isEmpty { return .null }
+        let definitions = try await requireReplica().list(
+            "custom_field", where: [.init("entity", .equal, .string(entity.name)), .init("key", .equal, .string(key))], limit: 1)
+        let text = FieldText(currency: try await tenantCurrency())
+        let field = "custom.\(key)"
+        switch definitions.data.first?.text("kind") {
+        case "integer": return try text.parse(assignment.text, as: .integer(.min ... .max), field: field)
+        case "money": return try text.parse(assignment.text, as: .money(.min ... .max), field: field)
+        case "date": return try text.parse(assignment.text, as: .date, field: field)
+        case "bool": return try text.parse(assignment.text, as: .bool, field: field)
+        case "multi_choice": return .array(FieldText.elements(assignment.text).map { .string($0) })
+        default: return .string(assignment.text)
+        }
+    }
+}
+
+/// What the command line could see for itself to be wrong, in the same shape as the library's refusals.
+struct Refusal: Error {
+    var violations: [Violation]
+}

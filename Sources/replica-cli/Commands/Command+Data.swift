@@ -1,0 +1,283 @@
+// Data in bulk: import, export, plain SQL for reading, and the schema.
+
+import Foundation
+import Replica
+import SyncProtocol
+
+extension Command {
+    static let importRecords = Command(
+        name: "import", words: "ENTITY FILE.csv|FILE.jsonl", summary: "create or change many records, one change set each",
+        help: """
+            CSV: the first line names the fields; sets are separated by ; and parts of objects are dotted columns (address.city). A column `id`
+            makes the import repeatable: existing records are changed where they differ. JSONL: one object a line, values in stored form.
+            Rows that are refused are listed with their line; the others are imported. Exit code 1 if any was refused.
+
+              replica import client clients.csv
+            """
+    ) { context, arguments in
+        let words = try Context.words(arguments, 2...2, "import ENTITY FILE.csv|FILE.jsonl")
+        let entity = try context.entity(words[0])
+        let bytes: [UInt8]
+        do { bytes = Array(try Data(contentsOf: URL(fileURLWithPath: words[1]))) } catch {
+            throw UsageError("cannot read \(words[1]): \(error.localizedDescription)")
+        }
+        let rows = words[1].hasSuffix(".jsonl") ? try jsonRows(bytes) : try csvRows(bytes)
+        let replica = try context.requireReplica()
+        var counts = (created: 0, changed: 0, same: 0)
+        var refused: [(line: Int, violations: [Violation])] = []
+        var progress = Progress("importing \(entity.name)", terminal: context.terminal)
+        var done = 0
+        for start in stride(from: 0, to: rows.count, by: importBatch) {
+            var edits: [(line: Int, isNew: Bool, body: @Sendable (Edit) throws -> Void)] = []
+            for row in rows[start..<min(start + importBatch, rows.count)] {
+                do {
+                    let id = try row.id.map { text -> Identifier in
+                        guard let id = Identifier(text) else {
+                            throw Violation(entity: entity.name, id: nil, field: "id", code: .invalidFormat, message: "id is a UUID")
+                        }
+                        return id
+                    }
+                    let current = if let id { try await replica.get(entity.name, id) } else { Record?.none }
+                    let values = try await context.importValues(row, of: entity, current: current)
+                    if let current {
+                        edits.append((row.line, false, { try $0.set(entity.name, current.id, values) }))
+                    } else {
+                        edits.append((row.line, true, { _ = try $0.create(entity.name, values, id: id) }))
+                    }
+                } catch let refusal as Refusal {
+                    refused.append((row.line, refusal.violations))
+                } catch let violation as Violation {
+                    refused.append((row.line, [violation]))
+                } catch let error as ReplicaError where error.code == .notFound || error.code == .ambiguous {
+                    refused.append((row.line, [Violation(entity: entity.name, id: nil, field: nil, code: .notFound, message: error.message)]))
+                }
+            }
+            let results = try await replica.writeEach(edits.map(\.body))
+            for (edit, result) in zip(edits, results) {
+                switch result {
+                case .success(let written):
+                    if written.counter == nil { counts.same += 1 } else if edit.isNew { counts.created += 1 } else { counts.changed += 1 }
+                case .failure(let error): refused.append((edit.line, error.violations))
+                }
+            }
+            done += min(importBatch, rows.count - start)
+            progress.update(done, of: rows.count)
+        }
+        progress.finish()
+        let terminal = context.terminal
+        if terminal.isJSON {
+            terminal.json([
+                "created": .integer(Int64(counts.created)), "changed": .integer(Int64(counts.changed)), "unchanged": .integer(Int64(counts.same)),
+                "refused": .array(
+                    refused.map { ["line": .integer(Int64($0.line)), "violations": .array($0.violations.map(\.json))] }),
+            ])
+        } else {
+            terminal.line("imported \(entity.name): \(counts.created) created, \(counts.changed) changed, \(counts.same) unchanged, \(refused.count) refused")
+            for one in refused.prefix(20) {
+                terminal.note("line \(one.line): \(one.violations.map(ErrorReport.words).joined(separator: "; "))")
+            }
+            if refused.count > 20 { terminal.note("and \(refused.count - 20) more; use --json to see all") }
+        }
+        return refused.isEmpty ? .done : .refused
+    }
+
+    /// Rows that share one durable transaction; each still is a change set of its own.
+    private static let importBatch = 500
+
+    struct ImportRow: Sendable {
+        var line: Int
+        var id: String?
+        /// From CSV, typed by the schema.
+        var assignments: [Assignment] = []
+        /// From JSON, in stored form.
+        var values: [String: JSONValue] = [:]
+    }
+
+    private static func csvRows(_ bytes: [UInt8]) throws -> [ImportRow] {
+        var reader = CSVReader(bytes)
+        guard let header = try reader.next() else { throw UsageError("the file is empty") }
+        let columns = header.fields
+        guard Set(columns).count == columns.count else { throw UsageError("a column is named twice in line 1") }
+        var rows: [ImportRow] = []
+        while let (line, fields) = try reader.next() {
+            guard fields.count == columns.count else {
+                throw CSVError(line: line, message: "\(fields.count) fields, but line 1 names \(columns.count)")
+            }
+            var row = ImportRow(line: line)
+            for (column, value) in zip(columns, fields) {
+                if column == "id" { row.id = value.isEmpty ? nil : value } else if !value.isEmpty {
+                    row.assignments.append(try Assignment("\(column)=\(value)"))
+                }
+            }
+            rows.append(row)
+        }
+        return rows
+    }
+
+    private static func jsonRows(_ bytes: [UInt8]) throws -> [ImportRow] {
+        var rows: [ImportRow] = []
+        for (index, line) in bytes.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() where !line.isEmpty {
+            let object: JSONObject
+            do {
+                guard let parsed = try JSONValue(parsing: line).objectValue else {
+                    throw UsageError("line \(index + 1) is not a JSON object")
+                }
+                object = parsed
+            } catch let error as JSONError {
+                throw UsageError("line \(index + 1): \(error.message)")
+            }
+            var row = ImportRow(line: index + 1)
+            for (name, value) in object where !RowLayout.common.contains(name) || name == "id" {
+                if name == "id" { row.id = value.stringValue } else { row.values[name] = value }
+            }
+            rows.append(row)
+        }
+        return rows
+    }
+
+    static let exportRecords = Command(
+        name: "export", words: "ENTITY", summary: "all records of an entity, to standard output",
+        help: "  replica export client > clients.csv\n  replica export site --format jsonl",
+        options: [.value("format", "csv|jsonl", "default csv")]
+    ) { context, arguments in
+        let entity = try context.entity(try Context.words(arguments, 1...1, "export ENTITY")[0])
+        let format = arguments.value("format") ?? "csv"
+        guard ["csv", "jsonl"].contains(format) else { throw UsageError("--format is csv or jsonl, not \"\(format)\"") }
+        let replica = try context.requireReplica()
+        let fields = entity.fields.filter { !$0.isSecret }
+        let currency = try await context.tenantCurrency()
+        var isFirst = true
+        var cursor: String?
+        // An address has fixed parts; a map's are those that occur.
+        repeat {
+            let page = try await replica.list(entity.name, limit: 200, cursor: cursor)
+            for record in page.data {
+                if format == "jsonl" {
+                    context.terminal.line(record.json.canonicalText)
+                    continue
+                }
+                if isFirst {
+                    context.terminal.line(CSVWriter.line(["id"] + fields.flatMap(csvColumns)))
+                    isFirst = false
+                }
+                let text = FieldText(currency: record.text("currency") ?? currency)
+                context.terminal.line(CSVWriter.line([record.id.text] + fields.flatMap { csvValues(record, $0, text) }))
+            }
+            cursor = page.hasMore ? page.nextCursor : nil
+        } while cursor != nil
+        if isFirst, format == "csv" { context.terminal.line(CSVWriter.line(["id"] + fields.flatMap(csvColumns))) }
+        return .done
+    }
+
+    private static let addressParts = ["line1", "line2", "city", "region", "postal_code", "country"]
+
+    private static func csvColumns(_ field: FieldSchema) -> [String] {
+        if case .address = field.type { return addressParts.map { "\(field.name).\($0)" } }
+        return [field.name]
+    }
+
+    private static func csvValues(_ record: Record, _ field: FieldSchema, _ text: FieldText) -> [String] {
+        let value = record[field.name]
+        switch (field.type, value) {
+        case (.address, _): return addressParts.map { value[$0]?.stringValue ?? "" }
+        case (_, .array(let items)): return [items.compactMap(\.stringValue).joined(separator: ";")]
+        case (_, .object(let parts)): return [parts.isEmpty ? "" : value.canonicalText]
+        case (.money, .integer(let amount)): return [Decimals.format(amount, scale: CurrencyDigits.of(text.currency))]
+        case (.instant, .integer(let milliseconds)): return [Instant.iso(fromMilliseconds: milliseconds)]
+        case (.basisPoints, .integer(let rate)): return [Decimals.format(rate, scale: 2)]
+        default: return [text.show(value, as: field.type)]
+        }
+    }
+
+    static let sql = Command(
+        name: "sql", words: "QUERY", summary: "read the file with SQL",
+        help: """
+            Every entity is a table with the names `replica schema ENTITY` shows; deleted records have deleted_at.
+
+              replica sql "SELECT name, count(*) FROM site WHERE deleted_at IS NULL GROUP BY name ORDER BY 2 DESC LIMIT 5"
+            """
+    ) { context, arguments in
+        let query = try Context.words(arguments, 1...1, "sql QUERY")[0]
+        let result = try await context.requireReplica().query(query)
+        func plain(_ value: SQLiteValue) -> JSONValue {
+            switch value {
+            case .null: .null
+            case .integer(let number): .integer(number)
+            case .real(let number): .decimal(String(number))
+            case .text(let text): .string(text)
+            case .blob(let bytes): .string(Hex.encode(bytes))
+            }
+        }
+        if context.terminal.isJSON {
+            context.terminal.json([
+                "data": .array(result.map { row in .object(JSONObject(zip(row.columns, row.values.map(plain)).map { ($0, $1) })) }),
+                "total": .integer(Int64(result.count)), "has_more": false, "next_cursor": .null,
+            ])
+        } else if let first = result.first {
+            context.terminal.table(first.columns, result.map { $0.values.map { value in value == .null ? "" : FieldText.plain(plain(value)) } })
+        }
+        return .done
+    }
+
+    static let schema = Command(
+        name: "schema", words: "[ENTITY]", summary: "entities, or the fields and transitions of one",
+        help: "  replica schema\n  replica schema deal", opensReplica: false
+    ) { context, arguments in
+        let words = try Context.words(arguments, 0...1, "schema [ENTITY]")
+        let terminal = context.terminal
+        guard let name = words.first else {
+            if terminal.isJSON { terminal.json(context.schema.json) } else {
+                terminal.table(
+                    ["entity", "category", "fields", "transitions"],
+                    context.schema.entities.filter { $0.scopes != [.none] }.map {
+                        [$0.name, $0.category, "\($0.fields.count)", $0.machine?.transitions.map(\.name).joined(separator: " ") ?? ""]
+                    })
+            }
+            return .done
+        }
+        let entity = try context.entity(name)
+        if terminal.isJSON {
+            terminal.json(entity.json)
+            return .done
+        }
+        terminal.table(
+            ["field", "type", "merge", "", "limits"],
+            entity.fields.filter { !$0.isSecret }.map { field in
+                let flags = [field.isRequired ? "required" : "", field.isWritable ? "" : "set by the system", field.uniqueWith == nil ? "" : "unique"]
+                return [
+                    field.name, field.type.name, field.policy.rawValue.replacing("_", with: " "), flags.filter { !$0.isEmpty }.joined(separator: ", "),
+                    FieldText.plain(field.json.limitsText),
+                ]
+            })
+        if let machine = entity.machine {
+            terminal.line("\n\(machine.field) begins as \(machine.initial)")
+            terminal.table(
+                ["transition", "from", "to", "arguments"],
+                machine.transitions.map {
+                    [$0.name, $0.from.joined(separator: ", "), $0.to, $0.arguments.map { $0.name + ($0.isRequired ? "!" : "") }.joined(separator: " ")]
+                })
+        }
+        return .done
+    }
+}
+
+extension Context {
+    func importValues(_ row: Command.ImportRow, of entity: EntitySchema, current: Record?) async throws -> [String: JSONValue] {
+        guard row.assignments.isEmpty else { return try await values(row.assignments, of: entity, current: current) }
+        return row.values
+    }
+}
+
+extension JSONValue {
+    /// What of a field's document is about its limits, on one line.
+    fileprivate var limitsText: JSONValue {
+        let shown = ["choices", "references", "min", "max", "min_length", "max_length", "min_count", "max_count", "default"]
+        let parts = shown.compactMap { name -> String? in
+            guard let value = self[name] else { return nil }
+            if let number = value.integerValue, number == .min || number == .max { return nil }
+            if let items = value.arrayValue { return items.compactMap(\.stringValue).joined(separator: "|") }
+            return "\(name.replacing("_", with: " ")) \(FieldText.plain(value))"
+        }
+        return .string(parts.joined(separator: ", "))
+    }
+}

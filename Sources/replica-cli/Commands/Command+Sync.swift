@@ -1,0 +1,213 @@
+// Joining a company, exchanging work with it, and seeing where one stands.
+
+import Foundation
+import Replica
+import SyncProtocol
+
+extension Command {
+    static let enroll = Command(
+        name: "enroll", words: "URL CODE", summary: "make this file a replica of your company's data",
+        help: """
+            CODE is the one-time code an owner gave you; it expires after 72 hours and works once.
+
+              replica enroll https://sync.example.com 4QKX-7MPT-2WZD-9RHB --label "farah's laptop"
+
+            Then run `replica sync` to fetch the data. Everything else works without a network.
+            """,
+        options: [.value("label", "NAME", "what to call this replica; default: the name of this machine")], opensReplica: false
+    ) { context, arguments in
+        let words = try Context.words(arguments, 2...2, "enroll URL CODE")
+        guard let url = URL(string: words[0]), let scheme = url.scheme, ["http", "https"].contains(scheme), url.host != nil else {
+            throw UsageError("\"\(words[0])\" is not an http or https address", hint: "replica enroll https://sync.example.com CODE")
+        }
+        let label = arguments.value("label") ?? ProcessInfo.processInfo.hostName
+        let isNew = !FileManager.default.fileExists(atPath: context.databasePath)
+        let replica = try await Replica.open(context.databasePath)
+        do {
+            try await replica.enroll(server: url, code: words[1].trimmingCharacters(in: .whitespaces), label: String(label.prefix(80)))
+        } catch {
+            await replica.close()
+            // A file that never became a replica would only be in the way of the next try.
+            if isNew { try? FileManager.default.removeItem(atPath: context.databasePath) }
+            throw error
+        }
+        let (tenant, member, id, role) = (try await replica.tenant, try await replica.member, try await replica.replicaID, try await replica.role)
+        if context.terminal.isJSON {
+            context.terminal.json([
+                "tenant": .string(tenant?.text ?? ""), "member": .string(member?.text ?? ""), "replica": .string(id?.text ?? ""),
+                "role": .string(role?.rawValue ?? ""), "server": .string(words[0]), "file": .string(context.databasePath),
+            ])
+        } else {
+            context.terminal.line("enrolled as \(role?.rawValue ?? "member") with \(context.databasePath)")
+            context.terminal.line("next: replica sync")
+        }
+        await replica.close()
+        return .done
+    }
+
+    static let sync = Command(
+        name: "sync", words: "[--watch]", summary: "send what is pending and fetch what is new",
+        help: """
+            Sends first, then fetches; a problem with one never stops the other. Exit code 1 means that the server rejected something:
+            it waits in `replica problems` with the reason. Exit code 3 means there was no connection; nothing is lost.
+
+              replica sync
+              replica sync --watch      stay connected, one line per exchange, until interrupted
+            """,
+        options: [
+            .flag("watch", "stay and sync whenever there is something new"),
+            .flag("rebuild", "fetch everything anew, keeping what is pending"),
+        ]
+    ) { context, arguments in
+        _ = try Context.words(arguments, 0...0, "sync")
+        let replica = try context.requireReplica()
+        if arguments.has("watch") { return try await watch(replica, context) }
+        let report = try await replica.sync(SyncOptions(pageLimit: 5000, rebuilds: arguments.has("rebuild")))
+        show(report, context)
+        if let failure = report.pushFailure { throw failure }
+        return report.newProblems.isEmpty ? .done : .refused
+    }
+
+    private static func watch(_ replica: Replica, _ context: Context) async throws -> ExitCode {
+        let states = replica.state
+        let waits = Task {
+            for await case .waiting(let milliseconds, let reason) in states {
+                context.terminal.note("\(reason); trying again in \(max(1, milliseconds / 1000)) s")
+            }
+        }
+        defer { waits.cancel() }
+        try await replica.syncContinuously { report in
+            if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty { show(report, context) }
+        }
+        return .done
+    }
+
+    private static func show(_ report: SyncReport, _ context: Context) {
+        let terminal = context.terminal
+        if terminal.isJSON {
+            terminal.json(report.json)
+            return
+        }
+        var sent: [String] = []
+        if report.accepted > 0 { sent.append("\(report.accepted) accepted") }
+        if report.noop > 0 { sent.append("\(report.noop) already so") }
+        if report.superseded > 0 { sent.append("\(report.superseded) overtaken by a later edit") }
+        if report.rejected > 0 { sent.append("\(report.rejected) rejected") }
+        if report.withdrawn > 0 { sent.append("\(report.withdrawn) taken out") }
+        let details = sent.isEmpty ? "" : " (\(sent.joined(separator: ", ")))"
+        terminal.line("sent \(report.pushed) \(report.pushed == 1 ? "change" : "changes")\(details)")
+        let seconds = Decimals.format(max(1, report.durationMilliseconds / 10), scale: 2)
+        let again = report.isResync ? ", everything anew" : ""
+        terminal.line("fetched \(report.pulledRecords) \(report.pulledRecords == 1 ? "record" : "records")\(again), in \(seconds) s")
+        if report.predictedRejections > 0 {
+            terminal.line(terminal.styled("\(report.predictedRejections) pending would be rejected as things stand; see replica problems", .yellow))
+        }
+        for problem in report.newProblems {
+            for violation in problem.violations {
+                terminal.line(terminal.styled("problem \(problem.id): \(problem.summary): \(ErrorReport.words(violation))", .red))
+            }
+        }
+        if !report.newProblems.isEmpty { terminal.line("see replica problems; then retry, edit or discard") }
+    }
+
+    static let status = Command(
+        name: "status", words: "", summary: "who you are, what is pending, how much there is",
+        help: "Needs no network.\n\n  replica status\n  replica --json status"
+    ) { context, arguments in
+        _ = try Context.words(arguments, 0...0, "status")
+        let replica = try context.requireReplica()
+        let status = try await replica.status()
+        var counts: [(name: String, count: Int)] = []
+        for entity in context.schema.entities where entity.scopes != [.none] {
+            counts.append((entity.name, try await replica.count(entity.name)))
+        }
+        let terminal = context.terminal
+        if terminal.isJSON {
+            terminal.json(status.json(file: context.databasePath, counts: counts))
+            return .done
+        }
+        let member = if let id = status.member { try await replica.get("member", id)?.title ?? String(id.text.prefix(8)) } else { "–" }
+        var rows = [
+            ["file", context.databasePath], ["server", status.server ?? "not enrolled"], ["member", "\(member) (\(status.role?.rawValue ?? "–"))"],
+            ["replica", status.replica?.text ?? "–"],
+            ["pending", "\(status.pendingSets)"], ["problems", "\(status.problems)"],
+            ["last sync", status.syncedAt.map { FieldText.time($0) } ?? "never"],
+        ]
+        rows += counts.filter { $0.count > 0 }.map { [$0.name, "\($0.count)"] }
+        for row in rows { terminal.line("\(row[0].padding(toLength: 18, withPad: " ", startingAt: 0))\(row[1])") }
+        return .done
+    }
+
+    static let digest = Command(
+        name: "digest", words: "[--server]", summary: "count and content hash of every entity",
+        help: """
+            Equal hashes mean equal content. With --server the server's are fetched and compared; exit code 1 if they differ.
+            Pending changes are not part of the server's content yet: sync first.
+            """,
+        options: [.flag("server", "fetch the server's and compare")]
+    ) { context, arguments in
+        _ = try Context.words(arguments, 0...0, "digest")
+        let replica = try context.requireReplica()
+        let local = try await replica.digest()
+        let server = arguments.has("server") ? try await replica.serverDigest().entities : nil
+        let isSame = server.map { $0 == local } ?? true
+        func json(_ digests: [String: EntityDigest]) -> JSONValue {
+            .object(JSONObject(digests.map { ($0.key, ["count": .integer($0.value.count), "hash": .string($0.value.hash)] as JSONValue) }))
+        }
+        if context.terminal.isJSON {
+            var object: JSONObject = ["local": json(local)]
+            if let server {
+                object["server"] = json(server)
+                object["identical"] = .bool(isSame)
+            }
+            context.terminal.json(.object(object))
+        } else {
+            let names = Set(local.keys).union(server.map { Set($0.keys) } ?? []).sorted()
+            context.terminal.table(
+                ["entity", "count", "hash"] + (server == nil ? [] : ["server"]),
+                names.map { name in
+                    let mine = local[name]
+                    let row = [name, "\(mine?.count ?? 0)", String((mine?.hash ?? "–").prefix(16))]
+                    return server.map { row + [$0[name] == mine ? "identical" : "DIFFERENT"] } ?? row
+                }, alignRight: [1])
+        }
+        return isSame ? .done : .refused
+    }
+}
+
+extension ReplicaStatus {
+    func json(file: String, counts: [(name: String, count: Int)]) -> JSONValue {
+        func text(_ value: String?) -> JSONValue { value.map { .string($0) } ?? .null }
+        return [
+            "file": .string(file), "enrolled": .bool(isEnrolled), "server": text(server), "tenant": text(tenant?.text),
+            "member": text(member?.text), "replica": text(replica?.text), "role": text(role?.rawValue), "replication": text(replication),
+            "checkpoint": checkpoint?.json ?? .null, "pending": .integer(Int64(pendingSets)),
+            "predicted_rejections": .integer(Int64(predictedRejections)), "problems": .integer(Int64(problems)),
+            "synced_at": syncedAt.map { .integer($0) } ?? .null, "clock_offset_ms": .integer(clockOffsetMilliseconds),
+            "schema": .integer(schemaVersion),
+            "entities": .object(JSONObject(counts.map { ($0.name, .integer(Int64($0.count))) })),
+        ]
+    }
+}
+
+extension SyncReport {
+    var json: JSONValue {
+        [
+            "pushed": .integer(Int64(pushed)), "accepted": .integer(Int64(accepted)), "noop": .integer(Int64(noop)),
+            "rejected": .integer(Int64(rejected)), "withdrawn": .integer(Int64(withdrawn)), "superseded": .integer(Int64(superseded)),
+            "predicted_rejections": .integer(Int64(predictedRejections)), "pulled": .integer(Int64(pulledRecords)),
+            "pages": .integer(Int64(pages)), "evicted": .integer(Int64(evicted)), "bytes_sent": .integer(Int64(bytesSent)),
+            "bytes_received": .integer(Int64(bytesReceived)), "duration_ms": .integer(durationMilliseconds), "resync": .bool(isResync),
+            "problems": .array(newProblems.map(\.json)),
+        ]
+    }
+}
+
+extension Problem {
+    var json: JSONValue {
+        [
+            "id": .integer(id), "set": .integer(counter), "summary": .string(summary), "status": .string(status), "at": .integer(createdAt),
+            "violations": .array(violations.map(\.json)), "changes": .array(changes.map(\.json)),
+        ]
+    }
+}

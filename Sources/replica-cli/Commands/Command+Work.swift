@@ -1,0 +1,149 @@
+// What is on its way, and what came back: pending, problems, retry, edit, discard.
+
+import Replica
+import SyncProtocol
+
+extension Command {
+    static let pending = Command(
+        name: "pending", words: "", summary: "what the server has not confirmed yet",
+        help: "One line per change set, oldest first. `replica sync` sends them."
+    ) { context, arguments in
+        _ = try Context.words(arguments, 0...0, "pending")
+        let sets = try await context.requireReplica().pending()
+        let terminal = context.terminal
+        if terminal.isJSON {
+            terminal.json([
+                "data": .array(
+                    sets.map { set in
+                        [
+                            "set": .integer(set.counter), "summary": .string(set.summary), "at": .integer(set.sealedAt),
+                            "answered": .bool(set.outcome != nil), "predicted": .array(set.predicted.map(\.json)),
+                        ]
+                    }),
+                "total": .integer(Int64(sets.count)), "has_more": false, "next_cursor": .null,
+            ])
+            return .done
+        }
+        guard !sets.isEmpty else {
+            terminal.line("nothing is pending")
+            return .done
+        }
+        terminal.table(
+            ["set", "when", "what", ""],
+            sets.map { set in
+                let state = set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
+                return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
+            }, alignRight: [0])
+        return .done
+    }
+
+    static let problems = Command(
+        name: "problems", words: "[PROBLEM]", summary: "what was rejected, why, and both values",
+        help: """
+            Each problem keeps what you did. Choose one of
+              replica retry PROBLEM                   do it again on today's data
+              replica edit PROBLEM FIELD=VALUE…       do it again with other values
+              replica discard PROBLEM                 give it up
+            """
+    ) { context, arguments in
+        let words = try Context.words(arguments, 0...1, "problems [PROBLEM]")
+        let replica = try context.requireReplica()
+        var problems = try await replica.problems()
+        if let word = words.first {
+            let id = try problemID(word)
+            problems = problems.filter { $0.id == id }
+            if problems.isEmpty { throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems") }
+        }
+        let terminal = context.terminal
+        if terminal.isJSON {
+            terminal.json([
+                "data": .array(problems.map(\.json)), "total": .integer(Int64(problems.count)), "has_more": false, "next_cursor": .null,
+            ])
+            return .done
+        }
+        if problems.isEmpty { terminal.line("no problems") }
+        for problem in problems {
+            terminal.line(terminal.styled("\(problem.id)  \(problem.summary)", .bold) + "  \(FieldText.time(problem.createdAt))")
+            for violation in problem.violations {
+                terminal.line("   \(ErrorReport.words(violation))")
+                let type = context.schema.entity(violation.entity)?.field(violation.field ?? "")?.type
+                let text = FieldText(currency: try await context.tenantCurrency())
+                for (key, title) in [("base", "was"), ("server", "server"), ("yours", "yours")] {
+                    guard let value = violation.parameters[key] else { continue }
+                    let shown = type.map { text.show(value, as: $0) } ?? FieldText.plain(value)
+                    terminal.line("     \(title.padding(toLength: 8, withPad: " ", startingAt: 0))\(shown.isEmpty ? "(empty)" : shown)")
+                }
+                if let by = violation.parameters["by"]?.stringValue.flatMap({ Identifier($0) }), let member = try await replica.get("member", by) {
+                    let when = violation.parameters["at"]?.integerValue.map { " at \(FieldText.time($0))" } ?? ""
+                    terminal.line("     by      \(member.title)\(when)")
+                }
+            }
+        }
+        return .done
+    }
+
+    private static func problemID(_ word: String) throws -> Int64 {
+        guard let id = Int64(word), id > 0 else { throw UsageError("\"\(word)\" is not the number of a problem", hint: "replica problems") }
+        return id
+    }
+
+    private static func openProblem(_ word: String, _ context: Context) async throws -> Problem {
+        let id = try problemID(word)
+        guard let problem = try await context.requireReplica().problems().first(where: { $0.id == id }) else {
+            throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems")
+        }
+        return problem
+    }
+
+    static let retry = Command(
+        name: "retry", words: "PROBLEM", summary: "do a rejected change again, on today's data",
+        help: "What you did is made anew as a pending change that knows everything fetched since.\n\n  replica retry 3"
+    ) { context, arguments in
+        let problem = try await openProblem(try Context.words(arguments, 1...1, "retry PROBLEM")[0], context)
+        let result = try await context.requireReplica().retry(problem)
+        context.report(result, problem: problem.id, did: "done again")
+        return .done
+    }
+
+    static let edit = Command(
+        name: "edit", words: "PROBLEM FIELD=VALUE…", summary: "do a rejected change again with other values",
+        help: "The values replace those of the record the change was about.\n\n  replica edit 3 access_notes=\"Ask for Sam; key at desk\""
+    ) { context, arguments in
+        let words = try Context.words(arguments, 2...1000, "edit PROBLEM FIELD=VALUE…")
+        let replica = try context.requireReplica()
+        let problem = try await openProblem(words[0], context)
+        guard let change = problem.changes.first else { throw UsageError("problem \(problem.id) has no values to edit") }
+        let entity = try context.entity(change.key.entity)
+        let current = try await replica.get(entity.name, change.key.id)
+        let values = try await context.values(try words.dropFirst().map { try Assignment($0) }, of: entity, current: current)
+        let result = try await replica.edit(problem, values)
+        context.report(result, problem: problem.id, did: "done again with other values")
+        return .done
+    }
+
+    static let discard = Command(
+        name: "discard", words: "PROBLEM", summary: "give a rejected change up",
+        help: "The server's values stand. What you did stays in the file's history.\n\n  replica discard 3"
+    ) { context, arguments in
+        let problem = try await openProblem(try Context.words(arguments, 1...1, "discard PROBLEM")[0], context)
+        try await context.requireReplica().discard(problem)
+        if context.terminal.isJSON {
+            context.terminal.json(["problem": .integer(problem.id), "status": "discarded"])
+        } else {
+            context.terminal.line("discarded problem \(problem.id): \(problem.summary)")
+        }
+        return .done
+    }
+}
+
+extension Context {
+    func report(_ result: WriteResult<Void>, problem: Int64, did: String) {
+        if terminal.isJSON {
+            terminal.json([
+                "problem": .integer(problem), "set": result.counter.map { .integer($0) } ?? .null, "status": .string(result.outcome.status.rawValue),
+            ])
+        } else {
+            terminal.line(result.counter == nil ? "nothing was left to do; problem \(problem) is closed" : "\(did); it is pending as set \(result.counter ?? 0)")
+        }
+    }
+}
