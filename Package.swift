@@ -20,6 +20,7 @@ let package = Package(
         .executableTarget(name: "SyncServer", dependencies: ["SyncProtocol", "CPostgres", "CLinux"]),
         .target(name: "Replica", dependencies: ["SyncProtocol", "CSQLite"]),
         .executableTarget(name: "replica-cli", dependencies: ["Replica", "SyncProtocol"]),
+        .executableTarget(name: "tideline-bench", dependencies: ["Replica", "SyncProtocol", "CSQLite"], path: "bench/Sources"),
         .target(name: "TestSupport", dependencies: ["SyncProtocol"], path: "Tests/TestSupport"),
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),

@@ -274,7 +274,7 @@ extension JSONValue {
         let shown = ["choices", "references", "min", "max", "min_length", "max_length", "min_count", "max_count", "default"]
         let parts = shown.compactMap { name -> String? in
             guard let value = self[name] else { return nil }
-            if let number = value.integerValue, number == .min || number == .max { return nil }
+            if let number = value.integerValue, number == .min || number == .max || name.hasPrefix("min_") && number == 0 { return nil }
             if let items = value.arrayValue { return items.compactMap(\.stringValue).joined(separator: "|") }
             return "\(name.replacing("_", with: " ")) \(FieldText.plain(value))"
         }
