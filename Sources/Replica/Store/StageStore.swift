@@ -18,24 +18,27 @@ struct PullProgress: Sendable {
     var versionsAfter: Int64?
     var stagedPages: Int
     var rebuild: RebuildReason?
-    var hasCheckpoint: Bool
+    /// nil until the end of the first sync.
+    var checkpoint: FeedPosition?
+    var hasCheckpoint: Bool { checkpoint != nil }
 }
 
 extension Store {
     func pullProgress() throws -> PullProgress {
         let meta = Metadata(connection: connection)
-        let hasCheckpoint = try meta.checkpoint() != nil
+        let checkpoint = try meta.checkpoint()?.position
         let staged = try connection.scalarInteger("SELECT count(*) FROM _tideline_stage") ?? 0
         let rebuild = try meta.text(.stagePurpose).flatMap(RebuildReason.init(rawValue:))
         if staged > 0 || rebuild != nil {
             return PullProgress(
                 cursor: try meta.text(.stageNext), versionsAfter: try meta.integer(.stageVersionsAfter), stagedPages: Int(staged),
-                rebuild: rebuild, hasCheckpoint: hasCheckpoint)
+                rebuild: rebuild, checkpoint: checkpoint)
         }
         // A later page must not forget what changed between the checkpoint and its own cursor: always counted from the checkpoint.
         let least = try leastKnownPosition()
-        let versionsAfter: Int64? = try hasCheckpoint || hasPending() ? least : nil
-        return PullProgress(cursor: try meta.text(.cursor), versionsAfter: versionsAfter, stagedPages: 0, rebuild: nil, hasCheckpoint: hasCheckpoint)
+        let versionsAfter: Int64? = try checkpoint != nil || hasPending() ? least : nil
+        return PullProgress(
+            cursor: try meta.text(.cursor), versionsAfter: versionsAfter, stagedPages: 0, rebuild: nil, checkpoint: checkpoint)
     }
 
     /// Keeps a page, and where to go on, durably.

@@ -187,6 +187,10 @@ struct SyncWork {
             report.bytesReceived += bytes.count
             let page: PullPage
             do { page = try PullPage(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
+            // An answer that was meant for an earlier request must not turn time back.
+            if progress.rebuild == nil, let new = page.checkpoint?.mark.position, let old = progress.checkpoint, new < old {
+                throw TransportFailure.malformed("the page ends at \(new.position), before the checkpoint \(old.position)")
+            }
             mayWait = false
             report.pages += 1
             self.page = page

@@ -122,6 +122,8 @@ struct SetDecider {
     let tenant: Identifier
     let nowMilliseconds: Int64
     let submission: Submission
+    /// The author's clock, and what its own set has done so far: a change knows the changes before it in its set.
+    let clock: VectorClock
     let start: FeedPosition
 
     var head: FeedPosition
@@ -146,12 +148,14 @@ struct SetDecider {
         self.tenant = tenant
         self.nowMilliseconds = nowMilliseconds
         self.submission = submission
+        var clock = submission.clock
+        if let dot = submission.dot { clock.replicas[dot.replica] = max(dot.counter, clock.replicas[dot.replica] ?? 0) }
+        self.clock = clock
         self.head = head
         start = head
     }
 
     var author: Author { submission.author }
-    var clock: VectorClock { submission.clock }
 
     mutating func decide() -> Decision {
         if submission.isSkewed {
