@@ -1,0 +1,109 @@
+// The running server, assembled in one place: database, context, HTTP workers, wake-ups between processes, timers.
+//
+//   commit ─► announce ─► HTTP topic (this process)
+//                    └──► NOTIFY ─► listeners of other processes ─► their HTTP topics
+
+import Foundation
+import SyncProtocol
+
+/// @unchecked Sendable: everything is set in `init` or before threads start; the parts guard themselves.
+final class Application: @unchecked Sendable {
+    private let database: Database
+    private let log: @Sendable (LogEntry) -> Void
+    private let wakeUps: WakeUps
+    private let server: HTTPServer
+    private let timers: Timers
+
+    /// Opens the database, migrates it and prepares the server; nothing listens yet.
+    init(_ configuration: Configuration, schema: Schema = .tideline, log: @escaping @Sendable (LogEntry) -> Void) throws {
+        let database = try Database(configuration, mayShare: false, log: log)
+        do {
+            let report = try Application.whenReachable(log) { try database.migrate(schema) }
+            if report.didRun { log(.init(.info, "migrated", ["schema": .integer(report.schemaVersion)])) }
+            let connection = try database.connect(name: "tideline start")
+            let seal = try CursorSeal.load(from: connection)
+            connection.close()
+
+            let wakeUps = WakeUps(database: database, log: log)
+            let context = SyncContext(
+                tables: EntityTables(schema), cursorSeal: seal, now: WallClock.milliseconds,
+                announce: { wakeUps.announce($0) }, log: log)
+            var http = HTTPServerConfiguration()
+            http.listen = configuration.listen
+            http.workers = configuration.workers
+            let limit = EnrollmentLimit()
+            let schemaDocument = schema.json.canonicalBytes()
+            server = HTTPServer(configuration: http, log: { Application.note($0, log) }) { _ in
+                RequestWorker(
+                    context: context, database: database, enrollmentLimit: limit, schemaDocument: schemaDocument)
+            }
+            timers = Timers(database: database, context: context, log: log)
+            self.database = database
+            self.log = log
+            self.wakeUps = wakeUps
+        } catch {
+            database.stop()
+            throw error
+        }
+    }
+
+    /// A database that is still starting or failing over is waited for, up to half a minute.
+    private static func whenReachable<R>(_ log: (LogEntry) -> Void, _ body: () throws -> R) throws -> R {
+        var backoff = RetryBackoff(firstSeconds: 0.2, maximumSeconds: 3)
+        let limit = Date(timeIntervalSinceNow: 30)
+        while true {
+            do {
+                return try body()
+            } catch let error as PostgresError where error.isRetryable && Date() < limit {
+                log(.init(.warning, "database_unreachable", ["error": .string(error.message)]))
+                Thread.sleep(forTimeInterval: backoff.nextSeconds())
+            }
+        }
+    }
+
+    /// Listens and serves; returns the address it is bound to.
+    func start() throws -> BoundAddress {
+        let address: BoundAddress
+        do {
+            address = try server.start()
+        } catch {
+            database.stop()
+            throw error
+        }
+        wakeUps.start(waking: server)
+        timers.start()
+        log(
+            .init(
+                .info, "serving", ["address": .string(address.description), "process": .integer(Int64(getpid())), "version": .string(Configuration.version)]))
+        return address
+    }
+
+    /// Stops accepting, answers those who wait, lets requests finish, then stops everything else.
+    func stop() {
+        log(.init(.info, "draining"))
+        let isDrained = server.drain(timeoutSeconds: database.configuration.drainSeconds)
+        server.stop()
+        timers.stop()
+        wakeUps.stop()
+        database.stop()
+        log(.init(.info, "stopped", ["drained": .bool(isDrained)]))
+    }
+
+    private static func note(_ event: HTTPLogEvent, _ log: (LogEntry) -> Void) {
+        switch event {
+        case .exchange(let one):
+            // Probes of a balancer would be most of the log.
+            if one.status == 200, one.path == "/healthz" || one.path == "/readyz" { return }
+            log(
+                .init(
+                    one.status >= 500 ? .error : .info, "request", requestID: one.requestID,
+                    [
+                        "method": .string(one.method), "path": .string(one.path), "status": .integer(Int64(one.status)),
+                        "duration_us": .integer(Int64(one.durationMicroseconds)), "bytes_in": .integer(Int64(one.bytesIn)),
+                        "bytes_out": .integer(Int64(one.bytesOut)), "peer": .string(one.peerAddress),
+                    ]))
+        case .fault(let fault):
+            log(.init(.error, fault.code, requestID: fault.requestID, ["error": .string(fault.message)]))
+        }
+    }
+}

@@ -1,0 +1,96 @@
+// `help`: each command with an example that can be copied.
+
+enum Help {
+    static func text(_ topic: String) -> String {
+        if topic.isEmpty { return overview }
+        return topics.first { $0.name == topic }?.text ?? topics.filter { $0.name.hasPrefix(topic) }.map(\.text).joined(separator: "\n\n").nonEmpty ?? "There is no command \(topic).\n\n\(overview)"
+    }
+
+    private static var overview: String {
+        let width = topics.map(\.name.count).max() ?? 0
+        let commands = topics.map { "  \($0.name.padded(to: width))  \($0.summary)" }.joined(separator: "\n")
+        let environment = Configuration.environment.map { "  \($0.name.padded(to: 28))  \($0.meaning)" }.joined(separator: "\n")
+        return """
+            sync-server — Tideline's server
+
+            Start here:
+              sync-server serve --data-dir ./data
+              sync-server tenant create "Acme Ltd" --owner "Ada <ada@acme.example>" --data-dir ./data
+
+            Commands:
+            \(commands)
+
+            Every command takes --database-url URL, or --data-dir DIR for the private database, and --json.
+            help COMMAND tells more.
+
+            Environment:
+            \(environment)
+
+            Exit: 0 done, 1 refused, 2 usage, 3 cannot reach the database, 5 storage.
+            """
+    }
+
+    private struct Topic {
+        let name: String
+        let summary: String
+        let text: String
+    }
+
+    private static func topic(_ name: String, _ summary: String, _ usage: String, _ more: String) -> Topic {
+        Topic(name: name, summary: summary, text: "\(summary)\n\n  \(usage)\n\n\(more)")
+    }
+
+    private static let topics: [Topic] = [
+        topic(
+            "serve", "Answer replicas over HTTP.", "sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N]",
+            """
+            Without a database URL it runs a private Postgres in its data directory. The database is migrated at start.
+            SIGTERM and SIGINT drain: who waits is answered, requests under way finish. A second signal ends at once.
+
+            Examples:
+              sync-server serve --data-dir ./data
+              sync-server serve --database-url postgresql://app@db.example/tideline --listen 0.0.0.0:8080
+            """),
+        topic(
+            "migrate", "Bring the database to this build's schema.", "sync-server migrate",
+            "Creates and adds, never drops. Safe to run twice, or by several servers at once."),
+        topic(
+            "check", "Say whether the database is fit to serve from.", "sync-server check",
+            "Looks at reachability, version, migration, pgcrypto, row level security and clocks. Exit 1 if something is wrong."),
+        topic(
+            "tenant create", "Make a tenant and the enrolment code of its owner.",
+            "sync-server tenant create NAME --owner \"NAME <EMAIL>\" [--currency USD] [--timezone UTC]",
+            """
+            Prints tenant, member and code. The code works once, for 72 hours.
+
+            Example:
+              sync-server tenant create "Acme Ltd" --owner "Ada Lovelace <ada@acme.example>" --currency EUR --timezone Europe/Paris
+            """),
+        topic(
+            "member add", "Invite a person.",
+            "sync-server member add --tenant ID --name N --email E --role owner|manager|field|viewer [--replication full|field|sales|readonly]",
+            "Prints member and code. The person joins with: replica enroll URL CODE"),
+        topic(
+            "code create", "Make another enrolment code for a member.", "sync-server code create --tenant ID --member ID [--replication P]",
+            "For another machine, or when a code expired."),
+        topic("replica list", "Show the enrolled replicas of a tenant.", "sync-server replica list --tenant ID", "With when each was last seen."),
+        topic(
+            "replica revoke", "Stop a replica from syncing.", "sync-server replica revoke --tenant ID REPLICA",
+            "For a machine that was lost. What it has not pushed stays in its file."),
+        topic(
+            "token create", "Make an API token for a member.", "sync-server token create --tenant ID --member ID [--label TEXT] [--days N]",
+            "Shown once; only its hash is stored."),
+        topic("token revoke", "Stop an API token.", "sync-server token revoke TOKEN", "Takes effect with the next request."),
+        topic(
+            "restored", "Say that the database was restored from a backup.", "sync-server restored",
+            """
+            Run it before serving again. Every tenant begins a new epoch: replicas rebuild, keep what is pending and send it again.
+            Without it the server finds out from the first replica that knows more than the backup.
+            """),
+    ]
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+    fileprivate var nonEmpty: String? { isEmpty ? nil : self }
+}

@@ -1,0 +1,52 @@
+// `token create`, `token revoke`: tokens of members for the REST interface. Shown once, stored as a hash.
+
+import SyncProtocol
+
+enum TokenCommand {
+    static func create(_ configuration: Configuration, _ arguments: inout Arguments, _ console: Console) throws -> ExitCode {
+        let tenantText = try arguments.required("--tenant")
+        let memberText = try arguments.required("--member")
+        let label = try arguments.value("--label")
+        let days = try arguments.value("--days").map { text -> Int64 in
+            guard let days = Int64(text), (1...36_500).contains(days) else { throw UsageError("--days is a number from 1 to 36500") }
+            return days
+        }
+        try arguments.finish()
+        return try Administration.run(configuration) { administration in
+            let tenant = try administration.identifier(tenantText, "--tenant")
+            let member = try administration.identifier(memberText, "--member")
+            let now = administration.context.now()
+            let token = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
+                let found = try connection.run(
+                    "SELECT 1 FROM public.member WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL AND status <> 'disabled'",
+                    .identifier(tenant), .identifier(member))
+                guard !found.isEmpty else { throw ErrorReply(.notFound, "there is no active member \(member.text)") }
+                let token = try AccessToken.make(tenant: tenant, on: connection)
+                _ = try connection.run(
+                    token.store(
+                        member: member, replica: nil, kind: .api, label: label, nowMilliseconds: now,
+                        expiresAt: days.map { now + $0 * 86_400_000 }))
+                return token
+            }
+            console.show(["token": .string(token.text)], token.text)
+            return .done
+        }
+    }
+
+    static func revoke(_ configuration: Configuration, _ arguments: inout Arguments, _ console: Console) throws -> ExitCode {
+        let text = try arguments.value("--token") ?? arguments.word() ?? ""
+        try arguments.finish()
+        guard let token = AccessToken(text) else { throw UsageError("token revoke needs the token") }
+        return try Administration.run(configuration) { administration in
+            let updated = try administration.connection.transaction(.readWrite, tenant: token.tenant) { connection in
+                try connection.run(
+                    "UPDATE tideline.token SET revoked_at = coalesce(revoked_at, $3) WHERE tenant = $1::uuid AND hash = $2::bytea",
+                    .identifier(token.tenant), .bytes(token.hash), .integer(administration.context.now())
+                ).affectedRows
+            }
+            guard updated == 1 else { throw ErrorReply(.notFound, "there is no such token") }
+            console.show(["revoked": true], "revoked")
+            return .done
+        }
+    }
+}

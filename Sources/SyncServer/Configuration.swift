@@ -1,0 +1,65 @@
+// What an operator may set: flags first, then the environment, then defaults.
+
+import Foundation
+
+struct Configuration: Sendable {
+    /// libpq URL of the runtime; nil: a private cluster in `dataDirectory`.
+    var databaseURL: String?
+    /// Of the role that owns the tables, for migrations; nil: the same as the runtime.
+    var ownerDatabaseURL: String?
+    /// For LISTEN, past a transaction pooler; nil: the same as the runtime.
+    var listenDatabaseURL: String?
+    var dataDirectory: String
+    var listen: String
+    /// Off for transaction poolers that cannot keep them.
+    var usesPreparedStatements: Bool
+    /// Worker threads, each with a connection.
+    var workers: Int
+    /// How long a stop waits for requests under way.
+    var drainSeconds: Double
+    /// Only for tests of the embedded cluster: it then does not survive a crash of the machine.
+    var isDurable: Bool
+
+    static let version = "0.1.0"
+
+    /// Environment variables by name, as `help` lists them.
+    static let environment: [(name: String, meaning: String)] = [
+        ("DATABASE_URL", "same as --database-url"),
+        ("TIDELINE_OWNER_DATABASE_URL", "URL of the role that owns the tables, for migrations"),
+        ("TIDELINE_LISTEN_DATABASE_URL", "URL for LISTEN, past a transaction pooler"),
+        ("TIDELINE_DATA_DIR", "same as --data-dir"),
+        ("TIDELINE_LISTEN", "same as --listen"),
+        ("TIDELINE_WORKERS", "same as --workers"),
+        ("TIDELINE_PREPARED_STATEMENTS", "off: for transaction poolers that cannot keep prepared statements"),
+    ]
+
+    /// Throws ``UsageError`` when a value cannot be understood.
+    init(_ arguments: inout Arguments, environment: [String: String]) throws {
+        func setting(_ flag: String, _ variable: String) throws -> String? {
+            try arguments.value(flag) ?? environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+        }
+        databaseURL = try setting("--database-url", "DATABASE_URL")
+        ownerDatabaseURL = environment["TIDELINE_OWNER_DATABASE_URL"]
+        listenDatabaseURL = environment["TIDELINE_LISTEN_DATABASE_URL"]
+        dataDirectory = try setting("--data-dir", "TIDELINE_DATA_DIR") ?? Configuration.defaultDataDirectory(environment)
+        listen = try setting("--listen", "TIDELINE_LISTEN") ?? "127.0.0.1:8080"
+        usesPreparedStatements = environment["TIDELINE_PREPARED_STATEMENTS"] != "off"
+        let workersText = try setting("--workers", "TIDELINE_WORKERS") ?? "4"
+        guard let workers = Int(workersText), (1...256).contains(workers) else {
+            throw UsageError("--workers is a number from 1 to 256")
+        }
+        self.workers = workers
+        drainSeconds = 25
+        isDurable = environment["TIDELINE_UNSAFE_NO_FSYNC"] != "1"
+    }
+
+    private static func defaultDataDirectory(_ environment: [String: String]) -> String {
+        if geteuid() == 0 { return "/var/lib/tideline" }
+        if let data = environment["XDG_DATA_HOME"], data.hasPrefix("/") { return data + "/tideline-server" }
+        return (environment["HOME"] ?? ".") + "/.local/share/tideline-server"
+    }
+
+    func postgres(_ url: String, name: String) -> PostgresConfiguration {
+        PostgresConfiguration(url: url, applicationName: name, usesPreparedStatements: usesPreparedStatements)
+    }
+}

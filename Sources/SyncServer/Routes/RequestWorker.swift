@@ -1,0 +1,140 @@
+// One HTTP worker thread with its database session: routes a request, and turns whatever went wrong into an answer.
+
+import Foundation
+import SyncProtocol
+
+final class RequestWorker: HTTPWorker {
+    private let context: SyncContext
+    private let database: Database
+    private let enrollmentLimit: EnrollmentLimit
+    private let schemaDocument: [UInt8]
+    private var session: PostgresConnection?
+    private var backoff = RetryBackoff()
+    /// Until then the database is not tried again, so that a request never waits for it to come back.
+    private var retryAt = DispatchTime.now()
+
+    init(context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, schemaDocument: [UInt8]) {
+        self.context = context
+        self.database = database
+        self.enrollmentLimit = enrollmentLimit
+        self.schemaDocument = schemaDocument
+    }
+
+    func handle(_ request: HTTPRequest, attempt: HTTPAttempt) -> HTTPReply {
+        do {
+            return try Route.find(request).answer(self, request, attempt)
+        } catch let error as ErrorReply {
+            return .respond(Problem.response(error, requestID: request.requestID))
+        } catch let error as PostgresError {
+            return .respond(problem(error, request))
+        } catch {
+            context.log(.init(.error, "request_failed", requestID: request.requestID, ["error": .string("\(error)")]))
+            return .respond(Problem.response(ErrorReply(.internal, "the request failed"), requestID: request.requestID))
+        }
+    }
+
+    private func problem(_ error: PostgresError, _ request: HTTPRequest) -> HTTPResponse {
+        if error.isConnectionLost {
+            session?.close()
+            session = nil
+        }
+        context.log(
+            .init(
+                error.isRetryable ? .warning : .error, "database_error", requestID: request.requestID,
+                ["state": .string(error.sqlState), "operation": .string(error.operation), "error": .string(error.message)]))
+        // A time-out, a missing table or right: nothing was stored, and the operator can mend it.
+        return Problem.response(
+            ErrorReply(error.isRetryable || error.kind == .canceled ? .unavailable : .internal, "the database did not take the request"),
+            requestID: request.requestID)
+    }
+
+    // MARK: Database
+
+    /// The session, opened again after a loss. Throws `unavailable` while the database is away.
+    private func connection() throws -> PostgresConnection {
+        if let session, session.isHealthy { return session }
+        session?.close()
+        session = nil
+        guard DispatchTime.now() >= retryAt else { throw ErrorReply(.unavailable, "the database is not reachable") }
+        do {
+            let opened = try database.connect()
+            backoff.reset()
+            session = opened
+            return opened
+        } catch {
+            retryAt = .now() + backoff.nextSeconds()
+            context.log(.init(.warning, "database_unreachable", ["error": .string(error.message)]))
+            throw ErrorReply(.unavailable, "the database is not reachable")
+        }
+    }
+
+    // MARK: Answers
+
+    func enroll(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let now = context.now()
+        try enrollmentLimit.check(request.peerAddress, nowMilliseconds: now)
+        let message: EnrollmentRequest
+        do {
+            let json = try JSONValue(parsing: request.body)
+            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
+                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
+            }
+            message = try EnrollmentRequest(json: json)
+        } catch let error as JSONError {
+            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
+        } catch let error as WireError {
+            throw ErrorReply(.badRequest, error.description)
+        }
+        do {
+            let reply = try Enroll(context: context, connection: try connection()).run(message)
+            return .respond(.json(200, reply.json.canonicalBytes()))
+        } catch let error as ErrorReply {
+            if [.codeInvalid, .codeExpired, .codeUsed].contains(error.knownCode) {
+                enrollmentLimit.noteFailure(request.peerAddress, nowMilliseconds: now)
+            }
+            throw error
+        }
+    }
+
+    func push(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        let push = Push(context: context, connection: try connection(), requestID: request.requestID)
+        return .respond(.json(200, try push.run(request.body, token: token).bytes()))
+    }
+
+    func pull(_ request: HTTPRequest, _ attempt: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        let wanted: PullRequest
+        do {
+            wanted = try PullRequest(query: request.query)
+        } catch {
+            throw ErrorReply(error.field == "protocol" ? .protocolUnsupported : .badRequest, error.description)
+        }
+        let page = try Pull(context: context, connection: try connection()).run(wanted, token: token)
+        if page.isEmpty, attempt != .deadline, let wait = wanted.waitMilliseconds, wait > 0 {
+            return .park(topic: WakeUps.topic(page.tenant), deadlineMilliseconds: wait)
+        }
+        return .respond(.json(200, page.bytes))
+    }
+
+    func digest(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        return .respond(.json(200, try Digest(context: context, connection: try connection()).run(token: token)))
+    }
+
+    func schema(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, schemaDocument)) }
+
+    func health(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, Array(#"{"status":"ok"}"#.utf8))) }
+
+    func readiness(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        guard try Migration(tables: context.tables).isCurrent(try connection()) else {
+            throw ErrorReply(.unavailable, "the database is not migrated to this build; run sync-server migrate")
+        }
+        return .respond(.json(200, Array(#"{"status":"ready"}"#.utf8)))
+    }
+
+    private func bearer(_ request: HTTPRequest) throws -> AccessToken {
+        guard let token = AccessToken(authorization: request.headers["Authorization"]) else { throw Authentication.unauthorized }
+        return token
+    }
+}

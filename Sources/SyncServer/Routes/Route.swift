@@ -1,0 +1,35 @@
+// The table of routes: path and method → answer.
+
+import SyncProtocol
+
+struct Route: Sendable {
+    let method: String
+    let path: [String]
+    let answer: @Sendable (RequestWorker, HTTPRequest, HTTPAttempt) throws -> HTTPReply
+
+    private init(_ method: String, _ path: String, _ answer: @escaping @Sendable (RequestWorker, HTTPRequest, HTTPAttempt) throws -> HTTPReply) {
+        self.method = method
+        self.path = path.split(separator: "/").map(String.init)
+        self.answer = answer
+    }
+
+    private static let all: [Route] = [
+        Route("POST", "/v1/enroll") { try $0.enroll($1, $2) },
+        Route("POST", "/v1/sync/push") { try $0.push($1, $2) },
+        Route("GET", "/v1/sync/pull") { try $0.pull($1, $2) },
+        Route("GET", "/v1/sync/digest") { try $0.digest($1, $2) },
+        Route("GET", "/v1/schema") { try $0.schema($1, $2) },
+        Route("GET", "/healthz") { try $0.health($1, $2) },
+        Route("GET", "/readyz") { try $0.readiness($1, $2) },
+    ]
+
+    /// Throws `not_found` or `method_not_allowed` (with the methods that are, in `allow`). HEAD asks what GET would answer.
+    static func find(_ request: HTTPRequest) throws -> Route {
+        let candidates = all.filter { $0.path == request.pathSegments }
+        guard !candidates.isEmpty else { throw ErrorReply(.notFound, "there is nothing at this path") }
+        let method = request.method == "HEAD" ? "GET" : request.method
+        if let route = candidates.first(where: { $0.method == method }) { return route }
+        let allowed = candidates.map(\.method).flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] }.joined(separator: ", ")
+        throw ErrorReply(.methodNotAllowed, "use \(allowed)", details: ["allow": .string(allowed)])
+    }
+}

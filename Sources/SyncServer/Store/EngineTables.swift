@@ -1,0 +1,88 @@
+// The engine's own tables, in the schema `tideline`: heads, feed, stored outcomes, replicas, tokens. Times are Unix milliseconds.
+
+/// Every table leads with tenant, so that one policy guards them all and they can be distributed by tenant.
+enum EngineTables {
+    /// The tables that row level security guards, besides the entities' own.
+    static let guarded = [
+        "tenant_head", "entity_head", "feed", "change_set", "scope_exit", "replica", "token", "enrollment_code", "consumer", "delivery",
+    ]
+
+    static let definition: [String] = [
+        // Keys and the state of the migration; not a tenant's data.
+        "CREATE TABLE IF NOT EXISTS tideline.meta (key text PRIMARY KEY, value text NOT NULL)",
+        // The row that all writers of a tenant lock: positions are allocated under it.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.tenant_head (tenant uuid PRIMARY KEY, epoch bigint NOT NULL, position bigint NOT NULL, \
+        horizon bigint NOT NULL DEFAULT 0, max_stamp_ms bigint NOT NULL DEFAULT 0, max_stamp_logical bigint NOT NULL DEFAULT 0, \
+        changed_at bigint NOT NULL)
+        """,
+        "CREATE INDEX IF NOT EXISTS tenant_head_changed_at_idx ON tideline.tenant_head (changed_at)",
+        // So that a pull touches only entities that changed, and exact totals cost nothing.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.entity_head (tenant uuid NOT NULL, entity text NOT NULL, position bigint NOT NULL, \
+        live bigint NOT NULL, PRIMARY KEY (tenant, entity))
+        """,
+        // Timeline and outbox in one; append-only.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.feed (tenant uuid NOT NULL, position bigint NOT NULL, epoch bigint NOT NULL, at bigint NOT NULL, \
+        actor_kind text NOT NULL, actor uuid, replica uuid, counter bigint, entity text NOT NULL, record uuid NOT NULL, \
+        operation text NOT NULL, kind text NOT NULL, category text NOT NULL, level text NOT NULL, changes jsonb NOT NULL, \
+        restricted_changes jsonb NOT NULL, anchors text[] NOT NULL, scope_keys text[] NOT NULL, cause bigint, depth bigint NOT NULL, \
+        operation_at bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (tenant, position))
+        """,
+        "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (tenant, entity, record, position)",
+        "CREATE INDEX IF NOT EXISTS feed_anchors_idx ON tideline.feed USING gin (anchors)",
+        // The outcome is text, not jsonb: it is answered again byte for byte.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.change_set (tenant uuid NOT NULL, replica uuid NOT NULL, counter bigint NOT NULL, \
+        hash text NOT NULL, status text NOT NULL, outcome text NOT NULL, received_at bigint NOT NULL, created_ids uuid[], \
+        PRIMARY KEY (tenant, replica, counter))
+        """,
+        "CREATE INDEX IF NOT EXISTS change_set_created_idx ON tideline.change_set USING gin (created_ids) WHERE created_ids IS NOT NULL",
+        """
+        CREATE TABLE IF NOT EXISTS tideline.scope_exit (tenant uuid NOT NULL, scope_key text NOT NULL, position bigint NOT NULL, \
+        entity text NOT NULL, id uuid NOT NULL, PRIMARY KEY (tenant, scope_key, position))
+        """,
+        // What changes on every contact; the record people see is public.replica.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.replica (tenant uuid NOT NULL, id uuid NOT NULL, member uuid NOT NULL, label text NOT NULL, \
+        replication text NOT NULL, acknowledged bigint NOT NULL DEFAULT 0, last_stamp_ms bigint NOT NULL DEFAULT 0, \
+        last_stamp_logical bigint NOT NULL DEFAULT 0, last_epoch bigint NOT NULL, last_seen_at bigint, created_at bigint NOT NULL, \
+        revoked_at bigint, PRIMARY KEY (tenant, id))
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS tideline.token (tenant uuid NOT NULL, hash bytea NOT NULL, member uuid NOT NULL, replica uuid, \
+        kind text NOT NULL, label text, created_at bigint NOT NULL, expires_at bigint, revoked_at bigint, PRIMARY KEY (tenant, hash))
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS tideline.enrollment_code (tenant uuid NOT NULL, hash bytea NOT NULL, member uuid NOT NULL, \
+        replication text NOT NULL, created_at bigint NOT NULL, expires_at bigint NOT NULL, used_at bigint, PRIMARY KEY (tenant, hash))
+        """,
+        "CREATE INDEX IF NOT EXISTS enrollment_code_hash_idx ON tideline.enrollment_code (hash)",
+        """
+        CREATE TABLE IF NOT EXISTS tideline.consumer (tenant uuid NOT NULL, name text NOT NULL, epoch bigint NOT NULL, \
+        position bigint NOT NULL, lease_until bigint, disabled_at bigint, PRIMARY KEY (tenant, name))
+        """,
+        """
+        CREATE TABLE IF NOT EXISTS tideline.delivery (tenant uuid NOT NULL, consumer text NOT NULL, position bigint NOT NULL, \
+        attempts bigint NOT NULL DEFAULT 0, next_attempt_at bigint, status text NOT NULL, last_error text, \
+        PRIMARY KEY (tenant, consumer, position))
+        """,
+    ]
+
+    /// Look-ups that must cross tenants. They return ids only, run as the tables' owner, and read through policies of their own.
+    static let functions: [String] = [
+        """
+        CREATE OR REPLACE FUNCTION tideline.enrollment_tenant(code_hash bytea) RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER \
+        SET search_path = pg_catalog AS 'SELECT tenant FROM tideline.enrollment_code WHERE hash = code_hash LIMIT 1'
+        """,
+        """
+        CREATE OR REPLACE FUNCTION tideline.heads_changed(since bigint) RETURNS TABLE (tenant uuid, "position" bigint, changed_at bigint) \
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog \
+        AS 'SELECT h.tenant, h.position, h.changed_at FROM tideline.tenant_head h WHERE h.changed_at >= since'
+        """,
+    ]
+    static let functionSignatures = ["tideline.enrollment_tenant(bytea)", "tideline.heads_changed(bigint)"]
+    /// Tables those functions read.
+    static let crossTenant = ["tenant_head", "enrollment_code"]
+}

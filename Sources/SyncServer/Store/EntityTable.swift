@@ -1,0 +1,215 @@
+// One entity as a typed table: its DDL and the SQL that reads and writes its rows. Built once per process, read by all workers.
+
+import SyncProtocol
+
+/// The texts never vary with data, so that each connection prepares them once.
+struct EntityTable: Sendable {
+    let entity: EntitySchema
+    /// Quoted, with its schema: `public."client"`.
+    let name: String
+    let layout: RowLayout
+    /// False for what never leaves the server.
+    let isReplicated: Bool
+
+    /// A row as the text of a JSON array in `layout` order.
+    private let serverRow: String
+    /// The same without secrets, ending before `versions`: the reader decides how much of them to send.
+    private let replicaRowHead: String
+    private let fieldRoleRowHead: String
+    let upsert: String
+
+    init(_ entity: EntitySchema) {
+        self.entity = entity
+        name = "public." + PostgresIdentifier.quoted(entity.name)
+        layout = RowLayout(of: entity, audience: .server)
+        isReplicated = entity.scopes != [.none]
+        for field in entity.fields {
+            precondition(!EntityTable.reserved.contains(field.name), "\(entity.name).\(field.name) is the name of a common column")
+        }
+        func rowText(_ columns: [String], _ hidden: (FieldSchema) -> Bool) -> String {
+            let parts = columns.map { column in
+                if let field = entity.field(column), hidden(field) { return "'null'" }
+                return EntityTable.jsonText(of: column, in: entity)
+            }
+            return "'['||" + parts.joined(separator: "||','||")
+        }
+        serverRow = rowText(layout.columns) { _ in false } + "||']'"
+        let sent = RowLayout(of: entity, audience: .replica).columns.dropLast()
+        replicaRowHead = rowText(Array(sent)) { _ in false }
+        fieldRoleRowHead = rowText(Array(sent)) { $0.isRestricted }
+        let columns = layout.columns.map { PostgresIdentifier.quoted($0) }
+        let typed = layout.columns.map { "\(PostgresIdentifier.quoted($0)) \(EntityTable.columnType(of: $0, in: entity))" }
+        let updates = columns.filter { $0 != "\"id\"" }.map { "\($0) = excluded.\($0)" }
+        upsert = """
+            INSERT INTO \(name) (tenant, \(columns.joined(separator: ", "))) \
+            SELECT $1::uuid, \(columns.map { "r.\($0)" }.joined(separator: ", ")) \
+            FROM jsonb_to_recordset($2::jsonb) AS r(\(typed.joined(separator: ", "))) \
+            ON CONFLICT (tenant, id) DO UPDATE SET \(updates.joined(separator: ", "))
+            """
+    }
+
+    private static let reserved: Set<String> = Set(RowLayout.common + ["tenant", "extra", "versions", "scope_keys"])
+
+    // MARK: Reading
+
+    /// `$1` tenant, `$2` ids.
+    var selectByID: String { "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND id = ANY($2::uuid[])" }
+
+    /// `$1` tenant, `$2` values.
+    func selectByField(_ field: FieldSchema, includingDeleted: Bool) -> String {
+        let column = PostgresIdentifier.quoted(field.name)
+        let condition =
+            switch field.type.storage {
+            case .integer: "\(column) = ANY($2::bigint[])"
+            case .identifier: "\(column) = ANY($2::uuid[])"
+            case .text: "\(column) = ANY($2::text[])"
+            // No index serves these; rules that need them should not be hot.
+            case .textSet, .json: "to_jsonb(\(column)) = ANY($2::jsonb[])"
+            }
+        return "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND \(condition)"
+            + (includingDeleted ? "" : " AND deleted_at IS NULL")
+    }
+
+    /// `$1` tenant. For look-ups of "not set".
+    func selectWhereNull(_ field: FieldSchema, includingDeleted: Bool) -> String {
+        "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND \(PostgresIdentifier.quoted(field.name)) IS NULL"
+            + (includingDeleted ? "" : " AND deleted_at IS NULL")
+    }
+
+    /// The records and all their parents. UNION ends at a cycle. `$1` tenant, `$2` ids.
+    func selectAncestors(through parent: String) -> String {
+        let column = PostgresIdentifier.quoted(parent)
+        return """
+            WITH RECURSIVE chain(id) AS (SELECT unnest($2::uuid[]) UNION \
+            SELECT e.\(column) FROM chain JOIN \(name) e ON e.tenant = $1::uuid AND e.id = chain.id WHERE e.\(column) IS NOT NULL) \
+            SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND id IN (SELECT id FROM chain)
+            """
+    }
+
+    /// All live rows in id order, from after an id. `$1` tenant, `$2` id, `$3` count.
+    var selectLiveByID: String {
+        "SELECT \(serverRow), id FROM \(name) WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL ORDER BY id LIMIT $3::bigint"
+    }
+
+    /// `(position, row up to but without its versions, versions or NULL when there is no news in them)`.
+    /// `$1` tenant, `$2` after position, `$3` up to position, `$4` tombstone floor, `$5` versions after position.
+    func selectPage(hidesRestricted: Bool, withVersions: Bool) -> String {
+        // Null: nothing newer than `$5`, or the creation is the only version there is and itself news.
+        let versions =
+            withVersions
+            ? "CASE WHEN position <= $5::bigint OR ((versions - '*') = '{}'::jsonb AND (versions->'*'->>1)::bigint > $5::bigint) THEN NULL ELSE versions::text END"
+            : "NULL"
+        return """
+            SELECT position, \(hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) \
+            WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint \
+            AND (deleted_at IS NULL OR position > $4::bigint) ORDER BY position
+            """
+    }
+
+    private static func jsonText(of column: String, in entity: EntitySchema) -> String {
+        let quoted = PostgresIdentifier.quoted(column)
+        switch column {
+        case "id": return "'\"'||id||'\"'"
+        case "position", "created_at", "updated_at": return quoted
+        default: break
+        }
+        switch storage(of: column, in: entity) {
+        case .integer: return "coalesce(\(quoted)::text,'null')"
+        case .identifier: return "coalesce('\"'||\(quoted)||'\"','null')"
+        case .text, .textSet: return "coalesce(to_json(\(quoted))::text,'null')"
+        case .json: return "coalesce(\(quoted)::text,'null')"
+        }
+    }
+
+    // MARK: Columns
+
+    private static func storage(of column: String, in entity: EntitySchema) -> FieldType.Storage {
+        switch column {
+        case "id", "created_by": .identifier
+        case "position", "created_at", "updated_at", "deleted_at": .integer
+        case "extra", "versions": .json
+        case "scope_keys": .textSet
+        case "deleted_cause": .text
+        default: entity.field(column)?.type.storage ?? .text
+        }
+    }
+
+    private static func columnType(of column: String, in entity: EntitySchema) -> String {
+        switch storage(of: column, in: entity) {
+        case .text: "text"
+        case .integer: "bigint"
+        case .identifier: "uuid"
+        case .textSet: "text[]"
+        case .json: "jsonb"
+        }
+    }
+
+    // MARK: DDL
+
+    /// Creates the table or adds what the schema gained; never drops, never changes a type.
+    var definition: [String] {
+        var statements = [
+            """
+            CREATE TABLE IF NOT EXISTS \(name) (tenant uuid NOT NULL, id uuid NOT NULL, position bigint NOT NULL, created_at bigint NOT NULL, \
+            created_by uuid, updated_at bigint NOT NULL, deleted_at bigint, deleted_cause text, extra jsonb NOT NULL DEFAULT '{}', \
+            versions jsonb NOT NULL, scope_keys text[] NOT NULL DEFAULT '{}', PRIMARY KEY (tenant, id))
+            """
+        ]
+        let columns = entity.fields.map {
+            "ADD COLUMN IF NOT EXISTS \(PostgresIdentifier.quoted($0.name)) \(EntityTable.columnType(of: $0.name, in: entity))"
+        }
+        if !columns.isEmpty { statements.append("ALTER TABLE \(name) \(columns.joined(separator: ", "))") }
+        statements.append(index("position", on: "(tenant, position)"))
+        for field in entity.fields {
+            let column = PostgresIdentifier.quoted(field.name)
+            let isReference = field.type.storage == .identifier
+            guard field.isIndexed || field.uniqueWith != nil || isReference else { continue }
+            switch field.type.storage {
+            case .textSet: statements.append(index(field.name, on: "USING gin (\(column))"))
+            case .json: statements.append(index(field.name, on: "USING gin (\(column) jsonb_path_ops)"))
+            case .text:
+                // A B-tree entry holds at most a third of a page.
+                if EntityTable.mayExceedIndexEntry(field.type) { continue }
+                statements.append(index(field.name, on: "(tenant, \(column))"))
+            case .integer, .identifier: statements.append(index(field.name, on: "(tenant, \(column))"))
+            }
+        }
+        return statements
+    }
+
+    private func index(_ column: String, on target: String) -> String {
+        "CREATE INDEX IF NOT EXISTS \(PostgresIdentifier.quoted(EntityTable.indexName(entity.name, column))) ON \(name) \(target)"
+    }
+
+    /// Postgres cuts names at 63 bytes, which could make two of them one.
+    private static func indexName(_ entity: String, _ column: String) -> String {
+        let full = "\(entity)_\(column)_idx"
+        guard full.utf8.count > 63 else { return full }
+        return String(full.prefix(46)) + "_" + String(Hex.encode(SHA256.hash(Array(full.utf8))).prefix(16))
+    }
+
+    private static func mayExceedIndexEntry(_ type: FieldType) -> Bool {
+        switch type {
+        case .text(let range): range.upperBound > 600
+        case .rich(let maximum), .slug(let maximum): maximum > 600
+        case .url: true
+        default: false
+        }
+    }
+}
+
+/// Every entity's table.
+struct EntityTables: Sendable {
+    let schema: Schema
+    let all: [EntityTable]
+    private let byName: [String: EntityTable]
+
+    init(_ schema: Schema) {
+        self.schema = schema
+        all = schema.entities.map(EntityTable.init)
+        byName = Dictionary(uniqueKeysWithValues: all.map { ($0.entity.name, $0) })
+    }
+
+    subscript(_ entity: String) -> EntityTable? { byName[entity] }
+    var replicated: [EntityTable] { all.filter(\.isReplicated) }
+}

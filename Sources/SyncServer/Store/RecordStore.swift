@@ -1,0 +1,192 @@
+// Records in and out of their tables: answers what the core asked for in one round trip, writes what it decided in one batch.
+
+import SyncProtocol
+
+/// For one tenant within one transaction.
+struct RecordStore {
+    let tables: EntityTables
+    let tenant: Identifier
+    /// Of the tenant's head; only positions are compared, so older rows may carry it too.
+    let epoch: Int64
+    /// Entities whose hierarchy was asked for: from then on a record comes with all its parents, so that a chain of any
+    /// length costs one more round trip and not one a level.
+    private var hierarchies: [String: String] = [:]
+
+    init(tables: EntityTables, tenant: Identifier, epoch: Int64) {
+        self.tables = tables
+        self.tenant = tenant
+        self.epoch = epoch
+    }
+
+    // MARK: Loading
+
+    private struct FieldLookup: Hashable {
+        let entity: String
+        let field: String
+        let includingDeleted: Bool
+        let isNull: Bool
+    }
+
+    private enum Answer {
+        case records(entity: String, keys: [RecordKey])
+        case ancestors(entity: String, reads: [(read: Read, key: RecordKey)], parent: String)
+        case lookup(FieldLookup, values: [JSONValue])
+        case rejected([Identifier])
+    }
+
+    /// Loads everything asked for and hands it to the workspace, absences included. Throws ``PostgresError``.
+    mutating func load(_ reads: [Read], into workspace: Workspace, on connection: PostgresConnection) throws {
+        var records: [String: [RecordKey]] = [:]
+        var ancestors: [String: [(read: Read, key: RecordKey)]] = [:]
+        var lookups: [FieldLookup: [JSONValue]] = [:]
+        var rejected: [Identifier] = []
+        for case .ancestors(let key, let parent) in reads { hierarchies[key.entity] = parent }
+        var seen: Set<Read> = []
+        for read in reads where seen.insert(read).inserted {
+            switch read {
+            case .record(let key):
+                if hierarchies[key.entity] != nil {
+                    ancestors[key.entity, default: []].append((read, key))
+                } else {
+                    records[key.entity, default: []].append(key)
+                }
+            case .ancestors(let key, _): ancestors[key.entity, default: []].append((read, key))
+            case .lookup(let entity, let field, let value, let includingDeleted):
+                let lookup = FieldLookup(entity: entity, field: field, includingDeleted: includingDeleted, isNull: value.isNull)
+                lookups[lookup, default: []].append(value)
+            case .rejectedCreation(let id): rejected.append(id)
+            }
+        }
+
+        var statements: [PostgresStatement] = []
+        var answers: [Answer] = []
+        for (entity, keys) in records {
+            guard let table = tables[entity] else { continue }
+            statements.append(PostgresStatement(table.selectByID, [.identifier(tenant), .textArray(keys.map(\.id.text))]))
+            answers.append(.records(entity: entity, keys: keys))
+        }
+        for (entity, wanted) in ancestors {
+            guard let table = tables[entity], let parent = hierarchies[entity], table.entity.field(parent) != nil else { continue }
+            statements.append(
+                PostgresStatement(table.selectAncestors(through: parent), [.identifier(tenant), .textArray(wanted.map(\.key.id.text))]))
+            answers.append(.ancestors(entity: entity, reads: wanted, parent: parent))
+        }
+        for (lookup, values) in lookups {
+            guard let table = tables[lookup.entity], let field = table.entity.field(lookup.field) else { continue }
+            if lookup.isNull {
+                statements.append(
+                    PostgresStatement(table.selectWhereNull(field, includingDeleted: lookup.includingDeleted), [.identifier(tenant)]))
+            } else {
+                statements.append(
+                    PostgresStatement(
+                        table.selectByField(field, includingDeleted: lookup.includingDeleted),
+                        [.identifier(tenant), RecordStore.array(values, field.type.storage)]))
+            }
+            answers.append(.lookup(lookup, values: values))
+        }
+        if !rejected.isEmpty {
+            statements.append(
+                PostgresStatement(
+                    "SELECT DISTINCT unnest(created_ids) FROM tideline.change_set WHERE tenant = $1::uuid AND created_ids && $2::uuid[]",
+                    [.identifier(tenant), .textArray(rejected.map(\.text))]))
+            answers.append(.rejected(rejected))
+        }
+        guard !statements.isEmpty else { return }
+        let results = try connection.batch(statements)
+        for (answer, result) in zip(answers, results) { try supply(answer, from: result, to: workspace) }
+    }
+
+    private func supply(_ answer: Answer, from result: PostgresResult, to workspace: Workspace) throws {
+        switch answer {
+        case .records(let entity, let keys):
+            let found = Dictionary(uniqueKeysWithValues: try states(of: entity, in: result).map { ($0.key, $0) })
+            for key in keys { workspace.supply(.record(key), records: found[key].map { [$0] } ?? []) }
+        case .ancestors(let entity, let reads, let parent):
+            let all = try states(of: entity, in: result)
+            for (read, key) in reads {
+                workspace.supply(read, records: all)
+                workspace.supply(.record(key), records: [])
+                workspace.supply(.ancestors(key, parent: parent), records: [])
+            }
+        case .lookup(let lookup, let values):
+            let found = Dictionary(grouping: try states(of: lookup.entity, in: result)) { $0[lookup.field] }
+            for value in values {
+                let read = Read.lookup(entity: lookup.entity, field: lookup.field, value: value, includingDeleted: lookup.includingDeleted)
+                workspace.supply(read, records: found[value] ?? [])
+            }
+        case .rejected(let ids):
+            let found = Set(result.rows.compactMap { result.identifier($0, 0) })
+            for id in ids { workspace.supply(rejectedCreation: id, wasRejected: found.contains(id)) }
+        }
+    }
+
+    private static func array(_ values: [JSONValue], _ storage: FieldType.Storage) -> PostgresValue {
+        switch storage {
+        case .integer: .integerArray(values.compactMap(\.integerValue))
+        // A text that is no UUID equals no reference; passed on it would fail the statement.
+        case .identifier: .textArray(values.compactMap { $0.stringValue.flatMap { Identifier($0) }?.text })
+        case .text: .textArray(values.compactMap(\.stringValue))
+        case .textSet, .json: .utf8Array(values.map { $0.canonicalBytes() })
+        }
+    }
+
+    /// Rows in server layout, as the text of a JSON array in the first column.
+    func states(of entity: String, in result: PostgresResult) throws -> [RecordState] {
+        guard let table = tables[entity] else { return [] }
+        return try result.rows.compactMap { row in
+            try result.withUTF8(row, 0) { text in
+                try RecordState(
+                    schema: table.entity, columns: table.layout.columns, row: try JSONValue(parsing: text).arrayValue ?? [], epoch: epoch)
+            }
+        }
+    }
+
+    // MARK: Writing
+
+    /// Whole rows, one statement an entity.
+    func write(_ records: [RecordState]) -> [PostgresStatement] {
+        let byEntity = Dictionary(grouping: records, by: \.schema.name)
+        return byEntity.keys.sorted().compactMap { entity in
+            guard let table = tables[entity], let rows = byEntity[entity] else { return nil }
+            var writer = JSONWriter(reservingCapacity: rows.count * 1024)
+            writer.beginArray()
+            for record in rows {
+                writer.beginObject()
+                for column in table.layout.columns {
+                    let value = record.column(column)
+                    if value.isNull { continue }
+                    writer.key(column)
+                    writer.value(value)
+                }
+                writer.endObject()
+            }
+            writer.endArray()
+            return PostgresStatement(table.upsert, [.identifier(tenant), .utf8(writer.bytes)])
+        }
+    }
+
+    /// Last position and number of live records of each entity that was written.
+    func writeHeads(_ records: [RecordState], before: (RecordKey) -> RecordState?) -> PostgresStatement? {
+        guard !records.isEmpty else { return nil }
+        var heads: [String: (position: Int64, live: Int64)] = [:]
+        for record in records {
+            let wasLive = before(record.key)?.isLive ?? false
+            var head = heads[record.schema.name] ?? (0, 0)
+            head.position = max(head.position, record.position.position)
+            head.live += (record.isLive ? 1 : 0) - (wasLive ? 1 : 0)
+            heads[record.schema.name] = head
+        }
+        let names = heads.keys.sorted()
+        return PostgresStatement(
+            """
+            INSERT INTO tideline.entity_head (tenant, entity, position, live) \
+            SELECT $1::uuid, e, p, l FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS r(e, p, l) \
+            ON CONFLICT (tenant, entity) DO UPDATE SET position = greatest(entity_head.position, excluded.position), \
+            live = entity_head.live + excluded.live
+            """,
+            [
+                .identifier(tenant), .textArray(names), .integerArray(names.map { heads[$0]?.position ?? 0 }),
+                .integerArray(names.map { heads[$0]?.live ?? 0 }),
+            ])
+    }
+}

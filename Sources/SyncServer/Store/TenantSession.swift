@@ -1,0 +1,37 @@
+// The only door to tenants' data: a transaction under the runtime role with one tenant set, both gone when it ends.
+
+import SyncProtocol
+
+enum TenantSession {
+    /// Owns nothing and does not bypass row level security.
+    static let runtimeRole = "tideline_runtime"
+
+    static func enter(_ tenant: Identifier) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT set_config('role', '\(runtimeRole)', true), set_config('tideline.tenant', $1, true)", [.text(tenant.text)])
+    }
+
+    /// The runtime role with no tenant yet: sees no rows, may call the functions that find one.
+    static let enterWithoutTenant = PostgresStatement(
+        "SELECT set_config('role', '\(runtimeRole)', true), set_config('tideline.tenant', '', true)")
+}
+
+extension PostgresConnection {
+    /// Runs `body` in a transaction that sees one tenant. Throws what `body` throws, or a ``PostgresError``.
+    func transaction<R>(
+        _ mode: PostgresTransactionMode, tenant: Identifier, _ body: (PostgresConnection) throws -> R
+    ) throws -> R {
+        try transaction(mode, prelude: [TenantSession.enter(tenant)], body)
+    }
+}
+
+extension PostgresValue {
+    static func identifier(_ id: Identifier) -> PostgresValue { .text(id.text) }
+    static func optional(_ id: Identifier?) -> PostgresValue { id.map { .text($0.text) } ?? .null }
+}
+
+extension PostgresResult {
+    func identifier(_ row: Int, _ column: Int) -> Identifier? {
+        withUTF8(row, column) { Identifier(utf8: $0) } ?? nil
+    }
+}

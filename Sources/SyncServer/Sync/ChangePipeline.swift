@@ -1,0 +1,67 @@
+// What push and the server's own writes have in common: decide sets on loaded records, then write everything in one batch
+// (protocol §6). Runs inside a transaction that holds the tenant's head.
+
+import SyncProtocol
+
+struct ChangePipeline {
+    let context: SyncContext
+    let tenant: Identifier
+    let nowMilliseconds: Int64
+    let connection: PostgresConnection
+
+    /// A decision that has not come to rest after so many rounds of loading never will.
+    static let passesMax = 16
+
+    /// What was decided, in order, with what has to be written for it.
+    struct Decided {
+        var decisions: [Decision]
+        /// Head afterwards.
+        var head: TenantHead
+        var entries: [FeedEntry]
+        var statements: [PostgresStatement]
+    }
+
+    /// The rules asked for more and more records.
+    struct Unsettled: Error {}
+
+    /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
+    /// Throws ``PostgresError`` or ``Unsettled``; rejections are decisions.
+    func decide(_ submissions: [Submission], from head: TenantHead) throws -> Decided {
+        let workspace = Workspace(schema: context.schema)
+        var store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
+        func processor() -> Processor {
+            Processor(
+                schema: context.schema, workspace: workspace, mode: .server, tenant: tenant, nowMilliseconds: nowMilliseconds,
+                head: head.position)
+        }
+        try store.load(processor().declaredReads(of: submissions.flatMap(\.changes)), into: workspace, on: connection)
+        for _ in 0..<ChangePipeline.passesMax {
+            var processor = processor()
+            let decisions = submissions.map { processor.decide($0) }
+            let missing = workspace.takeMissing()
+            guard missing.isEmpty else {
+                try store.load(missing, into: workspace, on: connection)
+                workspace.discardWrites()
+                continue
+            }
+            var after = head
+            after.position = processor.head
+            for submission in submissions { after.timestamp = max(after.timestamp, submission.timestamp) }
+            let entries = decisions.flatMap(\.entries)
+            let written = workspace.writtenRecords
+            var statements = store.write(written)
+            if let heads = store.writeHeads(written, before: { workspace.original($0) }) { statements.append(heads) }
+            if let feed = FeedStore.append(entries, tenant: tenant) { statements.append(feed) }
+            return Decided(decisions: decisions, head: after, entries: entries, statements: statements)
+        }
+        throw Unsettled()
+    }
+}
+
+extension PostgresError {
+    /// The database refused the data itself: bad values (22), broken constraints (23), limits (54), triggers (P0, 44).
+    /// Everything else (a missing table, rights, time-outs, losses) says nothing about the set, and nothing may be stored for it.
+    var isRefusalOfData: Bool {
+        !isRetryable && ["22", "23", "44", "54", "P0"].contains { sqlState.hasPrefix($0) }
+    }
+}

@@ -1,0 +1,73 @@
+// The place where a reader continues: opaque to it, authenticated by the server (protocol §7.3).
+
+import SyncProtocol
+
+struct Cursor: Sendable, Hashable {
+    var tenant: Identifier
+    var mark: CheckpointMark
+    /// Head when the first sync began: tombstones up to here were never held and are not sent.
+    var tombstoneFloor: Int64
+
+    static let formatVersion: Int64 = 1
+
+    fileprivate var bytes: [UInt8] {
+        let backfills = JSONValue.array([])
+        return JSONValue.array([
+            .integer(Cursor.formatVersion), .string(tenant.text), .integer(mark.position.epoch), .integer(mark.position.position),
+            .string(mark.fingerprint), .integer(tombstoneFloor), backfills,
+        ]).canonicalBytes()
+    }
+
+    fileprivate init?(bytes: ArraySlice<UInt8>) {
+        guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, parts.count == 7, parts[0].integerValue == Cursor.formatVersion,
+            let tenant = parts[1].stringValue.flatMap({ Identifier($0) }), let epoch = parts[2].integerValue,
+            let position = parts[3].integerValue, let fingerprint = parts[4].stringValue, let floor = parts[5].integerValue
+        else { return nil }
+        self.init(
+            tenant: tenant, mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: fingerprint),
+            tombstoneFloor: floor)
+    }
+
+    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64) {
+        self.tenant = tenant
+        self.mark = mark
+        self.tombstoneFloor = tombstoneFloor
+    }
+}
+
+/// Signs and checks cursors with the key that the database keeps.
+struct CursorSeal: Sendable {
+    private let key: [UInt8]
+    private static let codeBytes = 16
+
+    init(key: [UInt8]) { self.key = key }
+
+    /// Reads the key. Throws ``PostgresError``, or ``MigrationError`` when the database was never migrated.
+    static func load(from connection: PostgresConnection) throws -> CursorSeal {
+        let result = try connection.run("SELECT value FROM tideline.meta WHERE key = 'cursor_key'")
+        guard !result.isEmpty, let key = result.text(0, 0).flatMap(Hex.decode), key.count == 32 else {
+            throw MigrationError("the database has no cursor key; run sync-server migrate")
+        }
+        return CursorSeal(key: key)
+    }
+
+    func seal(_ cursor: Cursor) -> String {
+        let bytes = cursor.bytes
+        return Base64URL.encode(bytes + HMACSHA256.authenticate(bytes, key: key).prefix(CursorSeal.codeBytes))
+    }
+
+    /// Throws `invalid_cursor` for anything this server did not make for this tenant.
+    func open(_ text: String, tenant: Identifier) throws(ErrorReply) -> Cursor {
+        guard text.utf8.count < 1_000, let sealed = Base64URL.decode(text), sealed.count > CursorSeal.codeBytes else { throw invalid }
+        let bytes = sealed.dropLast(CursorSeal.codeBytes)
+        let code = Array(HMACSHA256.authenticate(Array(bytes), key: key).prefix(CursorSeal.codeBytes))
+        guard constantTimeEqual(code, Array(sealed.suffix(CursorSeal.codeBytes))), let cursor = Cursor(bytes: bytes),
+            cursor.tenant == tenant
+        else { throw invalid }
+        return cursor
+    }
+
+    private var invalid: ErrorReply {
+        ErrorReply(.invalidCursor, "the cursor was not made by this server for this tenant; start again without one")
+    }
+}

@@ -1,0 +1,45 @@
+// What the server does by the clock: forgets tombstones that every regular replica has seen long ago.
+
+import SyncProtocol
+
+struct Maintenance {
+    let context: SyncContext
+    let connection: PostgresConnection
+
+    static let tombstoneDays: Int64 = 90
+
+    /// Removes tombstones older than the horizon and moves it; returns how many. One short transaction a tenant.
+    /// A replica whose cursor is below the horizon afterwards gets `resync_required`.
+    @discardableResult
+    func pruneTombstones(tenant: Identifier, olderThanDays days: Int64 = Maintenance.tombstoneDays) throws -> Int {
+        let limit = context.now() - days * 86_400_000
+        return try connection.transaction(.readWrite, tenant: tenant) { connection in
+            guard var head = TenantHead(try connection.run(TenantHead.lock(tenant))) else { return 0 }
+            var pruned = 0
+            for table in context.tables.all {
+                let result = try connection.run(
+                    """
+                    WITH gone AS (DELETE FROM \(table.name) WHERE tenant = $1::uuid AND deleted_at < $2 RETURNING position) \
+                    SELECT count(*), max(position) FROM gone
+                    """, .identifier(tenant), .integer(limit))
+                pruned += Int(result.integer(0, 0) ?? 0)
+                head.horizon = max(head.horizon, result.integer(0, 1) ?? 0)
+            }
+            if pruned > 0 { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
+            return pruned
+        }
+    }
+
+    /// All tenants, through the function that returns their ids only.
+    func run() throws -> Int {
+        let tenants = try Maintenance.tenants(on: connection)
+        return try tenants.reduce(0) { try $0 + pruneTombstones(tenant: $1) }
+    }
+
+    static func tenants(on connection: PostgresConnection) throws -> [Identifier] {
+        try connection.transaction(.readWrite, prelude: [TenantSession.enterWithoutTenant]) { connection in
+            let result = try connection.run("SELECT tenant FROM tideline.heads_changed(0)")
+            return result.rows.compactMap { result.identifier($0, 0) }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+// Stored verdicts by dot: what makes a push safe to repeat for ever.
+
+import SyncProtocol
+
+enum Outcomes {
+    struct Stored: Sendable {
+        var counter: Int64
+        /// Content hash of the set, lower-case hex.
+        var hash: String
+        var status: Outcome.Status
+        /// Exactly what was and will be answered.
+        var bytes: [UInt8]
+        /// Of a rejected set: the records it would have created.
+        var createdIDs: [Identifier]
+    }
+
+    static func find(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT counter, hash, status, outcome FROM tideline.change_set \
+            WHERE tenant = $1::uuid AND replica = $2::uuid AND counter = ANY($3::bigint[])
+            """,
+            [.identifier(tenant), .identifier(replica), .integerArray(counters)])
+    }
+
+    static func read(_ result: PostgresResult) -> [Int64: Stored] {
+        var found: [Int64: Stored] = [:]
+        for row in result.rows {
+            guard let counter = result.integer(row, 0), let hash = result.text(row, 1),
+                let status = result.text(row, 2).flatMap(Outcome.Status.init(rawValue:)), let bytes = result.utf8(row, 3)
+            else { continue }
+            found[counter] = Stored(counter: counter, hash: hash, status: status, bytes: bytes, createdIDs: [])
+        }
+        return found
+    }
+
+    static func store(_ outcomes: [Stored], replica: Identifier, tenant: Identifier, nowMilliseconds: Int64) -> PostgresStatement {
+        PostgresStatement(
+            """
+            INSERT INTO tideline.change_set (tenant, replica, counter, hash, status, outcome, received_at, created_ids) \
+            SELECT $1::uuid, $2::uuid, c, h, s, o, $7, i::uuid[] \
+            FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $8::text[]) AS r(c, h, s, o, i)
+            """,
+            [
+                .identifier(tenant), .identifier(replica), .integerArray(outcomes.map(\.counter)), .textArray(outcomes.map(\.hash)),
+                .textArray(outcomes.map(\.status.rawValue)), .utf8Array(outcomes.map(\.bytes)), .integer(nowMilliseconds),
+                .optionalTextArray(
+                    outcomes.map { $0.createdIDs.isEmpty ? nil : "{\($0.createdIDs.map(\.text).joined(separator: ","))}" }),
+            ])
+    }
+
+    /// Outcomes of a replica after a counter, oldest first, at most the newest `count`.
+    static func after(_ counter: Int64, replica: Identifier, tenant: Identifier, count: Int64) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT counter, outcome FROM (SELECT counter, outcome FROM tideline.change_set \
+            WHERE tenant = $1::uuid AND replica = $2::uuid AND counter > $3 ORDER BY counter DESC LIMIT $4) newest ORDER BY counter
+            """,
+            [.identifier(tenant), .identifier(replica), .integer(counter), .integer(count)])
+    }
+}

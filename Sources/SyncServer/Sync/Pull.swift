@@ -1,0 +1,101 @@
+// `GET /v1/sync/pull`: current state by position, one page a request, the checkpoint on the last one (protocol §7.3).
+
+import SyncProtocol
+
+struct Pull {
+    let context: SyncContext
+    let connection: PostgresConnection
+
+    /// A page of more bytes than this is cut at the row that passed it.
+    static let pageBytes = 4 << 20
+    /// Newest outcomes on one checkpoint; a replica with more unread ones has lost its file and rebuilt it.
+    static let outcomesMax: Int64 = 100_000
+    /// How often a replica's visit is noted.
+    private static let seenMilliseconds: Int64 = 10 * 60 * 1000
+
+    struct Page {
+        var bytes: [UInt8]
+        /// Neither records nor outcomes: worth waiting for some.
+        var isEmpty: Bool
+        var tenant: Identifier
+    }
+
+    private enum Found {
+        case page(Page, visit: ReplicaRegistration?)
+        case otherHistory(CheckpointMark)
+    }
+
+    /// Throws ``ErrorReply`` or ``PostgresError``.
+    func run(_ request: PullRequest, token: AccessToken) throws -> Page {
+        let found = try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { _ in try read(request, token: token) }
+        switch found {
+        case .page(let page, let visit):
+            if let visit { try note(visit, tenant: token.tenant) }
+            return page
+        case .otherHistory(let mark):
+            throw try Epoch(context: context, tenant: token.tenant, connection: connection).refuse(mark)
+        }
+    }
+
+    /// All in one snapshot.
+    private func read(_ request: PullRequest, token: AccessToken) throws -> Found {
+        let tenant = token.tenant
+        let now = context.now()
+        let principal = try Authentication.principal(of: token, nowMilliseconds: now, on: connection)
+        let replica = try Authentication.replica(of: principal)
+        let cursor = try request.cursor.map { try context.cursorSeal.open($0, tenant: tenant) }
+        let start = cursor?.mark.position.position ?? 0
+        let opening = try connection.batch([
+            TenantHead.read(tenant),
+            FeedStore.fingerprints(at: cursor == nil ? [] : [start], tenant: tenant),
+            PostgresStatement(
+                "SELECT entity FROM tideline.entity_head WHERE tenant = $1::uuid AND position > $2", [.identifier(tenant), .integer(start)]),
+            Outcomes.after(request.outcomesAfter, replica: replica.id, tenant: tenant, count: Pull.outcomesMax),
+        ])
+        guard let head = TenantHead(opening[0]) else { throw Authentication.unauthorized }
+        if let mark = cursor?.mark {
+            switch Epoch.judge(mark, head: head.position, fingerprints: FeedStore.readFingerprints(opening[1])) {
+            case .current: break
+            case .behind: throw Epoch.newEpoch(head.position.epoch)
+            case .restored: return .otherHistory(mark)
+            }
+        }
+        let floor = cursor?.tombstoneFloor ?? head.position.position
+        // During a first sync the pruned tombstones lie below its floor and would not have been sent.
+        if start < head.horizon, floor < head.horizon {
+            throw ErrorReply(.resyncRequired, "the last pull was too long ago; start again without a cursor, keeping what is pending")
+        }
+        let touched = opening[2].rows.compactMap { opening[2].text($0, 0) }
+        let tables = context.tables.replicated.filter { touched.contains($0.entity.name) }
+        let window = PageWindow(tenant: tenant, after: start, head: head.position.position, floor: floor, tables: tables)
+        let rows = try window.read(
+            limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
+            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: principal.role == .field, on: connection)
+        let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
+        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor))
+        var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+        if rows.isLast {
+            outcomes = opening[3].rows.compactMap { row in
+                guard let counter = opening[3].integer(row, 0), let bytes = opening[3].utf8(row, 1) else { return nil }
+                return (counter, bytes)
+            }
+        }
+        let bytes = PullPage.write(
+            serverMilliseconds: now, blocks: rows.blocks, next: next,
+            checkpoint: rows.isLast ? Checkpoint(mark: mark, timestamp: head.timestamp, acknowledged: replica.acknowledged) : nil,
+            outcomes: outcomes)
+        // A first sync of nothing still is a checkpoint to know about.
+        let isEmpty = rows.isLast && rows.count == 0 && outcomes.isEmpty && cursor != nil
+        let visit = now - replica.lastSeenMilliseconds > Pull.seenMilliseconds ? replica : nil
+        return .page(Page(bytes: bytes, isEmpty: isEmpty, tenant: tenant), visit: visit)
+    }
+
+    /// The page itself is read-only; this is engine data that nobody waits for.
+    private func note(_ replica: ReplicaRegistration, tenant: Identifier) throws {
+        _ = try connection.transaction(.readWrite, tenant: tenant) { connection in
+            try connection.run(
+                "UPDATE tideline.replica SET last_seen_at = $3 WHERE tenant = $1::uuid AND id = $2::uuid", .identifier(tenant),
+                .identifier(replica.id), .integer(context.now()))
+        }
+    }
+}

@@ -1,0 +1,287 @@
+// `POST /v1/sync/push`: pending change sets up, stored outcomes back. One transaction a request; read it top to bottom
+// with the steps of protocol §7.2.
+
+import SyncProtocol
+
+struct Push {
+    let context: SyncContext
+    let connection: PostgresConnection
+    let requestID: String
+
+    /// The reply, or what the transaction found that must be handled outside of it.
+    private enum Found {
+        case reply(PushReply, didWrite: Bool)
+        case otherHistory(CheckpointMark)
+    }
+
+    /// A set that was not processed before, with what is to become of it.
+    private struct Fresh {
+        let received: PushRequest.Received
+        /// nil: the outcome stands already.
+        var submission: Submission?
+        var outcome: Outcome?
+        var createdIDs: [Identifier] = []
+    }
+
+    /// Throws ``ErrorReply`` (nothing was stored) or ``PostgresError``.
+    func run(_ body: [UInt8], token: AccessToken) throws -> PushReply {
+        let push = try decode(body)
+        do {
+            return try attempt(push, token: token, isolating: false)
+        } catch let error as PostgresError where error.isRefusalOfData {
+            // One set that the database refuses must not hold up the others: each on its own.
+            context.log(.init(.warning, "push_refused_by_database", requestID: requestID, ["error": .string(error.description)]))
+            return try attempt(push, token: token, isolating: true)
+        } catch is ChangePipeline.Unsettled {
+            return try attempt(push, token: token, isolating: true)
+        }
+    }
+
+    // 2. Decode. What a single set lacks becomes its outcome; what the envelope lacks refuses the request.
+    private func decode(_ body: [UInt8]) throws -> PushRequest.ReceivedPush {
+        guard body.count <= Limits.bytesPerPush else {
+            throw ErrorReply(.payloadTooLarge, "a push has at most \(Limits.bytesPerPush) bytes", details: ["max": .integer(Int64(Limits.bytesPerPush))])
+        }
+        let push: PushRequest.ReceivedPush
+        do {
+            push = try PushRequest.receive(body)
+        } catch let error as WireError {
+            throw ErrorReply(.badRequest, error.description)
+        } catch let error as JSONError {
+            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
+        }
+        guard push.protocolVersion == ProtocolVersion.current else {
+            throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)", details: ["protocol": .integer(ProtocolVersion.current)])
+        }
+        guard push.schemaVersion <= context.schema.version else {
+            // Storing rejections for fields that a newer server would take cannot be undone; the replica just tries later.
+            throw ErrorReply(.schemaTooOld, "this server's schema is older than the replica's", details: ["schema": .integer(context.schema.version)])
+        }
+        return push
+    }
+
+    private func attempt(_ push: PushRequest.ReceivedPush, token: AccessToken, isolating: Bool) throws -> PushReply {
+        let found = try connection.transaction(.readWrite, tenant: token.tenant) { _ in
+            try process(push, token: token, isolating: isolating)
+        }
+        switch found {
+        case .reply(let reply, let didWrite):
+            // Outside of the transaction: inside it would make all writers of the cluster wait for each other.
+            if didWrite { context.announce(token.tenant) }
+            return reply
+        case .otherHistory(let mark):
+            throw try Epoch(context: context, tenant: token.tenant, connection: connection).refuse(mark)
+        }
+    }
+
+    private func process(_ push: PushRequest.ReceivedPush, token: AccessToken, isolating: Bool) throws -> Found {
+        let tenant = token.tenant
+        let now = context.now()
+        // 1. Authenticate.
+        let principal = try Authentication.principal(of: token, nowMilliseconds: now, on: connection)
+        let replica = try Authentication.replica(of: principal)
+        guard principal.role != .viewer, replica.replication != "readonly" else {
+            throw ErrorReply(.forbidden, "this replica is read-only")
+        }
+        try checkOrder(push.sets, replica: replica.id)
+        let cursor = try push.cursor.map { try context.cursorSeal.open($0, tenant: tenant) }
+
+        // 3. Lock the head. What follows is read after the lock was taken, so it is what holds until commit.
+        let sets = push.sets.compactMap { if case .set(let set) = $0.content { set } else { nil } }
+        let lanes = SetAdmission.foreignLanes(of: sets)
+        let marks = (cursor.map { [$0.mark] } ?? []) + push.recognised
+        let locked = try connection.batch([
+            TenantHead.lock(tenant),
+            FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
+            Outcomes.find(push.sets.map(\.dot.counter), replica: replica.id, tenant: tenant),
+            PostgresStatement(
+                "SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch FROM tideline.replica WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))",
+                [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
+        ])
+        guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        let fingerprints = FeedStore.readFingerprints(locked[1])
+        if let mark = cursor?.mark {
+            switch Epoch.judge(mark, head: head.position, fingerprints: fingerprints) {
+            case .current: break
+            case .behind: throw Epoch.newEpoch(head.position.epoch)
+            case .restored: return .otherHistory(mark)
+            }
+        }
+        var registration = replica
+        var otherLanes: [Identifier: Int64] = Dictionary(uniqueKeysWithValues: lanes.map { ($0, 0) })
+        for row in locked[3].rows {
+            guard let id = locked[3].identifier(row, 0), let acknowledged = locked[3].integer(row, 1) else { continue }
+            if id == replica.id {
+                // A push of the same replica may have committed while this one waited for the lock.
+                registration.acknowledged = acknowledged
+                registration.lastTimestamp = HybridTimestamp(
+                    milliseconds: locked[3].integer(row, 2) ?? 0, logical: locked[3].integer(row, 3) ?? 0)
+                registration.lastEpoch = locked[3].integer(row, 4) ?? 0
+            } else {
+                otherLanes[id] = acknowledged
+            }
+        }
+
+        // 4. Sets seen before get their stored outcome; the others must follow without a gap.
+        let known = Outcomes.read(locked[2])
+        let firstNew = try firstUnseen(push.sets, known: known, registration: registration, head: head)
+        let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position.position).max() ?? 0
+        var admission = SetAdmission(
+            head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
+            lastTimestamp: registration.lastTimestamp)
+        let author = Author(kind: .member, member: principal.member, role: principal.role, replica: replica.id)
+        var fresh = push.sets[firstNew...].map { admit($0, &admission, author: author) }
+
+        // 5.–6. Load, merge, run rules and effects, in memory.  7. Write everything.
+        let (newHead, statements) =
+            isolating
+            ? (try processOneByOne(&fresh, from: head, tenant: tenant, now: now), [])
+            : try processTogether(&fresh, from: head, tenant: tenant, now: now)
+        let stored = fresh.map { one in
+            Outcomes.Stored(
+                counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
+                bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
+        }
+        if let last = stored.last {
+            try connection.batch(statements + [
+                Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
+                newHead.write(tenant, nowMilliseconds: now),
+                PostgresStatement(
+                    """
+                    UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
+                    last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
+                    """,
+                    [
+                        .identifier(tenant), .identifier(replica.id), .integer(last.counter), .integer(admission.lastTimestamp.milliseconds),
+                        .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
+                    ]),
+            ])
+        }
+        var outcomes: [(counter: Int64, outcome: [UInt8])] = push.sets[..<firstNew].compactMap { received in
+            known[received.dot.counter].map { (received.dot.counter, $0.bytes) }
+        }
+        outcomes += stored.map { ($0.counter, $0.bytes) }
+        return .reply(PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty)
+    }
+
+    // MARK: Order
+
+    private func checkOrder(_ sets: [PushRequest.Received], replica: Identifier) throws {
+        var previous: Int64?
+        for set in sets {
+            guard set.dot.replica == replica else {
+                throw ErrorReply(.forbidden, "a replica pushes its own sets only", details: ["counter": .integer(set.dot.counter)])
+            }
+            if let previous, set.dot.counter <= previous {
+                throw ErrorReply(.badRequest, "sets come in counter order, each once", details: ["counter": .integer(set.dot.counter)])
+            }
+            if let previous, set.dot.counter != previous + 1 { throw gap(expected: previous + 1) }
+            previous = set.dot.counter
+        }
+    }
+
+    /// Index of the first set that was not processed before. Throws `fork` and `counter_gap`.
+    private func firstUnseen(
+        _ sets: [PushRequest.Received], known: [Int64: Outcomes.Stored], registration: ReplicaRegistration, head: TenantHead
+    ) throws -> Int {
+        for (index, set) in sets.enumerated() {
+            let counter = set.dot.counter
+            if let stored = known[counter] {
+                guard stored.hash == set.hash else { throw fork(counter) }
+            } else if counter <= registration.acknowledged {
+                // Counters that a lost history used up and this one skipped: nobody but a copy offers them again.
+                throw fork(counter)
+            } else {
+                let mayJump = registration.lastEpoch < head.position.epoch && index == 0
+                guard counter == registration.acknowledged + 1 || index > 0 || mayJump else {
+                    throw gap(expected: registration.acknowledged + 1)
+                }
+                return index
+            }
+        }
+        return sets.count
+    }
+
+    private func fork(_ counter: Int64) -> ErrorReply {
+        ErrorReply(
+            .fork, "another copy of this replica has already used counter \(counter); continue under a new replica id",
+            details: ["counter": .integer(counter)])
+    }
+
+    private func gap(expected: Int64) -> ErrorReply {
+        ErrorReply(.counterGap, "the next set of this replica has counter \(expected)", details: ["expected": .integer(expected)])
+    }
+
+    // MARK: Deciding
+
+    private func admit(_ received: PushRequest.Received, _ admission: inout SetAdmission, author: Author) -> Fresh {
+        switch received.content {
+        case .withdrawn: return Fresh(received: received, outcome: Outcome(status: .withdrawn))
+        case .undecodable(_, let violation): return Fresh(received: received, outcome: .rejected([violation]))
+        case .set(let set):
+            do {
+                return Fresh(received: received, submission: try admission.admit(set, author: author))
+            } catch {
+                return Fresh(received: received, outcome: .rejected([error]))
+            }
+        }
+    }
+
+    private func pipeline(_ tenant: Identifier, _ now: Int64) -> ChangePipeline {
+        ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
+    }
+
+    private func processTogether(
+        _ fresh: inout [Fresh], from head: TenantHead, tenant: Identifier, now: Int64
+    ) throws -> (TenantHead, [PostgresStatement]) {
+        let indices = fresh.indices.filter { fresh[$0].submission != nil }
+        guard !indices.isEmpty else { return (head, []) }
+        let decided = try pipeline(tenant, now).decide(indices.compactMap { fresh[$0].submission }, from: head)
+        for (index, decision) in zip(indices, decided.decisions) { take(decision, for: &fresh[index]) }
+        return (decided.head, decided.statements)
+    }
+
+    /// Each set under its own savepoint: one that the database refuses alone is rejected, with the request to look for in the log.
+    private func processOneByOne(_ fresh: inout [Fresh], from head: TenantHead, tenant: Identifier, now: Int64) throws -> TenantHead {
+        var head = head
+        for index in fresh.indices {
+            guard let submission = fresh[index].submission else { continue }
+            do {
+                let decided = try connection.savepoint { connection in
+                    let decided = try pipeline(tenant, now).decide([submission], from: head)
+                    try connection.batch(decided.statements)
+                    return decided
+                }
+                head = decided.head
+                if let decision = decided.decisions.first { take(decision, for: &fresh[index]) }
+            } catch let error as PostgresError where error.isRefusalOfData {
+                refuse(&fresh[index], error.description)
+            } catch is ChangePipeline.Unsettled {
+                refuse(&fresh[index], "the rules of this set never came to rest")
+            }
+        }
+        return head
+    }
+
+    private func take(_ decision: Decision, for fresh: inout Fresh) {
+        fresh.outcome = decision.outcome
+        if decision.outcome.status == .rejected { fresh.createdIDs = decision.created }
+    }
+
+    private func refuse(_ fresh: inout Fresh, _ reason: String) {
+        let dot = fresh.received.dot
+        context.log(
+            .init(
+                .error, "set_rejected_internal", requestID: requestID,
+                ["replica": .string(dot.replica.text), "counter": .integer(dot.counter), "error": .string(reason)]))
+        var outcome = Outcome.rejected([
+            Violation(entity: "", id: nil, field: nil, code: .internal, message: "the server could not store this set; its operator can find out why")
+        ])
+        outcome.requestID = requestID
+        fresh.outcome = outcome
+        fresh.createdIDs = (fresh.submission?.changes ?? []).compactMap { change in
+            guard case .create = change.operation, context.schema.entity(change.key.entity)?.deterministicKeys.isEmpty == true else { return nil }
+            return change.key.id
+        }
+    }
+}

@@ -1,0 +1,54 @@
+// What the server changes itself (enrolment, administration, REST) goes the way of every change set: the same rules,
+// the same feed. Such a set has no dot and knows the feed only.
+
+import SyncProtocol
+
+struct ServerWrite {
+    let context: SyncContext
+    let tenant: Identifier
+    let connection: PostgresConnection
+
+    /// Decides and stores one set in a transaction of its own, then announces it.
+    /// - Parameter knowledge: Feed position the author had seen; nil: everything up to now.
+    /// Throws ``PostgresError`` or ``ErrorReply``; a rejection is an outcome, stored in the feed only.
+    @discardableResult
+    func write(_ changes: [Change], author: Author, knowledge: FeedPosition? = nil) throws -> Outcome {
+        let outcome = try connection.transaction(.readWrite, tenant: tenant) { _ in
+            try writeInTransaction(changes, author: author, knowledge: knowledge)
+        }
+        context.announce(tenant)
+        return outcome
+    }
+
+    /// The same inside a transaction that is open and sees the tenant; whoever opened it announces.
+    func writeInTransaction(_ changes: [Change], author: Author, knowledge: FeedPosition? = nil) throws -> Outcome {
+        precondition(!changes.isEmpty, "a set has at least one change")
+        let now = context.now()
+        guard let head = TenantHead(try connection.run(TenantHead.lock(tenant))) else {
+            throw ErrorReply(.notFound, "there is no such tenant")
+        }
+        let timestamp = max(HybridTimestamp(milliseconds: now), head.timestamp.next)
+        let submission = Submission(
+            changes: changes, author: author, dot: nil, clock: VectorClock(feed: knowledge ?? head.position), timestamp: timestamp)
+        let pipeline = ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
+        let decided: ChangePipeline.Decided
+        do {
+            decided = try pipeline.decide([submission], from: head)
+        } catch is ChangePipeline.Unsettled {
+            throw ErrorReply(.internal, "the rules of this change never came to rest")
+        }
+        try connection.batch(decided.statements + [decided.head.write(tenant, nowMilliseconds: now)])
+        return decided.decisions[0].outcome
+    }
+}
+
+extension Outcome {
+    /// Throws `validation_failed` with what is wrong, if the set was rejected.
+    func requireAccepted() throws(ErrorReply) {
+        guard status == .rejected else { return }
+        let first = violations.first
+        let place = [first?.entity, first?.field].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ".")
+        throw ErrorReply(
+            .validationFailed, "\(place.isEmpty ? "" : place + ": ")\(first?.message ?? "the change was rejected")", violations: violations)
+    }
+}

@@ -1,0 +1,57 @@
+// What a set claims, held against what the server knows: clocks of lost histories are capped, clocks from the future
+// are clamped (protocol §3.3, §3.4).
+
+import SyncProtocol
+
+struct SetAdmission {
+    let head: FeedPosition
+    let nowMilliseconds: Int64
+    /// The newest checkpoint of the replica that this feed still has; caps what clocks of another history vouch for.
+    let recognised: Int64
+    /// Highest processed counter of the replicas that clocks name besides their own.
+    let otherLanes: [Identifier: Int64]
+    /// Timestamp of the replica's last processed set; rises with every admitted one.
+    private(set) var lastTimestamp: HybridTimestamp
+
+    init(head: FeedPosition, nowMilliseconds: Int64, recognised: Int64, otherLanes: [Identifier: Int64], lastTimestamp: HybridTimestamp) {
+        self.head = head
+        self.nowMilliseconds = nowMilliseconds
+        self.recognised = recognised
+        self.otherLanes = otherLanes
+        self.lastTimestamp = lastTimestamp
+    }
+
+    /// Throws a violation when the clock contradicts itself.
+    mutating func admit(_ set: ChangeSet, author: Author) throws(Violation) -> Submission {
+        if let own = set.clock.replicas[set.dot.replica], own >= set.dot.counter {
+            throw Violation(
+                entity: "", id: nil, field: "clock", code: .invalidSyntax, message: "a set cannot have been known before it was made")
+        }
+        let skewed = set.timestamp.milliseconds > nowMilliseconds + HybridClock.skewToleranceMilliseconds
+        var timestamp = skewed ? HybridTimestamp(milliseconds: nowMilliseconds) : set.timestamp
+        // A replica's own sets stay in order, whatever its wall clock did in between.
+        if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
+        lastTimestamp = timestamp
+        return Submission(
+            changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed)
+    }
+
+    private func capped(_ clock: VectorClock) -> VectorClock {
+        var capped = clock
+        // Another epoch, or beyond this one's head: knowledge of a history that this server does not have.
+        if clock.feed.epoch != head.epoch || clock.feed.position > head.position {
+            capped.feed = FeedPosition(epoch: head.epoch, position: min(clock.feed.position, recognised))
+        }
+        for (replica, counter) in clock.replicas {
+            if let known = otherLanes[replica] { capped.replicas[replica] = min(counter, known) }
+        }
+        return capped
+    }
+
+    /// Replicas whose lanes appear in clocks besides the author's own.
+    static func foreignLanes(of sets: [ChangeSet]) -> [Identifier] {
+        var lanes: Set<Identifier> = []
+        for set in sets { lanes.formUnion(set.clock.replicas.keys.filter { $0 != set.dot.replica }) }
+        return lanes.sorted()
+    }
+}

@@ -1,0 +1,28 @@
+// What every request of the sync protocol needs besides its connection: made once per process, shared by all workers.
+
+import SyncProtocol
+
+struct SyncContext: Sendable {
+    let tables: EntityTables
+    let cursorSeal: CursorSeal
+    /// Server time, milliseconds since 1970 UTC.
+    let now: @Sendable () -> Int64
+    let identifiers: IdentifierSource
+    /// Called after a commit that moved a tenant's head: wakes who waits for news, here and in other processes.
+    let announce: @Sendable (Identifier) -> Void
+    let log: @Sendable (LogEntry) -> Void
+
+    var schema: Schema { tables.schema }
+
+    init(
+        tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64, identifiers: IdentifierSource = IdentifierSource(),
+        announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in }
+    ) {
+        self.tables = tables
+        self.cursorSeal = cursorSeal
+        self.now = now
+        self.identifiers = identifiers
+        self.announce = announce
+        self.log = log
+    }
+}
