@@ -1,0 +1,99 @@
+// The command as a person and a script meet it: bad input gets a clear error and exit code, and loses nothing.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@Suite struct CommandLineTests {
+    @Test(arguments: [
+        (["lst"], 2, "there is no command"), (["list"], 2, "something is missing"), (["list", "clients"], 2, "there is no entity"),
+        (["list", "client", "--limit", "0"], 2, "--limit"), (["list", "client", "--limt", "3"], 2, "no option --limt"),
+        (["add", "client", "name"], 2, "field=value"), (["enroll", "ftp://x", "CODE"], 2, "http"), (["help", "nothing"], 2, "no command"),
+        (["schema", "nothing"], 2, "no entity"), (["--db"], 2, "--db needs a file"), (["status"], 4, "enrol one first"),
+        (["sync"], 4, "enrol one first"), (["enroll", "http://127.0.0.1:1", "CODE"], 3, "127.0.0.1"),
+    ])
+    func badCall_saysWhatIsWrong_withItsExitCode(arguments: [String], code: Int, words: String) async throws {
+        let folder = try Programs.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        // "There is no replica" is told only for calls that make sense otherwise, so entity and option errors need none.
+        let file = folder.appendingPathComponent("r.db").path
+        let finished = try await run("replica", (arguments.first == "--db" ? [] : ["--db", file]) + arguments)
+        if code == 2, finished.code == 4 {
+            #expect(finished.errors.contains("enrol one first"))
+        } else {
+            #expect(finished.code == Int32(code), "\(finished.errors)")
+            #expect(finished.errors.contains(words), "\(finished.errors)")
+        }
+        #expect(!FileManager.default.fileExists(atPath: file), "a failed call leaves no file behind")
+    }
+
+    @Test func help_explainsEveryCommand() async throws {
+        let overview = try await run("replica", ["help"])
+        #expect(overview.code == 0)
+        for command in ["enroll", "sync", "list", "add", "set", "do", "problems", "import"] {
+            #expect(overview.output.contains("  \(command) "))
+            let help = try await run("replica", ["help", command])
+            #expect(help.code == 0 && help.output.count > 80)
+        }
+    }
+
+    @Test func refusals_nameFieldAndCode_andChangeNothing() async throws {
+        try await withCompany { company in
+            let worker = try await company.enrolled("olivia", code: await company.ownerCode)
+            let other = company.folder.appendingPathComponent("x.db").path
+            let reused = try await run("replica", ["--db", other, "enroll", await company.address, await company.ownerCode])
+            #expect(reused.code != 0 && reused.errors.contains("code"), "a code works once: \(reused.errors)")
+            try await worker.json("sync")
+            let bad = try await worker.run("add", "client", "name=A", "phone=12", "nonsense=1", "payment_terms_days=400")
+            #expect(bad.code == 1)
+            for words in ["phone", "invalid_format", "nonsense", "unknown_field", "payment_terms_days", "out_of_range"] {
+                #expect(bad.errors.contains(words), "\(words) in \(bad.errors)")
+            }
+            #expect(try await worker.run("add", "deal", "title=T", "client=nobody", "amount=12.345").code == 1)
+            #expect(try await worker.json("pending")["total"] == 0)
+            #expect(try await worker.json("list", "client")["total"] == 0)
+            let id = try await worker.json("add", "client", "name=Ünïcode \"quoted\", and 'more'", "billing_address.city=Oslo", "billing_address.country=NO")["id"]?.stringValue ?? ""
+            #expect(try await worker.field("client", String(id.prefix(8)), "name") == "Ünïcode \"quoted\", and 'more'")
+            #expect(try await worker.field("client", id, "billing_address") == ["city": "Oslo", "country": "NO"])
+            let deal = try await worker.json("add", "deal", "title=Refit", "client=\(id)", "amount=1250.50", "currency=USD", "owner=olivia@example.com")["id"]?.stringValue ?? ""
+            #expect(try await worker.field("deal", deal, "amount") == 125_050)
+            #expect(try await worker.run("do", "lose", "deal", "Refit").code == 1)
+            try await worker.json("do", "lose", "deal", "Refit", "reason=too expensive")
+            #expect(try await worker.field("deal", deal, "stage") == "lost")
+            #expect(try await worker.json("list", "deal", "--where", "amount >= 1250.50", "--where", "stage = lost")["total"] == 1)
+            #expect(try await worker.json("list", "deal", "--where", "amount > 1250.50")["total"] == 0)
+            #expect(try await worker.run("list", "deal", "--where", "amount").code == 2)
+            try await worker.json("sync")
+            #expect(try await worker.isIdentical())
+            let csv = try await worker.run("export", "client")
+            #expect(csv.output.contains("\"Ünïcode \"\"quoted\"\", and 'more'\""))
+        }
+    }
+
+    @Test func import_isRepeatable_andTellsTheLineOfWhatItRefuses() async throws {
+        try await withCompany { company in
+            let worker = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await worker.json("sync")
+            let file = company.folder.appendingPathComponent("c.csv")
+            let text = #"""
+                id,name,tags
+                6d27a674-97ba-54c9-aab0-0ed667640eaa,First,a;b
+                not-an-id,Second,
+                abdbea55-e5a1-53e5-a139-b0d349899c9c,,c
+                65fa9511-f05a-5d26-be71-44ea539119be,"Quoted, ""name""",c
+
+                """#
+            try text.write(to: file, atomically: true, encoding: .utf8)
+            let first = try await worker.json("import", "client", file.path, codes: [1])
+            #expect(first["created"] == 2)
+            #expect(first["refused"]?.arrayValue?.compactMap { $0["line"]?.integerValue } == [3, 4])
+            let second = try await worker.json("import", "client", file.path, codes: [1])
+            #expect(second["created"] == 0 && second["unchanged"] == 2)
+            #expect(try await worker.json("pending")["total"] == 2, "one change set a record")
+            try "name\n\"unclosed".write(to: file, atomically: true, encoding: .utf8)
+            let broken = try await worker.run("import", "client", file.path)
+            #expect(broken.code == 2 && broken.errors.contains("line 2"))
+        }
+    }
+}

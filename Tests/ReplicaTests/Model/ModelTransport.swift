@@ -1,0 +1,97 @@
+// The seam where tests break things: between a replica and the model server.
+
+import Foundation
+import SyncProtocol
+
+@testable import Replica
+
+enum Call: String, Sendable { case enroll, push, pull, digest }
+
+enum Fault: Sendable {
+    /// Never arrives at the server.
+    case fail(TransportFailure)
+    /// The server acts, its answer is lost.
+    case loseReply(TransportFailure)
+    /// The answer ends in the middle.
+    case truncate
+    /// The network delivers the request twice; the answer to the second arrives.
+    case duplicate
+    /// The answer to the previous call of this kind arrives instead.
+    case previousReply
+}
+
+// @unchecked Sendable: everything is touched under the lock.
+final class ModelTransport: SyncTransport, @unchecked Sendable {
+    let server: ModelServer
+    private let lock = NSLock()
+    private var plan: (@Sendable (Call, Int) -> Fault?)?
+    private var counts: [Call: Int] = [:]
+    private var previous: [Call: [UInt8]] = [:]
+    private var pushes: [[UInt8]] = []
+    private var pulls: [PullRequest] = []
+
+    init(_ server: ModelServer) { self.server = server }
+
+    /// Decides the fault of a call by its kind and number since now, 1 first.
+    func breaking(_ plan: (@Sendable (Call, Int) -> Fault?)?) {
+        lock.withLock {
+            self.plan = plan
+            counts = [:]
+        }
+    }
+
+    func count(_ call: Call) -> Int { lock.withLock { counts[call] ?? 0 } }
+    var sentPushes: [[UInt8]] { lock.withLock { pushes } }
+    var sentPulls: [PullRequest] { lock.withLock { pulls } }
+
+    func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
+        if case .fail(let failure) = next(.enroll) { throw failure }
+        return try server.enroll(request)
+    }
+
+    func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
+        lock.withLock { pushes.append(bytes) }
+        return try carry(.push) { try server.push(bytes, token: token) }
+    }
+
+    func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
+        lock.withLock { pulls.append(request) }
+        if request.waitMilliseconds != nil {
+            while try !server.hasNews(request, token: token) {
+                await server.waitForNews()
+                if Task.isCancelled { throw TransportFailure.cancelled }
+            }
+        }
+        return try carry(.pull) { try server.pull(request, token: token) }
+    }
+
+    func digest(token: String) async throws -> [UInt8] {
+        let entities = server.digest().map { ($0.key, JSONValue.object(["count": .integer($0.value.count), "hash": .string($0.value.hash)])) }
+        return JSONValue.object(["position": .integer(server.position), "entities": .object(JSONObject(entities))]).canonicalBytes()
+    }
+
+    private func next(_ call: Call) -> Fault? {
+        let (plan, number) = lock.withLock {
+            counts[call, default: 0] += 1
+            return (self.plan, counts[call] ?? 0)
+        }
+        return plan?(call, number)
+    }
+
+    private func carry(_ call: Call, _ send: () throws -> [UInt8]) throws -> [UInt8] {
+        let fault = next(call)
+        if case .fail(let failure) = fault { throw failure }
+        var reply = try send()
+        if case .duplicate = fault { reply = try send() }
+        let before = lock.withLock {
+            defer { previous[call] = reply }
+            return previous[call]
+        }
+        switch fault {
+        case .loseReply(let failure): throw failure
+        case .truncate: return Array(reply.prefix(reply.count / 2))
+        case .previousReply: return before ?? reply
+        default: return reply
+        }
+    }
+}

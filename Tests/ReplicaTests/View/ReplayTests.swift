@@ -1,0 +1,167 @@
+// Pending sets on new confirmed state: each is judged by what its author knew when it was sealed.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct ReplayTests {
+    /// `site` pulls, and its push never arrives.
+    private func pullOnly(_ site: Site) async throws -> SyncReport {
+        site.transport.breaking { call, _ in call == .push ? .fail(.reply(ErrorReply(.unavailable, "later"), status: 503)) : nil }
+        defer { site.transport.breaking(nil) }
+        return try await site.sync()
+    }
+
+    @Test func eachSet_isJudgedByItsOwnClock() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await expectConverged(world, a, b)
+
+        try await a.set("client", id, ["notes": "first, blind"])
+        try await b.set("client", id, ["notes": "from b"])
+        try await b.sync()
+        let report = try await pullOnly(a)
+        #expect(report.pushFailure != nil)
+        #expect(report.predictedRejections == 1)
+        // The first leaves the view at once and says why.
+        #expect(try await a.value("client", id, "notes") == "from b")
+        #expect(try await a.replica.pending().map { $0.predicted.map(\.code) } == [["conflict"]])
+        try await a.set("client", id, ["notes": "second, seeing"])
+        #expect(try await a.value("client", id, "notes") == "second, seeing")
+
+        let final = try await a.sync()
+        #expect(final.rejected == 1)
+        #expect(final.accepted == 1)
+        let problem = try #require(final.newProblems.first)
+        #expect(problem.violations.first?.parameters["server"] == "from b")
+        #expect(problem.violations.first?.parameters["yours"] == "first, blind")
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("client", id, "notes") == "second, seeing")
+    }
+
+    @Test func pendingEdits_stayVisible_whileOthersArrive() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["tags": ["x"]])
+        try await expectConverged(world, a, b)
+        try await a.set("client", id, ["name": "Mine", "tags": ["x", "mine"]])
+        try await b.set("client", id, ["phone": "+15550100", "tags": ["x", "theirs"]])
+        try await b.sync()
+        _ = try await pullOnly(a)
+        #expect(try await a.value("client", id, "name") == "Mine")
+        #expect(try await a.value("client", id, "phone") == "+15550100")
+        #expect(try await a.value("client", id, "tags") == ["mine", "theirs", "x"])
+        // Digests speak of confirmed state: they agree with the server although something is pending.
+        #expect(try await a.replica.digest()["client"] == world.server.digest()["client"])
+        try await expectConverged(world, a, b)
+    }
+
+    @Test func ownConfirmedWrites_areKnownToLaterPendingOnes() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme", ["notes": "one"])
+        // Pushed and confirmed while the next edit is made between push and pull: it knows its own lane, not the feed.
+        a.transport.breaking { call, number in call == .pull && number == 1 ? .fail(.unreachable("gone")) : nil }
+        _ = try await replicaError { try await a.sync() }
+        try await a.set("client", id, ["notes": "two"])
+        _ = try await pullOnly(a)
+        #expect(try await a.replica.pending().map(\.predicted) == [[]])
+        #expect(try await a.value("client", id, "notes") == "two")
+        let report = try await a.sync()
+        #expect(report.rejected == 0)
+        try await expectConverged(world, a)
+    }
+
+    @Test func whatDependsOnARejectedCreation_isRejectedToo_andLeavesTheView() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let first = try await b.create("part", ["sku": "bolt", "name": "Bolt of b"])
+        let rival = try await a.create("part", ["sku": "bolt", "name": "Bolt of a"])
+        let movement = try await a.create("movement", ["part": .string(rival.text), "kind": "receive", "quantity_milli": 1000])
+        try await a.set("part", rival, ["name": "Renamed"])
+        try await b.sync()
+        let predicted = try await pullOnly(a)
+        #expect(predicted.predictedRejections == 3)
+        #expect(try await a.replica.get("part", rival) == nil)
+        #expect(try await a.replica.get("movement", movement) == nil)
+        #expect(
+            try await a.replica.pending().map { $0.predicted.map(\.code) } == [["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"]])
+
+        let report = try await a.sync()
+        #expect(report.newProblems.map { $0.violations.map(\.code) } == [["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"]])
+        // Later edits of what was never created are told the same.
+        let later = try await replicaError {
+            try await a.create("movement", ["part": .string(rival.text), "kind": "receive", "quantity_milli": 1])
+        }
+        #expect(later?.violations.map(\.code) == ["depends_on_rejected"])
+        try await expectConverged(world, a, b)
+        #expect(try await a.replica.get("part", first)?["name"] == "Bolt of b")
+    }
+
+    @Test func effects_goWithTheSetThatCausedThem() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let client = try await a.client()
+        let contacts = [try await a.create("contact", ["last_name": "One"]), try await a.create("contact", ["last_name": "Two"])]
+        let base: [String: JSONValue] = ["client": .string(client.text)]
+        let one = try await a.create(
+            "client_contact", base.merging(["contact": .string(contacts[0].text), "is_primary": 1, "role": "first"]) { $1 })
+        try await expectConverged(world, a, b)
+        // Making the second primary clears the first, provisionally.
+        let two = try await a.create("client_contact", base.merging(["contact": .string(contacts[1].text), "is_primary": 1]) { $1 })
+        #expect(try await a.value("client_contact", one, "is_primary") == 0)
+        // The client goes at the server: the set cannot stand, and its effect is undone with it.
+        try await b.replica.write { try $0.delete("contact", contacts[1]) }
+        try await b.sync()
+        _ = try await pullOnly(a)
+        #expect(try await a.replica.pending().map { $0.predicted.map(\.code) } == [["reference_deleted"]])
+        #expect(try await a.replica.get("client_contact", two) == nil)
+        #expect(try await a.value("client_contact", one, "is_primary") == 1)
+        try await expectConverged(world, a, b)
+    }
+
+    @Test func delete_takingWhatItsAuthorNeverSaw_isPredictedToFail() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let client = try await a.client()
+        try await expectConverged(world, a, b)
+        try await a.replica.write { try $0.delete("client", client) }
+        try await b.create("site", ["client": .string(client.text), "name": "Yard", "address": ["city": "Oslo", "country": "NO"]])
+        try await b.sync()
+        _ = try await pullOnly(a)
+        // The site arrived clean, yet the delete's author had not seen it.
+        #expect(try await a.replica.pending().map { $0.predicted.map(\.code) } == [["delete_conflict"]])
+        #expect(try await a.replica.get("client", client)?.isDeleted == false)
+        #expect(try await a.replica.count("site") == 1)
+        try await expectConverged(world, a, b)
+    }
+
+    @Test func eviction_waitsForOwnPendingEdits() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let kept = try await a.client("Kept")
+        let gone = try await a.client("Gone")
+        let edited = try await a.client("Edited")
+        try await a.sync()
+        try await a.set("client", edited, ["phone": "+15550100"])
+        for id in [gone, edited] { world.server.evict(RecordKey("client", id), from: a.id) }
+        let report = try await pullOnly(a)
+        #expect(report.evicted == 2)
+        #expect(try await a.replica.get("client", gone) == nil)
+        #expect(try await a.value("client", edited, "phone") == "+15550100")
+        try await a.sync()
+        #expect(try await a.replica.get("client", edited) == nil)
+        #expect(try await a.replica.get("client", kept) != nil)
+        #expect(world.server.record("client", edited)?["phone"] == "+15550100")
+        #expect(try await a.replica.integrityCheck() == [])
+    }
+}

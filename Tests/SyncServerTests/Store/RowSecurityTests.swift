@@ -1,0 +1,105 @@
+// The runtime role against every table: it sees one tenant at a time, and nothing without one.
+
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncServer
+
+@Suite struct RowSecurityTests {
+    private static let tables = EngineTables.guarded.map { "tideline.\($0)" } + Schema.testing.entities.map { "public.\($0.name)" }
+
+    /// Two tenants with work in them, and a row in every table of the first, whatever its constraints.
+    private func twoTenants(_ server: ServerUnderTest) throws -> (TenantUnderTest, TenantUnderTest) {
+        let (first, second) = (try server.makeTenant(), try server.makeTenant())
+        for tenant in [first, second] {
+            let replica = try tenant.enroll()
+            try replica.edit([Edit.client(server.newIdentifier())])
+        }
+        for table in Self.tables {
+            let known = try first.count("SELECT count(*) FROM \(table) WHERE tenant = $1::uuid", .identifier(first.id))
+            if known > 0 { continue }
+            // Not-null columns of any type take a value made from the id.
+            let columns = try server.connection.run(
+                """
+                SELECT quote_ident(attname), format_type(atttypid, atttypmod) FROM pg_attribute \
+                WHERE attrelid = $1::text::regclass AND attnum > 0 AND attnotnull AND NOT atthasdef AND attname <> 'tenant'
+                """, .text(table))
+            let names = columns.rows.compactMap { columns.text($0, 0) }
+            let values = columns.rows.map { row in
+                switch columns.text(row, 1) {
+                case "uuid": "'\(first.id.text)'"
+                case "bigint": "1"
+                case "jsonb": "'{}'"
+                case "text[]": "'{}'"
+                case "bytea": "'x'"
+                default: "'text'"
+                }
+            }
+            try server.connection.run(
+                "INSERT INTO \(table) (\((["tenant"] + names).joined(separator: ", "))) VALUES (\((["'\(first.id.text)'"] + values).joined(separator: ", ")))")
+        }
+        return (first, second)
+    }
+
+    @Test func runtimeRole_seesNoRows_withoutATenant() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        _ = try twoTenants(server)
+        for enter in [TenantSession.enterWithoutTenant, PostgresStatement("SET LOCAL ROLE \(TenantSession.runtimeRole)")] {
+            try server.connection.transaction(.readWrite, prelude: [enter]) { connection in
+                for table in Self.tables {
+                    let seen = try connection.run("SELECT count(*) FROM \(table)").integer(0, 0)
+                    #expect(seen == 0, "\(table)")
+                }
+            }
+        }
+    }
+
+    @Test func runtimeRole_seesOnlyItsTenant_inEveryTable() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let (first, second) = try twoTenants(server)
+        try server.connection.transaction(.readWrite, tenant: first.id) { connection in
+            for table in Self.tables {
+                let result = try connection.run("SELECT count(*), count(*) FILTER (WHERE tenant <> $1::uuid) FROM \(table)", .identifier(first.id))
+                #expect((result.integer(0, 0) ?? 0) > 0, "\(table) is empty: nothing was shown")
+                #expect(result.integer(0, 1) == 0, "\(table)")
+                let stolen = try connection.run("SELECT count(*) FROM \(table) WHERE tenant = $1::uuid", .identifier(second.id))
+                #expect(stolen.integer(0, 0) == 0, "\(table)")
+            }
+        }
+    }
+
+    @Test func runtimeRole_isRefused_whenItWritesForAnotherTenant() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let (first, second) = try twoTenants(server)
+        for table in Self.tables {
+            let insert = PostgresTesting.error {
+                try server.connection.transaction(.readWrite, tenant: first.id) { connection in
+                    try connection.run("INSERT INTO \(table) (tenant) VALUES ($1::uuid)", .identifier(second.id))
+                }
+            }
+            #expect(insert?.sqlState == "42501", "\(table): \(String(describing: insert))")
+            let move = PostgresTesting.error {
+                try server.connection.transaction(.readWrite, tenant: first.id) { connection in
+                    try connection.run("UPDATE \(table) SET tenant = $1::uuid", .identifier(second.id))
+                }
+            }
+            #expect(move?.sqlState == "42501", "\(table): \(String(describing: move))")
+        }
+    }
+
+    @Test func runtimeRole_cannotRewriteHistory() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let (first, _) = try twoTenants(server)
+        for statement in [
+            "UPDATE tideline.feed SET kind = 'x'", "DELETE FROM tideline.feed", "UPDATE tideline.change_set SET outcome = 'x'",
+            "DELETE FROM tideline.change_set", "UPDATE tideline.meta SET value = 'x'", "DROP TABLE public.client",
+            "ALTER TABLE public.client DISABLE ROW LEVEL SECURITY",
+        ] {
+            let error = PostgresTesting.error {
+                try server.connection.transaction(.readWrite, tenant: first.id) { try $0.run(PostgresStatement(statement)) }
+            }
+            #expect(error?.sqlState == "42501", "\(statement)")
+        }
+    }
+}
