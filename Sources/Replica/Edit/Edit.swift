@@ -237,7 +237,9 @@ public final class Edit {
         write(index, name, value, was: nil)
     }
 
-    private func put(_ key: RecordKey, _ field: FieldSchema, _ edit: (JSONValue) -> JSONValue) throws {
+    /// - Parameter explicit: elements that were added by name: a new dot even if they are there, so that the add survives a
+    ///   concurrent remove.
+    private func put(_ key: RecordKey, _ field: FieldSchema, adding explicit: [String] = [], _ edit: (JSONValue) -> JSONValue) throws {
         let (index, state) = try openChange(key)
         guard var state else {
             // No such record: the decision says so, whatever the value.
@@ -246,7 +248,8 @@ public final class Edit {
         state[field.name] = edit(state[field.name])
         current[key] = state
         guard let before = captured[index].before else { return write(index, field.name, state[field.name], was: nil) }
-        let difference = FieldDifference.between(before[field.name], state[field.name], field)
+        var difference = FieldDifference.between(before[field.name], state[field.name], field)
+        if !explicit.isEmpty { difference = FieldDifference.adding(explicit, to: difference, present: state.elements(field.name)) }
         write(index, field.name, difference, was: field.policy == .guarded ? before[field.name] : Optional.none)
     }
 
@@ -278,7 +281,11 @@ public final class Edit {
         do { elements = try FieldType.set(of: element, count: 0...Int.max).normalized(.array(items)).arrayValue?.compactMap(\.stringValue) ?? [] } catch {
             return try put(key, field.name, raw: ["add": adding])
         }
-        try put(key, field) { current in
+        var named = removing == nil ? [] : elements
+        if let index = open[key], case .patch(let fields, _) = captured[index].change.operation {
+            named += fields[field.name]?["add"]?.arrayValue?.compactMap(\.stringValue) ?? []
+        }
+        try put(key, field, adding: named) { current in
             var present = Set(current.arrayValue?.compactMap(\.stringValue) ?? [])
             if let removing { present.subtract(removing) } else { present = [] }
             present.formUnion(elements)
@@ -297,6 +304,15 @@ extension JSONValue {
 
 /// What a patch says so that one value becomes another.
 enum FieldDifference {
+    /// The difference with these elements among those added, as far as the set has them in the end.
+    static func adding(_ elements: [String], to difference: JSONValue?, present: [String]) -> JSONValue? {
+        var object = difference?.objectValue ?? JSONObject()
+        let added = Set(object["add"]?.arrayValue?.compactMap(\.stringValue) ?? []).union(elements).intersection(present)
+        guard !added.isEmpty else { return difference }
+        object["add"] = .array(added.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.map { .string($0) })
+        return .object(object)
+    }
+
     /// nil when nothing changes.
     static func between(_ old: JSONValue, _ new: JSONValue, _ field: FieldSchema) -> JSONValue? {
         if old == new { return nil }

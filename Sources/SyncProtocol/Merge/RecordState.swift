@@ -158,11 +158,12 @@ public struct RecordState: Sendable {
         return self[field][key] == nil ? nil : versions.created
     }
 
-    /// Names of the parts that the clock does not know; guards and locks leave server-assigned and counter fields out.
-    public func partsUnknown(to clock: VectorClock) -> [String] {
-        var unknown: [String] = []
-        if let created = versions.created, !clock.knows(created) { unknown.append("id") }
-        if let lifecycle = versions.lifecycle, !clock.knows(lifecycle) { unknown.append("deleted_at") }
+    /// The parts that the clock does not know, with their newest such version; guards and locks leave server-assigned and
+    /// counter fields out.
+    public func partsUnknown(to clock: VectorClock) -> [(name: String, version: VersionTag)] {
+        var unknown: [(name: String, version: VersionTag)] = []
+        if let created = versions.created, !clock.knows(created) { unknown.append(("id", created)) }
+        if let lifecycle = versions.lifecycle, !clock.knows(lifecycle) { unknown.append(("deleted_at", lifecycle)) }
         for field in schema.fields where field.policy != .serverAssigned && field.policy != .counter {
             let tags: [VersionTag]
             switch field.policy {
@@ -170,7 +171,7 @@ public struct RecordState: Sendable {
             case .lastWriterPerKey: tags = versions.keys[field.name].map { Array($0.values) } ?? []
             default: tags = versions.fields[field.name].map { [$0] } ?? []
             }
-            if tags.contains(where: { !clock.knows($0) }) { unknown.append(field.name) }
+            if let newest = tags.filter({ !clock.knows($0) }).max(by: { $1.isLater(than: $0) }) { unknown.append((field.name, newest)) }
         }
         return unknown
     }

@@ -21,11 +21,20 @@ extension SetDecider {
         for row in plan where row.schema.deterministicKeys.isEmpty || row.key == key {
             let unknown = row.partsUnknown(to: clock)
             guard !unknown.isEmpty else { continue }
+            let fields = unknown.map(\.name)
+            var parameters: JSONObject = [
+                "entity": .string(row.schema.name), "id": .string(row.id.text), "fields": .array(fields.map { .string($0) }),
+            ]
+            if let newest = unknown.map(\.version).max(by: { $1.isLater(than: $0) }) {
+                if let by = newest.actor { parameters["by"] = .string(by.text) }
+                parameters["at"] = .integer(newest.timestamp.milliseconds)
+            }
+            let what = fields.contains("id") ? "was made" : "had its \(fields.joined(separator: ", ")) changed"
             refuse(
                 key, "id", .deleteConflict,
                 row.key == key
-                    ? "\(row.title) was changed by someone else meanwhile" : "\(row.schema.name) \(row.title), which would go with it, was changed meanwhile",
-                ["entity": .string(row.schema.name), "id": .string(row.id.text), "fields": .array(unknown.map { .string($0) })])
+                    ? "\(row.title) \(what) by someone else meanwhile" : "\(row.schema.name) \(row.title), which would go with it, \(what) meanwhile",
+                parameters)
         }
         checkRestrictions(on: plan, root: key)
         runRules(.delete, subject(root, before: root)) { if case .delete = $0 { true } else { false } }

@@ -125,7 +125,7 @@ struct Push {
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
         let known = Outcomes.read(locked[2])
         let firstNew = try firstUnseen(push.sets, known: known, registration: registration, head: head)
-        let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position.position).max() ?? 0
+        let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         var admission = SetAdmission(
             head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
             lastTimestamp: registration.lastTimestamp)

@@ -6,14 +6,15 @@ import SyncProtocol
 struct SetAdmission {
     let head: FeedPosition
     let nowMilliseconds: Int64
-    /// The newest checkpoint of the replica that this feed still has; caps what clocks of another history vouch for.
-    let recognised: Int64
+    /// Checkpoints of the replica that this feed still has; the newest of a clock's own epoch or an earlier one caps what that
+    /// clock vouches for. (Later epochs' are recognised too, and say nothing about what was lost before them.)
+    let recognised: [FeedPosition]
     /// Highest processed counter of the replicas that clocks name besides their own.
     let otherLanes: [Identifier: Int64]
     /// Timestamp of the replica's last processed set; rises with every admitted one.
     private(set) var lastTimestamp: HybridTimestamp
 
-    init(head: FeedPosition, nowMilliseconds: Int64, recognised: Int64, otherLanes: [Identifier: Int64], lastTimestamp: HybridTimestamp) {
+    init(head: FeedPosition, nowMilliseconds: Int64, recognised: [FeedPosition], otherLanes: [Identifier: Int64], lastTimestamp: HybridTimestamp) {
         self.head = head
         self.nowMilliseconds = nowMilliseconds
         self.recognised = recognised
@@ -40,7 +41,8 @@ struct SetAdmission {
         var capped = clock
         // Another epoch, or beyond this one's head: knowledge of a history that this server does not have.
         if clock.feed.epoch != head.epoch || clock.feed.position > head.position {
-            capped.feed = FeedPosition(epoch: head.epoch, position: min(clock.feed.position, recognised))
+            let newest = recognised.filter { $0.epoch <= clock.feed.epoch }.map(\.position).max() ?? 0
+            capped.feed = FeedPosition(epoch: head.epoch, position: min(clock.feed.position, newest))
         }
         for (replica, counter) in clock.replicas {
             if let known = otherLanes[replica] { capped.replicas[replica] = min(counter, known) }

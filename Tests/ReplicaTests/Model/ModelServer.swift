@@ -39,8 +39,10 @@ final class ModelServer: @unchecked Sendable {
     private var codes: [String: (member: Identifier, role: Role)] = [:]
     private var generator = IdentifierGenerator(random: { UInt64.random(in: 0...UInt64.max) })
     private var history = 1
+    private var ordered: (history: Int, position: Int64, records: [RecordState])?
     private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
     private var nextWaiter = 0
+    private var pokes = 0
     /// Sets for which the server dies without an answer.
     var poison: (@Sendable (ChangeSet) -> Bool)?
     var isRevoked = false
@@ -123,6 +125,7 @@ final class ModelServer: @unchecked Sendable {
         lock.withLock {
             state.horizon = state.position
             for (key, record) in state.records where !record.isLive { state.records[key] = nil }
+            ordered = nil
         }
     }
 
@@ -220,8 +223,9 @@ final class ModelServer: @unchecked Sendable {
         if !isFirst, after < state.horizon { throw refusal(.resyncRequired) }
         let limit = request.limit ?? Limits.recordsPerPageDefault
         let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
-        let changed = state.records.values.filter { $0.position.position > after && $0.schema.scopes != [.none] && !gone.contains($0.key) }
-            .sorted { $0.position.position < $1.position.position }
+        let all = inOrder()
+        let start = all.partitioningIndex { $0.position.position > after }
+        let changed = gone.isEmpty ? all[start...] : all[start...].filter { !gone.contains($0.key) }[...]
         let page = changed.prefix(limit)
         let hasMore = page.count < changed.count
         let end = hasMore ? page.last?.position.position ?? after : state.position
@@ -247,6 +251,14 @@ final class ModelServer: @unchecked Sendable {
         return PullPage.write(
             serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end),
             checkpoint: Checkpoint(mark: mark, timestamp: state.stamp, acknowledged: acknowledged), outcomes: outcomes)
+    }
+
+    /// Every record that may leave the server by position; sorted anew only when something changed.
+    private func inOrder() -> ArraySlice<RecordState> {
+        if let ordered, ordered.history == history, ordered.position == state.position { return ordered.records[...] }
+        let records = state.records.values.filter { $0.schema.scopes != [.none] }.sorted { $0.position.position < $1.position.position }
+        ordered = (history, state.position, records)
+        return records[...]
     }
 
     private func row(_ record: RecordState, _ columns: [String], _ request: PullRequest, _ after: Int64) -> [UInt8] {
@@ -288,7 +300,8 @@ final class ModelServer: @unchecked Sendable {
         case .set(let content):
             var clock = content.clock
             if clock.feed.epoch < state.epoch {
-                let known = recognised.first { state.fingerprints[$0.position.position] == $0.fingerprint }
+                let known = recognised.filter { $0.position.epoch <= clock.feed.epoch }
+                    .first { state.fingerprints[$0.position.position] == $0.fingerprint }
                 clock.feed = min(clock.feed, known?.position ?? .start)
             }
             var stamp = content.timestamp
@@ -384,16 +397,20 @@ final class ModelServer: @unchecked Sendable {
 
     // MARK: Waiting
 
-    func waitForNews() async {
+    /// Returns when something happened since the pokes were counted; at once if it has happened already.
+    func waitForNews(since count: Int) async {
         let number = lock.withLock {
             nextWaiter += 1
             return nextWaiter
         }
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let isCancelled = Task.isCancelled
-                if isCancelled { return continuation.resume() }
-                lock.withLock { waiters[number] = continuation }
+                let mustWait = lock.withLock {
+                    guard pokes == count, !Task.isCancelled else { return false }
+                    waiters[number] = continuation
+                    return true
+                }
+                if !mustWait { return continuation.resume() }
                 if Task.isCancelled { lock.withLock { waiters.removeValue(forKey: number) }?.resume() }
             }
         } onCancel: {
@@ -401,13 +418,27 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
+    var pokeCount: Int { lock.withLock { pokes } }
     var waiterCount: Int { lock.withLock { waiters.count } }
 
     private func poke() {
         let woken = lock.withLock {
+            pokes += 1
             defer { waiters = [:] }
             return Array(waiters.values)
         }
         for waiter in woken { waiter.resume() }
+    }
+}
+
+extension ArraySlice {
+    /// The first index whose element fulfils the condition, which holds for all elements after it as well.
+    fileprivate func partitioningIndex(_ isBeyond: (Element) -> Bool) -> Index {
+        var (low, high) = (startIndex, endIndex)
+        while low < high {
+            let middle = (low + high) / 2
+            if isBeyond(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
     }
 }

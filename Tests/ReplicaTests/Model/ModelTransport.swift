@@ -51,18 +51,22 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
         lock.withLock { pushes.append(bytes) }
-        return try carry(.push) { try server.push(bytes, token: token) }
+        return try carry(.push, next(.push)) { try server.push(bytes, token: token) }
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
         lock.withLock { pulls.append(request) }
-        if request.waitMilliseconds != nil {
-            while try !server.hasNews(request, token: token) {
-                await server.waitForNews()
+        // A fault hits a waiting pull as well, before anything has happened that would wake it.
+        let fault = next(.pull)
+        if request.waitMilliseconds != nil, fault == nil {
+            while true {
+                let count = server.pokeCount
+                if try server.hasNews(request, token: token) { break }
+                await server.waitForNews(since: count)
                 if Task.isCancelled { throw TransportFailure.cancelled }
             }
         }
-        return try carry(.pull) { try server.pull(request, token: token) }
+        return try carry(.pull, fault) { try server.pull(request, token: token) }
     }
 
     func digest(token: String) async throws -> [UInt8] {
@@ -78,8 +82,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         return plan?(call, number)
     }
 
-    private func carry(_ call: Call, _ send: () throws -> [UInt8]) throws -> [UInt8] {
-        let fault = next(call)
+    private func carry(_ call: Call, _ fault: Fault?, _ send: () throws -> [UInt8]) throws -> [UInt8] {
         if case .fail(let failure) = fault { throw failure }
         var reply = try send()
         if case .duplicate = fault { reply = try send() }
