@@ -89,7 +89,7 @@ extension Replica {
             throw ReplicaError(.unreachable, "\(server ?? "") is not an http or https address", operation: operation)
         }
         #if canImport(FoundationNetworking) || canImport(Darwin)
-            return URLSessionTransport(server: url)
+            return connections.transport(to: url)
         #else
             throw ReplicaError(.unreachable, "this platform has no HTTP of its own: pass a transport", operation: operation)
         #endif

@@ -29,6 +29,10 @@ public final class Replica: Sendable {
     let states: Broadcast<SyncState>
     let longPoll: LongPollInterruption
     let identifiers: IdentifierSource
+    #if canImport(FoundationNetworking) || canImport(Darwin)
+        /// One transport for as long as the file is open, so that its connection is used again.
+        let connections = ConnectionPool()
+    #endif
 
     private init(file: OpenFile, schema: Schema, transport: (any SyncTransport)?, environment: ReplicaEnvironment) {
         path = file.path

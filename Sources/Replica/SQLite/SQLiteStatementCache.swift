@@ -1,5 +1,7 @@
 // Keeps compiled statements between uses, because compiling costs more than running most of them.
 
+import Foundation
+
 /// The least recently used statement leaves when there are more than `capacity`. Statements on loan always stay.
 struct SQLiteStatementCache {
     let capacity: Int
@@ -51,7 +53,15 @@ struct SQLiteStatementCache {
         let sql: String
 
         static func == (left: Key, right: Key) -> Bool {
-            left.sql.utf8.elementsEqual(right.sql.utf8)
+            // Byte by byte through iterators this comparison alone was a tenth of a bulk write.
+            var (left, right) = (left.sql, right.sql)
+            return left.withUTF8 { left in
+                right.withUTF8 { right in
+                    guard left.count == right.count else { return false }
+                    guard let first = left.baseAddress, let second = right.baseAddress else { return true }
+                    return first == second || memcmp(first, second, left.count) == 0
+                }
+            }
         }
 
         func hash(into hasher: inout Hasher) {

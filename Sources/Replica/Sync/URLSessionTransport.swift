@@ -1,6 +1,7 @@
 // The transport over HTTP. The only file that needs Foundation's networking, which not every platform has.
 
 #if canImport(FoundationNetworking) || canImport(Darwin)
+    import Dispatch
     import Foundation
     import SyncProtocol
 
@@ -14,6 +15,9 @@
 
         private let server: URL
         private let session: URLSession
+        #if canImport(FoundationNetworking)
+            private let connection = ConnectionAge()
+        #endif
 
         /// - Parameter server: scheme, host and port; a path is kept as a prefix.
         public init(server: URL) {
@@ -37,6 +41,11 @@
 
         public func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
             let wait = Double(request.waitMilliseconds ?? 0) / 1000
+            #if canImport(FoundationNetworking)
+                // A request that opens its connection keeps this Foundation's event loop spinning until the answer comes: a
+                // processor core for as long as the poll waits. One that finds a connection open does not.
+                if wait > 0, !connection.isFresh { _ = try await send("GET", "/healthz") }
+            #endif
             return try await send("GET", "/v1/sync/pull", query: request.query, token: token, timeoutSeconds: Self.timeoutSeconds + wait)
         }
 
@@ -65,6 +74,9 @@
             }
             let (data, response) = try await data(for: request)
             let bytes = [UInt8](data)
+            #if canImport(FoundationNetworking)
+                connection.used()
+            #endif
             if (200...299).contains(response.statusCode) { return bytes }
             throw TransportFailure.reply(Self.error(bytes, response.statusCode), status: response.statusCode)
         }
@@ -114,6 +126,36 @@
         private static let unreserved = CharacterSet(
             charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
     }
+
+    /// Keeps the transport to a server between syncs.
+    // @unchecked Sendable: the transport is only touched under the lock.
+    final class ConnectionPool: @unchecked Sendable {
+        private let lock = NSLock()
+        private var known: (server: URL, transport: URLSessionTransport)?
+
+        func transport(to server: URL) -> URLSessionTransport {
+            lock.withLock {
+                if let known, known.server == server { return known.transport }
+                let transport = URLSessionTransport(server: server)
+                known = (server, transport)
+                return transport
+            }
+        }
+    }
+
+    #if canImport(FoundationNetworking)
+        /// Whether a connection is likely to be open still: servers and proxies keep idle ones for about a minute.
+        // @unchecked Sendable: the instant is only touched under the lock.
+        private final class ConnectionAge: @unchecked Sendable {
+            private let lock = NSLock()
+            private var lastUse: DispatchTime?
+
+            var isFresh: Bool {
+                lock.withLock { lastUse.map { DispatchTime.now().uptimeNanoseconds - $0.uptimeNanoseconds < 30_000_000_000 } ?? false }
+            }
+            func used() { lock.withLock { lastUse = .now() } }
+        }
+    #endif
 
     // @unchecked Sendable: the task and the flag are only touched under the lock.
     private final class RunningTask: @unchecked Sendable {

@@ -106,15 +106,15 @@ extension Domain {
         rules: [
             Rule(
                 "R02", on: "client", .write(["parent"]),
-                reads: { [.ancestors($0.record.key, parent: "parent")] },
+                // The chain above the parent, not above the record: of a new record nothing is stored yet.
+                reads: { subject in subject.record.identifier("parent").map { [.ancestors(RecordKey("client", $0), parent: "parent")] } ?? [] },
                 check: { subject, workspace in
                     guard let parent = subject.record.identifier("parent") else { return [] }
-                    let chain = workspace.ancestors(of: subject.record.key, through: "parent")
-                    guard parent == subject.record.id || chain.contains(where: { $0.identifier("parent") == subject.record.id }) else { return [] }
+                    let chain = workspace.ancestors(of: RecordKey("client", parent), through: "parent")
+                    guard parent == subject.record.id || chain.contains(where: { $0.id == subject.record.id }) else { return [] }
+                    let title = workspace.record("client", parent)?.title ?? subject.record.title
                     return [
-                        Finding(
-                            "parent", .hierarchyCycle, "\(chain.first?.title ?? subject.record.title) is below \(subject.record.title)",
-                            ["parent": .string(parent.text)])
+                        Finding("parent", .hierarchyCycle, "\(title) is below \(subject.record.title)", ["parent": .string(parent.text)])
                     ]
                 }),
             Rule(

@@ -92,6 +92,8 @@ public struct Processor {
                 guard let field = entity.field(name), !value.isNull else { continue }
                 if case .reference(let target, _) = field.type, let id = value.stringValue.flatMap({ Identifier($0) }) {
                     reads.append(.record(RecordKey(target, id)))
+                    // A reference to the same entity is a hierarchy, and rules about it walk up.
+                    if target == entity.name { reads.append(.ancestors(RecordKey(target, id), parent: name)) }
                 }
                 if field.uniqueWith != nil, let stored = try? field.type.normalized(value), !stored.isNull {
                     reads.append(.lookup(entity: entity.name, field: name, value: stored, includingDeleted: false))

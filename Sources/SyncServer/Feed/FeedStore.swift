@@ -83,7 +83,10 @@ enum FeedStore {
 
     static func fingerprints(at positions: [Int64], tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
-            "SELECT position, fingerprint FROM tideline.feed WHERE tenant = $1::uuid AND position = ANY($2::bigint[])",
+            """
+            SELECT k.position, r.fingerprint FROM unnest($2::bigint[]) k(position) CROSS JOIN LATERAL \
+            (SELECT f.fingerprint FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = k.position OFFSET 0) r
+            """,
             [.identifier(tenant), .integerArray(positions)])
     }
 

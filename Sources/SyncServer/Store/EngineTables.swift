@@ -30,6 +30,7 @@ enum EngineTables {
         restricted_changes jsonb NOT NULL, anchors text[] NOT NULL, scope_keys text[] NOT NULL, cause bigint, depth bigint NOT NULL, \
         operation_at bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (tenant, position))
         """,
+        "ALTER TABLE tideline.feed ALTER COLUMN tenant SET STATISTICS 0",
         "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (tenant, entity, record, position)",
         "CREATE INDEX IF NOT EXISTS feed_anchors_idx ON tideline.feed USING gin (anchors)",
         // The outcome is text, not jsonb: it is answered again byte for byte.
@@ -38,6 +39,7 @@ enum EngineTables {
         hash text NOT NULL, status text NOT NULL, outcome text NOT NULL, received_at bigint NOT NULL, created_ids uuid[], \
         PRIMARY KEY (tenant, replica, counter))
         """,
+        "ALTER TABLE tideline.change_set ALTER COLUMN tenant SET STATISTICS 0",
         "CREATE INDEX IF NOT EXISTS change_set_created_idx ON tideline.change_set USING gin (created_ids) WHERE created_ids IS NOT NULL",
         """
         CREATE TABLE IF NOT EXISTS tideline.scope_exit (tenant uuid NOT NULL, scope_key text NOT NULL, position bigint NOT NULL, \

@@ -52,27 +52,38 @@ struct EntityTable: Sendable {
 
     // MARK: Reading
 
-    /// `$1` tenant, `$2` ids.
-    var selectByID: String { "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND id = ANY($2::uuid[])" }
+    // Each id or value is one probe of one index (OFFSET 0 keeps the planner from turning them into a join): with few
+    // statistics about a new tenant, scanning all of its rows can look as cheap as a look-up.
 
-    /// `$1` tenant, `$2` values.
+    /// `$1` tenant, `$2` ids.
+    var selectByID: String {
+        """
+        SELECT r.row FROM unnest($2::uuid[]) k(id) CROSS JOIN LATERAL \
+        (SELECT \(serverRow) AS row FROM \(name) t WHERE t.tenant = $1::uuid AND t.id = k.id OFFSET 0) r
+        """
+    }
+
+    /// `$1` tenant, `$2` distinct values.
     func selectByField(_ field: FieldSchema, includingDeleted: Bool) -> String {
-        let column = PostgresIdentifier.quoted(field.name)
-        let condition =
+        let column = "t." + PostgresIdentifier.quoted(field.name)
+        let (values, condition) =
             switch field.type.storage {
-            case .integer: "\(column) = ANY($2::bigint[])"
-            case .identifier: "\(column) = ANY($2::uuid[])"
-            case .text: "\(column) = ANY($2::text[])"
+            case .integer: ("bigint[]", "\(column) = k.value")
+            case .identifier: ("uuid[]", "\(column) = k.value")
+            case .text: ("text[]", "\(column) = k.value")
             // No index serves these; rules that need them should not be hot.
-            case .textSet, .json: "to_jsonb(\(column)) = ANY($2::jsonb[])"
+            case .textSet, .json: ("jsonb[]", "to_jsonb(\(column)) = k.value")
             }
-        return "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND \(condition)"
-            + (includingDeleted ? "" : " AND deleted_at IS NULL")
+        return """
+            SELECT r.row FROM unnest($2::\(values)) k(value) CROSS JOIN LATERAL \
+            (SELECT \(serverRow) AS row FROM \(name) t WHERE t.tenant = $1::uuid AND \(condition)\
+            \(includingDeleted ? "" : " AND t.deleted_at IS NULL") OFFSET 0) r
+            """
     }
 
     /// `$1` tenant. For look-ups of "not set".
     func selectWhereNull(_ field: FieldSchema, includingDeleted: Bool) -> String {
-        "SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND \(PostgresIdentifier.quoted(field.name)) IS NULL"
+        "SELECT \(serverRow) FROM \(name) t WHERE tenant = $1::uuid AND \(PostgresIdentifier.quoted(field.name)) IS NULL"
             + (includingDeleted ? "" : " AND deleted_at IS NULL")
     }
 
@@ -80,15 +91,17 @@ struct EntityTable: Sendable {
     func selectAncestors(through parent: String) -> String {
         let column = PostgresIdentifier.quoted(parent)
         return """
-            WITH RECURSIVE chain(id) AS (SELECT unnest($2::uuid[]) UNION \
-            SELECT e.\(column) FROM chain JOIN \(name) e ON e.tenant = $1::uuid AND e.id = chain.id WHERE e.\(column) IS NOT NULL) \
-            SELECT \(serverRow) FROM \(name) WHERE tenant = $1::uuid AND id IN (SELECT id FROM chain)
+            WITH RECURSIVE chain(id) AS (SELECT unnest($2::uuid[]) UNION SELECT e.parent FROM chain CROSS JOIN LATERAL \
+            (SELECT t.\(column) AS parent FROM \(name) t WHERE t.tenant = $1::uuid AND t.id = chain.id OFFSET 0) e \
+            WHERE e.parent IS NOT NULL) \
+            SELECT r.row FROM chain CROSS JOIN LATERAL \
+            (SELECT \(serverRow) AS row FROM \(name) t WHERE t.tenant = $1::uuid AND t.id = chain.id OFFSET 0) r
             """
     }
 
     /// All live rows in id order, from after an id. `$1` tenant, `$2` id, `$3` count.
     var selectLiveByID: String {
-        "SELECT \(serverRow), id FROM \(name) WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL ORDER BY id LIMIT $3::bigint"
+        "SELECT \(serverRow), id FROM \(name) t WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL ORDER BY id LIMIT $3::bigint"
     }
 
     /// `(position, row up to but without its versions, versions or NULL when there is no news in them)`.
@@ -100,16 +113,16 @@ struct EntityTable: Sendable {
             ? "CASE WHEN position <= $5::bigint OR ((versions - '*') = '{}'::jsonb AND (versions->'*'->>1)::bigint > $5::bigint) THEN NULL ELSE versions::text END"
             : "NULL"
         return """
-            SELECT position, \(hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) \
+            SELECT position, \(hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) t \
             WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint \
             AND (deleted_at IS NULL OR position > $4::bigint) ORDER BY position
             """
     }
 
     private static func jsonText(of column: String, in entity: EntitySchema) -> String {
-        let quoted = PostgresIdentifier.quoted(column)
+        let quoted = "t." + PostgresIdentifier.quoted(column)
         switch column {
-        case "id": return "'\"'||id||'\"'"
+        case "id": return "'\"'||t.id||'\"'"
         case "position", "created_at", "updated_at": return quoted
         default: break
         }
@@ -158,6 +171,8 @@ struct EntityTable: Sendable {
         let columns = entity.fields.map {
             "ADD COLUMN IF NOT EXISTS \(PostgresIdentifier.quoted($0.name)) \(EntityTable.columnType(of: $0.name, in: entity))"
         }
+        // Statistics about tenants mislead: the planner must not take a tenant it has not met for an empty one.
+        statements.append("ALTER TABLE \(name) ALTER COLUMN tenant SET STATISTICS 0")
         if !columns.isEmpty { statements.append("ALTER TABLE \(name) \(columns.joined(separator: ", "))") }
         statements.append(index("position", on: "(tenant, position)"))
         for field in entity.fields {

@@ -6,14 +6,19 @@ enum TenantSession {
     /// Owns nothing and does not bypass row level security.
     static let runtimeRole = "tideline_runtime"
 
+    /// Plans are made for the tables as they are: one that was made while a table was empty would serve a bulk import badly
+    /// until the next ANALYZE. Compiling them never pays for statements this short.
+    private static let settings = """
+        set_config('role', '\(runtimeRole)', true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
+        """
+
     static func enter(_ tenant: Identifier) -> PostgresStatement {
-        PostgresStatement(
-            "SELECT set_config('role', '\(runtimeRole)', true), set_config('tideline.tenant', $1, true)", [.text(tenant.text)])
+        PostgresStatement("SELECT \(settings), set_config('tideline.tenant', $1, true)", [.text(tenant.text)])
     }
 
     /// The runtime role with no tenant yet: sees no rows, may call the functions that find one.
     static let enterWithoutTenant = PostgresStatement(
-        "SELECT set_config('role', '\(runtimeRole)', true), set_config('tideline.tenant', '', true)")
+        "SELECT \(settings), set_config('tideline.tenant', '', true)")
 }
 
 extension PostgresConnection {

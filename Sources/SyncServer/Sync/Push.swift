@@ -93,7 +93,7 @@ struct Push {
         let locked = try connection.batch([
             TenantHead.lock(tenant),
             FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
-            Outcomes.find(push.sets.map(\.dot.counter), replica: replica.id, tenant: tenant),
+            Outcomes.find(counters(of: push.sets), replica: replica.id, tenant: tenant),
             PostgresStatement(
                 "SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch FROM tideline.replica WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))",
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
@@ -178,6 +178,11 @@ struct Push {
             if let previous, set.dot.counter != previous + 1 { throw gap(expected: previous + 1) }
             previous = set.dot.counter
         }
+    }
+
+    private func counters(of sets: [PushRequest.Received]) -> ClosedRange<Int64> {
+        let first = sets.first?.dot.counter ?? 0
+        return first...max(first, sets.last?.dot.counter ?? 0)
     }
 
     /// Index of the first set that was not processed before. Throws `fork` and `counter_gap`.
