@@ -31,10 +31,10 @@ bench: release ## Measure; prints figures for this machine
 	@bench/run
 
 lint: ## Check the formatting of all Swift sources
-	swift format lint --strict --recursive Sources Tests Package.swift
+	swift format lint --strict --recursive Sources Tests bench Package.swift
 
 format: ## Format all Swift sources in place
-	swift format --in-place --recursive Sources Tests Package.swift
+	swift format --in-place --recursive Sources Tests bench Package.swift
 
 clean: ## Remove build products
 	rm -rf .build .build-*

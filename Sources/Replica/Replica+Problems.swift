@@ -41,7 +41,8 @@ extension Replica {
             try store.pendingRows().map { row in
                 let predicted = try row.predicted.map { try JSONValue(parsing: $0).arrayValue ?? [] } ?? []
                 return PendingSet(
-                    counter: row.counter, summary: row.summary, sealedAt: row.sealedAt, predicted: predicted.compactMap(Violation.init(json:)),
+                    counter: row.counter, summary: row.summary, sealedAt: row.sealedAt,
+                    predicted: predicted.compactMap(Violation.init(json:)),
                     outcome: try row.outcome.flatMap { Outcome(json: try JSONValue(parsing: $0)) },
                     changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil)
             }
@@ -52,7 +53,8 @@ extension Replica {
     public func problems() async throws -> [Problem] {
         try await reading("problems") { store in
             try store.connection.query(
-                "SELECT \(Store.problemColumns) FROM _tideline_problem WHERE resolved_at IS NULL ORDER BY id") { try store.problem($0) }
+                "SELECT \(Store.problemColumns) FROM _tideline_problem WHERE resolved_at IS NULL ORDER BY id"
+            ) { try store.problem($0) }
         }
     }
 

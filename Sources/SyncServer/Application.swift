@@ -33,10 +33,12 @@ final class Application: @unchecked Sendable {
             http.workers = configuration.workers
             let limit = EnrollmentLimit()
             let schemaDocument = schema.json.canonicalBytes()
-            server = HTTPServer(configuration: http, log: { Application.note($0, log) }) { _ in
-                RequestWorker(
-                    context: context, database: database, enrollmentLimit: limit, schemaDocument: schemaDocument)
-            }
+            server = HTTPServer(
+                configuration: http, log: { Application.note($0, log) },
+                makeWorker: { _ in
+                    RequestWorker(
+                        context: context, database: database, enrollmentLimit: limit, schemaDocument: schemaDocument)
+                })
             timers = Timers(database: database, context: context, log: log)
             self.database = database
             self.log = log
@@ -74,7 +76,8 @@ final class Application: @unchecked Sendable {
         timers.start()
         log(
             .init(
-                .info, "serving", ["address": .string(address.description), "process": .integer(Int64(getpid())), "version": .string(Configuration.version)]))
+                .info, "serving",
+                ["address": .string(address.description), "process": .integer(Int64(getpid())), "version": .string(Configuration.version)]))
         return address
     }
 

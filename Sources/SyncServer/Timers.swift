@@ -4,7 +4,7 @@ import Foundation
 import SyncProtocol
 
 /// Runs a task again and again until stopped; a failure is logged and the next turn tries again.
-/// @unchecked Sendable: the flag is guarded by the pipe's single writer and read only on the thread after a wake.
+/// @unchecked Sendable: the flag is only touched under the lock; `thread` is set in `init` and never changes.
 final class RepeatingTask: @unchecked Sendable {
     private let wakePipe = WakePipe()
     private let lock = NSLock()

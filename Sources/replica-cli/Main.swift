@@ -5,9 +5,9 @@ import Replica
 import SyncProtocol
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 @main
@@ -37,7 +37,8 @@ struct ReplicaCommand {
             }
             guard let command = Commands.all.first(where: { $0.name == name }) else {
                 let near = Commands.all.map(\.name).filter { $0.hasPrefix(name.prefix(2)) }
-                throw UsageError("there is no command \(name)", hint: near.isEmpty ? "replica help" : "did you mean \(near.joined(separator: " or "))?")
+                throw UsageError(
+                    "there is no command \(name)", hint: near.isEmpty ? "replica help" : "did you mean \(near.joined(separator: " or "))?")
             }
             let parsed = try ParsedArguments.parse(rest, options: command.options, command: command.name)
             let path = try DatabaseFile.path(options.database)
@@ -45,7 +46,8 @@ struct ReplicaCommand {
                 return try await command.run(Context(terminal: terminal, databasePath: path, replica: nil), parsed)
             }
             guard FileManager.default.fileExists(atPath: path) else {
-                throw ReplicaError(.notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name)
+                throw ReplicaError(
+                    .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name)
             }
             let replica = try await Replica.open(path)
             do {
@@ -104,7 +106,8 @@ enum ErrorReport {
 
     private static func exitCode(_ code: ReplicaError.Code) -> ExitCode {
         switch code {
-        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .cancelled: .refused
+        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .cancelled:
+            .refused
         case .invalidQuery: .usage
         case .unreachable: .unreachable
         case .notAllowed, .notEnrolled, .alreadyEnrolled: .notAllowed
@@ -141,7 +144,9 @@ enum ErrorReport {
     /// `phone: is a phone number (invalid_format)`
     static func words(_ violation: Violation) -> String {
         let field = violation.field.map { "\($0): " } ?? ""
-        let message = violation.field.map { violation.message.hasPrefix("\($0) ") ? String(violation.message.dropFirst($0.count + 1)) : violation.message }
+        let message = violation.field.map {
+            violation.message.hasPrefix("\($0) ") ? String(violation.message.dropFirst($0.count + 1)) : violation.message
+        }
         return "\(field)\(message ?? violation.message) (\(violation.code))"
     }
 }

@@ -53,10 +53,16 @@ import Testing
             #expect(try await worker.run("add", "deal", "title=T", "client=nobody", "amount=12.345").code == 1)
             #expect(try await worker.json("pending")["total"] == 0)
             #expect(try await worker.json("list", "client")["total"] == 0)
-            let id = try await worker.json("add", "client", "name=Ünïcode \"quoted\", and 'more'", "billing_address.city=Oslo", "billing_address.country=NO")["id"]?.stringValue ?? ""
+            let id =
+                try await worker.json(
+                    "add", "client", "name=Ünïcode \"quoted\", and 'more'", "billing_address.city=Oslo", "billing_address.country=NO")[
+                    "id"]?.stringValue ?? ""
             #expect(try await worker.field("client", String(id.prefix(8)), "name") == "Ünïcode \"quoted\", and 'more'")
             #expect(try await worker.field("client", id, "billing_address") == ["city": "Oslo", "country": "NO"])
-            let deal = try await worker.json("add", "deal", "title=Refit", "client=\(id)", "amount=1250.50", "currency=USD", "owner=olivia@example.com")["id"]?.stringValue ?? ""
+            let deal =
+                try await worker.json(
+                    "add", "deal", "title=Refit", "client=\(id)", "amount=1250.50", "currency=USD", "owner=olivia@example.com")["id"]?
+                .stringValue ?? ""
             #expect(try await worker.field("deal", deal, "amount") == 125_050)
             #expect(try await worker.run("do", "lose", "deal", "Refit").code == 1)
             try await worker.json("do", "lose", "deal", "Refit", "reason=too expensive")

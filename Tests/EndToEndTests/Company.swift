@@ -5,7 +5,7 @@ import SyncProtocol
 import TestSupport
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 struct UnexpectedResult: Error, CustomStringConvertible {
@@ -36,7 +36,9 @@ actor Company {
         let program = try RunningProgram(
             "sync-server", ["serve", "--data-dir", dataFolder, "--listen", "127.0.0.1:\(port)"])
         server = program
-        let isListening = try await program.wait { $0.output.contains("listening on http://") || $0.errors.contains("listening on http://") }
+        let isListening = try await program.wait {
+            $0.output.contains("listening on http://") || $0.errors.contains("listening on http://")
+        }
         let text = program.output + program.errors
         guard isListening, let range = text.range(of: "listening on http://127.0.0.1:"),
             let found = Int(text[range.upperBound...].prefix(while: \.isNumber))

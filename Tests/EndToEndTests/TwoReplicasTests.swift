@@ -82,7 +82,10 @@ import Testing
             let second = try await marcus.json("sync")
             #expect(second["accepted"] == 2)
             try await olivia.json("sync")
-            let values = try await [olivia.field("client", clients[0], "notes"), olivia.field("client", clients[1], "notes"), olivia.field("client", clients[2], "notes")]
+            let values = try await [
+                olivia.field("client", clients[0], "notes"), olivia.field("client", clients[1], "notes"),
+                olivia.field("client", clients[2], "notes"),
+            ]
             #expect(values == ["marcus", "both of us", "olivia"])
             #expect(try await marcus.isIdentical())
         }

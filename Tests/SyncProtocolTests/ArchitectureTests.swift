@@ -4,7 +4,8 @@ import Foundation
 import Testing
 
 @Suite struct ArchitectureTests {
-    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
 
     private func sources(_ folder: String) throws -> [(path: String, text: String)] {
         let base = Self.root.appendingPathComponent("Sources/\(folder)")

@@ -26,7 +26,8 @@ public final class ModelTenant {
         owner = ids.next(milliseconds: nowMilliseconds)
         let outcome = server([
             Change("tenant", id, .create(fields: ["name": "Harbor Works", "base_currency": "USD"])),
-            Change("member", owner, .create(fields: ["name": "Olivia", "email": "olivia@example.com", "role": "owner", "status": "active"])),
+            Change(
+                "member", owner, .create(fields: ["name": "Olivia", "email": "olivia@example.com", "role": "owner", "status": "active"])),
         ])
         precondition(outcome.status == .accepted, "\(outcome.violations)")
     }

@@ -32,12 +32,15 @@ extension Domain {
                     "status", states: ["draft", "issued", "sent", "void"], initial: "draft", rebases: false,
                     transitions: [
                         Transition(
-                            "issue", from: ["draft"], to: "issued", by: [.owner, .manager], mode: .queued, locks: true, kind: "document.issued",
+                            "issue", from: ["draft"], to: "issued", by: [.owner, .manager], mode: .queued, locks: true,
+                            kind: "document.issued",
                             icon: "file-text"),
                         Transition(
-                            "send", from: ["issued", "sent"], to: "sent", by: [.owner, .manager], mode: .queued, kind: "document.sent", icon: "send"),
+                            "send", from: ["issued", "sent"], to: "sent", by: [.owner, .manager], mode: .queued, kind: "document.sent",
+                            icon: "send"),
                         Transition(
-                            "void", from: ["issued", "sent"], to: "void", by: [.owner], mode: .online, arguments: [.init("reason", .text(1...100))],
+                            "void", from: ["issued", "sent"], to: "void", by: [.owner], mode: .online,
+                            arguments: [.init("reason", .text(1...100))],
                             kind: "document.voided", icon: "ban"),
                     ]),
                 fields: [
@@ -47,7 +50,8 @@ extension Domain {
                     .date("due_on").guarded,
                 ]),
             EntitySchema(
-                "document_line", category: "money", access: .money, scopes: [.record("document", entity: "document")], aggregateRoot: "document",
+                "document_line", category: "money", access: .money, scopes: [.record("document", entity: "document")],
+                aggregateRoot: "document",
                 titleField: "label",
                 fields: [
                     .reference("document", "document", onDelete: .cascade).required.writeOnce.indexed,
@@ -75,7 +79,9 @@ extension Domain {
                 }),
             Rule(
                 "T02", on: "document", .transition(["issue"]), side: .both,
-                reads: { [.lookup(entity: "document_line", field: "document", value: .string($0.record.id.text), includingDeleted: false)] },
+                reads: {
+                    [.lookup(entity: "document_line", field: "document", value: .string($0.record.id.text), includingDeleted: false)]
+                },
                 check: { subject, workspace in
                     workspace.lookup("document_line", "document", .string(subject.record.id.text)).isEmpty
                         ? [Finding("$lines", "empty_document", "add a line")] : []
@@ -93,7 +99,11 @@ extension Domain {
                 writes: { subject, _ in
                     let now = subject.record.integer("on_hand_milli") ?? 0
                     guard now < 0, subject.before?.integer("on_hand_milli") ?? 0 >= 0 else { return [] }
-                    return [.activity(subject.record.key, kind: "part.stock_negative", isMajor: true, changes: ["on_hand_milli": ["new": .integer(now)]])]
+                    return [
+                        .activity(
+                            subject.record.key, kind: "part.stock_negative", isMajor: true,
+                            changes: ["on_hand_milli": ["new": .integer(now)]])
+                    ]
                 }),
             Effect(
                 "document.number", on: "document", .transition(["issue"]), side: .server,

@@ -56,7 +56,11 @@ struct Bench {
                 var fields: [String] = [""]
                 var quoted = false
                 for character in line {
-                    if character == "\"" { quoted.toggle() } else if character == ",", !quoted { fields.append("") } else {
+                    if character == "\"" {
+                        quoted.toggle()
+                    } else if character == ",", !quoted {
+                        fields.append("")
+                    } else {
                         fields[fields.count - 1].append(character)
                     }
                 }
@@ -67,7 +71,8 @@ struct Bench {
         let clients = try lines("clients.csv").compactMap { row in
             Identifier(row[0]).map {
                 Generated(
-                    entity: "client", id: $0, values: ["name": .string(row[1]), "tags": .array(row[3].split(separator: ";").map { .string(String($0)) })])
+                    entity: "client", id: $0,
+                    values: ["name": .string(row[1]), "tags": .array(row[3].split(separator: ";").map { .string(String($0)) })])
             }
         }
         let sites = try lines("sites.csv").compactMap { row in
@@ -76,8 +81,10 @@ struct Bench {
                 return Generated(
                     entity: "site", id: id,
                     values: [
-                        "client": .string(row[1]), "name": .string(row[2]), "address": .object(JSONObject(parts.map { ($0.0, .string($0.1)) })),
-                        "latitude_e6": Int64(row[6]).map { .integer($0) } ?? .null, "longitude_e6": Int64(row[7]).map { .integer($0) } ?? .null,
+                        "client": .string(row[1]), "name": .string(row[2]),
+                        "address": .object(JSONObject(parts.map { ($0.0, .string($0.1)) })),
+                        "latitude_e6": Int64(row[6]).map { .integer($0) } ?? .null,
+                        "longitude_e6": Int64(row[7]).map { .integer($0) } ?? .null,
                         "access_notes": .string(row[8]),
                     ])
             }
@@ -89,10 +96,13 @@ struct Bench {
         let generator = Random(seed: 7)
         return (0..<count).map { index in
             Generated(
-                entity: "contact", id: Identifier.version7(milliseconds: 1_700_000_000_000 + Int64(index), random: (generator.next(), generator.next())),
+                entity: "contact",
+                id: Identifier.version7(milliseconds: 1_700_000_000_000 + Int64(index), random: (generator.next(), generator.next())),
                 values: [
-                    "first_name": .string("First \(index % 997)"), "last_name": .string("Last \(index)"), "email": .string("person\(index)@example.com"),
-                    "phone": .string("+1555\(1_000_000 + index)"), "job_title": "Inspector", "tags": ["field", .string("group\(index % 50)")],
+                    "first_name": .string("First \(index % 997)"), "last_name": .string("Last \(index)"),
+                    "email": .string("person\(index)@example.com"),
+                    "phone": .string("+1555\(1_000_000 + index)"), "job_title": "Inspector",
+                    "tags": ["field", .string("group\(index % 50)")],
                 ])
         }
     }
@@ -115,7 +125,8 @@ struct Bench {
         let seconds = Date().timeIntervalSince(started)
         guard report.accepted == records.count else { throw ReplicaError(.refused, "\(report.rejected) rejected", operation: "bench") }
         line([
-            "measure": "push", "data": .string(what), "rows": .integer(Int64(records.count)), "rows_per_second": rate(records.count, seconds),
+            "measure": "push", "data": .string(what), "rows": .integer(Int64(records.count)),
+            "rows_per_second": rate(records.count, seconds),
             "local_write_rows_per_second": rate(records.count, written), "entity": .string(entity),
             "note": "push, outcomes and the pull that confirms them",
         ])
@@ -129,7 +140,8 @@ struct Bench {
         let raw = try RawSQLite.copy(from: replica.path, to: "\(work)/raw.db")
         let synced = Double(report.pulledRecords) / seconds
         line([
-            "measure": "first_sync", "data": "all of it", "rows": .integer(Int64(report.pulledRecords)), "rows_per_second": rate(report.pulledRecords, seconds),
+            "measure": "first_sync", "data": "all of it", "rows": .integer(Int64(report.pulledRecords)),
+            "rows_per_second": rate(report.pulledRecords, seconds),
             "bytes": .integer(Int64(report.bytesReceived)), "raw_sqlite_rows_per_second": rate(raw.rows, raw.seconds),
             "ratio_to_raw": .string(String(format: "%.2f", synced / (Double(raw.rows) / raw.seconds))),
         ])
@@ -156,7 +168,8 @@ struct Bench {
         }
         milliseconds.sort()
         line([
-            "measure": "visible", "data": "100 edits, each durable and a set of its own, on another replica", "rounds": .integer(Int64(milliseconds.count)),
+            "measure": "visible", "data": "100 edits, each durable and a set of its own, on another replica",
+            "rounds": .integer(Int64(milliseconds.count)),
             "median_ms": .string(String(format: "%.1f", milliseconds[milliseconds.count / 2])),
             "worst_ms": .string(String(format: "%.1f", milliseconds.last ?? 0)),
             "raw_sqlite_100_commits_ms": .string(String(format: "%.1f", try RawSQLite.commits(100, at: "\(work)/commits.db"))),
@@ -184,7 +197,9 @@ enum RawSQLite {
     struct Failure: Error { var message: String }
 
     private static func check(_ code: Int32, _ database: OpaquePointer?) throws {
-        guard code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW else { throw Failure(message: String(cString: sqlite3_errmsg(database))) }
+        guard code == SQLITE_OK || code == SQLITE_DONE || code == SQLITE_ROW else {
+            throw Failure(message: String(cString: sqlite3_errmsg(database)))
+        }
     }
 
     /// Reads all entity rows into memory, then upserts them into equal tables in one durable transaction a 5,000 rows.
@@ -194,7 +209,10 @@ enum RawSQLite {
         defer { sqlite3_close(database) }
         var definitions: [String] = []
         var tables: [String] = []
-        try each(database, "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('client','site','contact') AND sql IS NOT NULL ORDER BY type DESC") { statement in
+        try each(
+            database,
+            "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('client','site','contact') AND sql IS NOT NULL ORDER BY type DESC"
+        ) { statement in
             let sql = String(cString: sqlite3_column_text(statement, 1))
             definitions.append(sql)
             if sql.hasPrefix("CREATE TABLE") { tables.append(String(cString: sqlite3_column_text(statement, 0))) }
@@ -244,7 +262,9 @@ enum RawSQLite {
         return Date().timeIntervalSince(started) * 1000
     }
 
-    private static func run(_ database: OpaquePointer?, _ sql: String) throws { try check(sqlite3_exec(database, sql, nil, nil, nil), database) }
+    private static func run(_ database: OpaquePointer?, _ sql: String) throws {
+        try check(sqlite3_exec(database, sql, nil, nil, nil), database)
+    }
 
     private static func each(_ database: OpaquePointer?, _ sql: String, _ body: (OpaquePointer?) -> Void) throws {
         var statement: OpaquePointer?

@@ -105,7 +105,8 @@ extension Store {
 
     private func tooLarge(_ message: String, _ limit: Int) -> ReplicaError {
         .refused([
-            Violation(entity: "", id: nil, field: "set", code: .payloadTooLarge, message: message, parameters: ["max": .integer(Int64(limit))])
+            Violation(
+                entity: "", id: nil, field: "set", code: .payloadTooLarge, message: message, parameters: ["max": .integer(Int64(limit))])
         ])
     }
 

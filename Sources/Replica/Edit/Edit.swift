@@ -278,7 +278,10 @@ public final class Edit {
         }
         guard case .set(let element, _) = field.type, let items = adding.arrayValue else { return try put(key, field.name, raw: value) }
         let elements: [String]
-        do { elements = try FieldType.set(of: element, count: 0...Int.max).normalized(.array(items)).arrayValue?.compactMap(\.stringValue) ?? [] } catch {
+        do {
+            elements =
+                try FieldType.set(of: element, count: 0...Int.max).normalized(.array(items)).arrayValue?.compactMap(\.stringValue) ?? []
+        } catch {
             return try put(key, field.name, raw: ["add": adding])
         }
         var named = removing == nil ? [] : elements

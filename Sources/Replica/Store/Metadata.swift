@@ -11,9 +11,13 @@ struct Metadata {
         /// The highest counter the server has processed, as of the checkpoint.
         case acknowledged
         case cursor, checkpoint
-        case clockMilliseconds = "clock_ms", clockLogical = "clock_logical", clockOffset = "clock_offset"
+        case clockMilliseconds = "clock_ms"
+        case clockLogical = "clock_logical"
+        case clockOffset = "clock_offset"
         /// Where an interrupted pull of several pages continues, and what it is for: `pull` or a reason to rebuild.
-        case stageNext = "stage_next", stagePurpose = "stage_purpose", stageVersionsAfter = "stage_versions_after"
+        case stageNext = "stage_next"
+        case stagePurpose = "stage_purpose"
+        case stageVersionsAfter = "stage_versions_after"
         case syncedAt = "synced_at"
     }
 

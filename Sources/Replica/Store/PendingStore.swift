@@ -28,7 +28,8 @@ extension Store {
 
     func pendingRows(after counter: Int64 = 0) throws -> [PendingRow] {
         try connection.query(
-            "SELECT \(Self.pendingColumns) FROM _tideline_pending WHERE counter > ?1 ORDER BY counter", [.integer(counter)]) { pendingRow($0) }
+            "SELECT \(Self.pendingColumns) FROM _tideline_pending WHERE counter > ?1 ORDER BY counter", [.integer(counter)]
+        ) { pendingRow($0) }
     }
 
     func hasPending() throws -> Bool { try connection.scalarInteger("SELECT EXISTS (SELECT 1 FROM _tideline_pending)") == 1 }

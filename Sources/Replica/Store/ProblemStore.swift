@@ -31,9 +31,11 @@ extension Store {
             let rows = try pendingRows()
             guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }
             let violation = Violation(
-                entity: "", id: nil, field: "set", code: .withdrawn, message: "the server could not answer this set; it was taken out so that the rest can sync")
+                entity: "", id: nil, field: "set", code: .withdrawn,
+                message: "the server could not answer this set; it was taken out so that the rest can sync")
             let problem = try insertProblem(row, sealed: sealed, [violation], .withdrawn)
-            try connection.execute("UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
+            try connection.execute(
+                "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
             try replay()
             return problem
         }
@@ -48,7 +50,8 @@ extension Store {
 
     func requireProblem(_ id: Int64) throws -> Problem {
         let found = try connection.first(
-            "SELECT \(Self.problemColumns) FROM _tideline_problem WHERE id = ?1 AND resolved_at IS NULL", [.integer(id)]) { try problem($0) }
+            "SELECT \(Self.problemColumns) FROM _tideline_problem WHERE id = ?1 AND resolved_at IS NULL", [.integer(id)]
+        ) { try problem($0) }
         guard let found else { throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems") }
         return found
     }

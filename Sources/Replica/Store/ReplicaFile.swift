@@ -57,7 +57,8 @@ enum ReplicaFile {
             let format = try meta.integer(.format) ?? formatVersion
             guard format <= formatVersion else {
                 throw ReplicaError(
-                    .newerFile, "the file has format \(format), this build reads up to \(formatVersion): use a newer one", operation: "open")
+                    .newerFile, "the file has format \(format), this build reads up to \(formatVersion): use a newer one", operation: "open"
+                )
             }
             if try meta.text(.layout) == layout { return }
         }
@@ -97,7 +98,8 @@ enum ReplicaFile {
     /// Rows of an entity that was unknown until now become rows of its table.
     private static func adoptUnknownRows(_ table: RecordTable, _ store: Store) throws {
         let images = try store.connection.query(
-            "SELECT id, image FROM _tideline_unknown WHERE entity = ?1", [.text(table.schema.name)]) { ($0.text(0), $0.text(1)) }
+            "SELECT id, image FROM _tideline_unknown WHERE entity = ?1", [.text(table.schema.name)]
+        ) { ($0.text(0), $0.text(1)) }
         for (id, image) in images {
             guard let id = Identifier(id) else { continue }
             try store.put(try RecordImage.decode(image, schema: table.schema, id: id))

@@ -33,5 +33,9 @@ final class SyncLock: Sendable {
         self.descriptor = descriptor
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        // Closing alone is not enough: a child between fork and exec holds the same lock for a moment.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 }

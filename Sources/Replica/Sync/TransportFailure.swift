@@ -36,7 +36,8 @@ public enum TransportFailure: Error, Sendable, Hashable {
     func replicaError(operation: String) -> ReplicaError {
         switch self {
         case .unreachable(let message): return ReplicaError(.unreachable, message, operation: operation, isRetryable: true)
-        case .dropped(let message): return ReplicaError(.unreachable, "the connection broke: \(message)", operation: operation, isRetryable: true)
+        case .dropped(let message):
+            return ReplicaError(.unreachable, "the connection broke: \(message)", operation: operation, isRetryable: true)
         case .timeout: return ReplicaError(.unreachable, "the server did not answer in time", operation: operation, isRetryable: true)
         case .malformed(let message):
             return ReplicaError(.unreachable, "the server's answer makes no sense: \(message)", operation: operation, isRetryable: true)
@@ -52,7 +53,8 @@ public enum TransportFailure: Error, Sendable, Hashable {
                 }
             let request = reply.requestID.isEmpty ? "" : " (request \(reply.requestID))"
             return ReplicaError(
-                code, "\(reply.message) [\(reply.code)]\(request)", operation: operation, isRetryable: isRetryable, violations: reply.violations)
+                code, "\(reply.message) [\(reply.code)]\(request)", operation: operation, isRetryable: isRetryable,
+                violations: reply.violations)
         }
     }
 }

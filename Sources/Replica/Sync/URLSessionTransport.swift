@@ -131,12 +131,16 @@
     // @unchecked Sendable: the transport is only touched under the lock.
     final class ConnectionPool: @unchecked Sendable {
         private let lock = NSLock()
-        private var known: (server: URL, transport: URLSessionTransport)?
+        private var known: (server: URL, transport: any SyncTransport)?
 
-        func transport(to server: URL) -> URLSessionTransport {
+        func transport(to server: URL) -> any SyncTransport {
             lock.withLock {
                 if let known, known.server == server { return known.transport }
-                let transport = URLSessionTransport(server: server)
+                #if canImport(Glibc)
+                    let transport: any SyncTransport = SocketTransport(server: server) ?? URLSessionTransport(server: server)
+                #else
+                    let transport = URLSessionTransport(server: server)
+                #endif
                 known = (server, transport)
                 return transport
             }

@@ -4,7 +4,12 @@ import SyncProtocol
 
 public struct Filter: Sendable, Hashable {
     public enum Operator: String, Sendable, CaseIterable {
-        case equal = "=", notEqual = "!=", less = "<", lessOrEqual = "<=", greater = ">", greaterOrEqual = ">="
+        case equal = "="
+        case notEqual = "!="
+        case less = "<"
+        case lessOrEqual = "<="
+        case greater = ">"
+        case greaterOrEqual = ">="
         /// A text that contains it (ASCII capitals ignored), or a set that has it as element.
         case contains = "~"
     }
@@ -69,7 +74,9 @@ struct Listing {
     }
 
     func page(limit: Int, offset: Int, cursor: String?) throws -> RecordList {
-        guard (1...Self.limitMax).contains(limit), offset >= 0 else { throw Self.invalid("limit is 1 to \(Self.limitMax), offset at least 0") }
+        guard (1...Self.limitMax).contains(limit), offset >= 0 else {
+            throw Self.invalid("limit is 1 to \(Self.limitMax), offset at least 0")
+        }
         guard cursor == nil || offset == 0 else { throw Self.invalid("a page is named by a cursor or by an offset, not both") }
         let total = try count()
         let order = try expression(sort.field)
@@ -79,7 +86,8 @@ struct Listing {
         let direction = sort.isDescending ? "DESC" : "ASC"
         // Records without the value come last either way; the id makes the order total.
         let sql =
-            table.select + clause(conditions) + " ORDER BY (\(order)) IS NULL, (\(order)) \(direction), id LIMIT \(limit + 1) OFFSET \(offset)"
+            table.select + clause(conditions)
+            + " ORDER BY (\(order)) IS NULL, (\(order)) \(direction), id LIMIT \(limit + 1) OFFSET \(offset)"
         var records = try store.connection.query(sql, bindings) { try table.record($0) }
         let hasMore = records.count > limit
         if hasMore { records.removeLast() }
@@ -153,7 +161,8 @@ struct Listing {
     private func cursor(behind record: RecordState) -> String {
         let value = Record(record, isPending: false)[sort.field]
         let place: JSONValue = [
-            .string(table.schema.name), .string(sort.field), .bool(sort.isDescending), value.isScalar ? value : .string(value.canonicalText),
+            .string(table.schema.name), .string(sort.field), .bool(sort.isDescending),
+            value.isScalar ? value : .string(value.canonicalText),
             .string(record.id.text),
         ]
         return Base64URL.encode(place.canonicalBytes())

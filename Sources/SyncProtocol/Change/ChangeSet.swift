@@ -33,7 +33,8 @@ public struct ChangeSet: Hashable, Sendable {
         let json: JSONValue
         do { json = try JSONValue(parsing: bytes) } catch {
             throw Violation(
-                entity: "", id: nil, field: "set", code: .invalidSyntax, message: "not valid JSON: \(error.message) at byte \(error.offset)")
+                entity: "", id: nil, field: "set", code: .invalidSyntax, message: "not valid JSON: \(error.message) at byte \(error.offset)"
+            )
         }
         try self.init(json: json)
     }

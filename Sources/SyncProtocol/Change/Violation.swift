@@ -2,16 +2,41 @@
 
 /// The stable codes of refusals (docs/protocol.md §9). Names never change once published.
 public enum ViolationCode: String, Sendable, CaseIterable {
-    case required, tooLong = "too_long", tooShort = "too_short", tooFew = "too_few", tooMany = "too_many"
-    case outOfRange = "out_of_range", invalidFormat = "invalid_format", invalidChoice = "invalid_choice"
-    case unknownEntity = "unknown_entity", unknownField = "unknown_field", immutable, readOnly = "read_only"
-    case notFound = "not_found", referenceMissing = "reference_missing", referenceDeleted = "reference_deleted", referenced
-    case duplicate, forbidden, conflict, deleteConflict = "delete_conflict", recordDeleted = "record_deleted"
-    case staleTransition = "stale_transition", unknownTransition = "unknown_transition", locked
-    case dependsOnRejected = "depends_on_rejected", schemaTooOld = "schema_too_old", replicaRevoked = "replica_revoked"
-    case payloadTooLarge = "payload_too_large", invalidSyntax = "invalid_syntax", `internal`, onlineOnly = "online_only"
-    case hierarchyCycle = "hierarchy_cycle", guardFailed = "guard_failed", openChildren = "open_children"
-    case unknownCustomField = "unknown_custom_field", lastOwner = "last_owner", withdrawn
+    case required
+    case tooLong = "too_long"
+    case tooShort = "too_short"
+    case tooFew = "too_few"
+    case tooMany = "too_many"
+    case outOfRange = "out_of_range"
+    case invalidFormat = "invalid_format"
+    case invalidChoice = "invalid_choice"
+    case unknownEntity = "unknown_entity"
+    case unknownField = "unknown_field"
+    case immutable
+    case readOnly = "read_only"
+    case notFound = "not_found"
+    case referenceMissing = "reference_missing"
+    case referenceDeleted = "reference_deleted"
+    case referenced
+    case duplicate, forbidden, conflict
+    case deleteConflict = "delete_conflict"
+    case recordDeleted = "record_deleted"
+    case staleTransition = "stale_transition"
+    case unknownTransition = "unknown_transition"
+    case locked
+    case dependsOnRejected = "depends_on_rejected"
+    case schemaTooOld = "schema_too_old"
+    case replicaRevoked = "replica_revoked"
+    case payloadTooLarge = "payload_too_large"
+    case invalidSyntax = "invalid_syntax"
+    case `internal`
+    case onlineOnly = "online_only"
+    case hierarchyCycle = "hierarchy_cycle"
+    case guardFailed = "guard_failed"
+    case openChildren = "open_children"
+    case unknownCustomField = "unknown_custom_field"
+    case lastOwner = "last_owner"
+    case withdrawn
     case clockSkew = "clock_skew"
 }
 

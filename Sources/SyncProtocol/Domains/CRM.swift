@@ -10,9 +10,11 @@ extension Domain {
                     "status", states: ["active", "on_hold", "archived"], initial: "active", rebases: true,
                     transitions: [
                         Transition("hold", from: ["active"], to: "on_hold", by: [.owner, .manager], kind: "client.on_hold", icon: "pause"),
-                        Transition("release", from: ["on_hold"], to: "active", by: [.owner, .manager], kind: "client.released", icon: "play"),
                         Transition(
-                            "archive", from: ["active", "on_hold"], to: "archived", by: [.owner, .manager], kind: "client.archived", icon: "archive"),
+                            "release", from: ["on_hold"], to: "active", by: [.owner, .manager], kind: "client.released", icon: "play"),
+                        Transition(
+                            "archive", from: ["active", "on_hold"], to: "archived", by: [.owner, .manager], kind: "client.archived",
+                            icon: "archive"),
                         Transition(
                             "reactivate", from: ["archived"], to: "active", by: [.owner, .manager], kind: "client.reactivated",
                             icon: "archive-restore"),
@@ -36,7 +38,8 @@ extension Domain {
                 ]),
             EntitySchema(
                 "contact", category: "relationship", access: .collab,
-                scopes: [.clientThrough(link: "client_contact", record: "contact", client: "client")], isMajor: true, titleField: "last_name",
+                scopes: [.clientThrough(link: "client_contact", record: "contact", client: "client")], isMajor: true,
+                titleField: "last_name",
                 fields: [
                     .text("first_name", 100).searchable,
                     .text("last_name", 100).required.indexed.searchable,
@@ -107,7 +110,9 @@ extension Domain {
             Rule(
                 "R02", on: "client", .write(["parent"]),
                 // The chain above the parent, not above the record: of a new record nothing is stored yet.
-                reads: { subject in subject.record.identifier("parent").map { [.ancestors(RecordKey("client", $0), parent: "parent")] } ?? [] },
+                reads: { subject in
+                    subject.record.identifier("parent").map { [.ancestors(RecordKey("client", $0), parent: "parent")] } ?? []
+                },
                 check: { subject, workspace in
                     guard let parent = subject.record.identifier("parent") else { return [] }
                     let chain = workspace.ancestors(of: RecordKey("client", parent), through: "parent")
@@ -123,14 +128,17 @@ extension Domain {
                     var findings: [Finding] = []
                     if subject.record.integer("amount") ?? 0 <= 0 { findings.append(Finding("amount", .guardFailed, "amount is zero")) }
                     if let id = subject.record.identifier("client"), let client = workspace.record("client", id), client.state != "active" {
-                        findings.append(Finding("client", .guardFailed, "client is \(client.state ?? "")", ["status": .string(client.state ?? "")]))
+                        findings.append(
+                            Finding("client", .guardFailed, "client is \(client.state ?? "")", ["status": .string(client.state ?? "")]))
                     }
                     return findings
                 }),
             Rule(
                 "R09", on: "client", .transition(["archive"]), reads: { CRMRules.workOf($0) },
                 check: { subject, workspace in
-                    let open = workspace.lookup("deal", "client", .string(subject.record.id.text)).filter { !["won", "lost"].contains($0.state) }
+                    let open = workspace.lookup("deal", "client", .string(subject.record.id.text)).filter {
+                        !["won", "lost"].contains($0.state)
+                    }
                     guard !open.isEmpty else { return [] }
                     return [
                         Finding(
@@ -143,7 +151,8 @@ extension Domain {
                 reads: { [.lookup(entity: "engagement", field: "deal", value: .string($0.record.id.text), includingDeleted: false)] },
                 check: { subject, workspace in
                     workspace.lookup("engagement", "deal", .string(subject.record.id.text)).prefix(1).map {
-                        Finding("stage", .guardFailed, "engagement \($0.text("code") ?? $0.title) exists", ["engagement": .string($0.id.text)])
+                        Finding(
+                            "stage", .guardFailed, "engagement \($0.text("code") ?? $0.title) exists", ["engagement": .string($0.id.text)])
                     }
                 }),
             CustomFieldRules.rule(on: "client"), CustomFieldRules.rule(on: "contact"), CustomFieldRules.rule(on: "site"),

@@ -52,10 +52,14 @@ enum CustomFieldRules {
             guard let text = value.stringValue else { return invalid("is a text") }
             let length = Int64(TextNormalization.scalarCount(text))
             if length > maximum ?? 2_000 {
-                return Finding(field, .tooLong, "\(definition.text("label") ?? key) has at most \(maximum ?? 2_000) characters", ["max": .integer(maximum ?? 2_000)])
+                return Finding(
+                    field, .tooLong, "\(definition.text("label") ?? key) has at most \(maximum ?? 2_000) characters",
+                    ["max": .integer(maximum ?? 2_000)])
             }
             if length < minimum ?? 0 {
-                return Finding(field, .tooShort, "\(definition.text("label") ?? key) has at least \(minimum ?? 0) characters", ["min": .integer(minimum ?? 0)])
+                return Finding(
+                    field, .tooShort, "\(definition.text("label") ?? key) has at least \(minimum ?? 0) characters",
+                    ["min": .integer(minimum ?? 0)])
             }
             return nil
         case "integer": return number("a whole number")

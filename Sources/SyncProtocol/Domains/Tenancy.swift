@@ -34,10 +34,15 @@ extension Domain {
                 machine: StateMachine(
                     "status", states: ["invited", "active", "disabled"], initial: "invited", rebases: false,
                     transitions: [
-                        Transition("accept", from: ["invited"], to: "active", by: [.itself, .system], mode: .online, kind: "member.joined", icon: "user-check"),
                         Transition(
-                            "disable", from: ["active", "invited"], to: "disabled", by: [.owner], mode: .online, kind: "member.disabled", icon: "user-x"),
-                        Transition("enable", from: ["disabled"], to: "active", by: [.owner], mode: .online, kind: "member.enabled", icon: "user-check"),
+                            "accept", from: ["invited"], to: "active", by: [.itself, .system], mode: .online, kind: "member.joined",
+                            icon: "user-check"),
+                        Transition(
+                            "disable", from: ["active", "invited"], to: "disabled", by: [.owner], mode: .online, kind: "member.disabled",
+                            icon: "user-x"),
+                        Transition(
+                            "enable", from: ["disabled"], to: "active", by: [.owner], mode: .online, kind: "member.enabled",
+                            icon: "user-check"),
                     ]),
                 fields: [
                     .reference("account", "account").serverAssigned.secret,
@@ -57,7 +62,9 @@ extension Domain {
                 machine: StateMachine(
                     "status", states: ["active", "revoked"], initial: "active", rebases: false,
                     transitions: [
-                        Transition("revoke", from: ["active"], to: "revoked", by: [.owner, .itself], mode: .online, kind: "replica.revoked", icon: "smartphone-off")
+                        Transition(
+                            "revoke", from: ["active"], to: "revoked", by: [.owner, .itself], mode: .online, kind: "replica.revoked",
+                            icon: "smartphone-off")
                     ]),
                 fields: [
                     .reference("member", "member", onDelete: .cascade).required.writeOnce.indexed,

@@ -171,7 +171,8 @@ struct SetDecider {
         guard violations.isEmpty else { return rejected() }
         let outcome = Outcome(
             status: hadEffect ? .accepted : .noop,
-            positions: entries.isEmpty || mode == .replica ? nil : entries[0].position.position...entries[entries.count - 1].position.position,
+            positions: entries.isEmpty || mode == .replica
+                ? nil : entries[0].position.position...entries[entries.count - 1].position.position,
             superseded: superseded, rebased: rebased, warnings: warnings)
         return Decision(outcome: outcome, entries: entries, created: created)
     }
@@ -314,7 +315,8 @@ struct SetDecider {
         let position = nextPosition
         var elsewhere: [DerivedWrite] = []
         if let subject {
-            for effect in schema.effects(of: record.schema.name) where triggers(effect.trigger) && (effect.side == .both || mode == .server) {
+            for effect in schema.effects(of: record.schema.name) where triggers(effect.trigger) && (effect.side == .both || mode == .server)
+            {
                 for read in effect.reads(subject) { workspace.require(read) }
                 for write in effect.writes(subject, workspace) {
                     if case .set(let key, let field, let value) = write, key == record.key {

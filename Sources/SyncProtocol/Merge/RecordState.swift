@@ -42,10 +42,12 @@ public struct RecordVersions: Sendable, Hashable {
                 fields[name] = tag
             } else if let members = value.objectValue {
                 if schema.field(name)?.policy == .lastWriterPerKey {
-                    keys[name] = Dictionary(uniqueKeysWithValues: members.compactMap { key, tag in VersionTag(json: tag).map { (key, $0) } })
+                    keys[name] = Dictionary(
+                        uniqueKeysWithValues: members.compactMap { key, tag in VersionTag(json: tag).map { (key, $0) } })
                 } else {
                     elements[name] = Dictionary(
-                        uniqueKeysWithValues: members.map { key, tags in (key, (tags.arrayValue ?? []).compactMap(VersionTag.init(json:))) })
+                        uniqueKeysWithValues: members.map { key, tags in (key, (tags.arrayValue ?? []).compactMap(VersionTag.init(json:))) }
+                    )
                 }
             }
         }

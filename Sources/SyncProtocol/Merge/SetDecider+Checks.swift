@@ -27,9 +27,13 @@ extension SetDecider {
     private mutating func checkCount(_ record: RecordState, _ field: FieldSchema, _ count: ClosedRange<Int>) {
         let size = record.elements(field.name).count
         if size < count.lowerBound {
-            refuse(record.key, field.name, .tooFew, "\(field.name) needs at least \(count.lowerBound)", ["min": .integer(Int64(count.lowerBound))])
+            refuse(
+                record.key, field.name, .tooFew, "\(field.name) needs at least \(count.lowerBound)",
+                ["min": .integer(Int64(count.lowerBound))])
         } else if size > count.upperBound {
-            refuse(record.key, field.name, .tooMany, "\(field.name) has at most \(count.upperBound)", ["max": .integer(Int64(count.upperBound))])
+            refuse(
+                record.key, field.name, .tooMany, "\(field.name) has at most \(count.upperBound)",
+                ["max": .integer(Int64(count.upperBound))])
         }
     }
 
@@ -76,7 +80,9 @@ extension SetDecider {
     private mutating func checkUnique(_ record: RecordState, _ field: FieldSchema) {
         guard let others = field.uniqueWith, !record[field.name].isNull else { return }
         let same = workspace.lookup(record.schema.name, field.name, record[field.name])
-        guard let holder = same.first(where: { other in other.id != record.id && others.allSatisfy { other[$0] == record[$0] } }) else { return }
+        guard let holder = same.first(where: { other in other.id != record.id && others.allSatisfy { other[$0] == record[$0] } }) else {
+            return
+        }
         refuse(
             record.key, field.name, .duplicate, "\(field.name) is already used by \(holder.title)",
             ["id": .string(holder.id.text), "value": record[field.name]])

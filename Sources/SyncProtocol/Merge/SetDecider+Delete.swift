@@ -33,7 +33,8 @@ extension SetDecider {
             refuse(
                 key, "id", .deleteConflict,
                 row.key == key
-                    ? "\(row.title) \(what) by someone else meanwhile" : "\(row.schema.name) \(row.title), which would go with it, \(what) meanwhile",
+                    ? "\(row.title) \(what) by someone else meanwhile"
+                    : "\(row.schema.name) \(row.title), which would go with it, \(what) meanwhile",
                 parameters)
         }
         checkRestrictions(on: plan, root: key)

@@ -7,14 +7,18 @@ extension SetDecider {
             let names = entity.machine?.transitions.map(\.name) ?? []
             refuse(
                 key, entity.machine?.field, .unknownTransition,
-                names.isEmpty ? "\(entity.name) has no transitions" : "\(entity.name) has no transition \(name); it has \(names.joined(separator: ", "))",
+                names.isEmpty
+                    ? "\(entity.name) has no transitions"
+                    : "\(entity.name) has no transition \(name); it has \(names.joined(separator: ", "))",
                 ["transition": .string(name)])
             return
         }
         let kept = checkArguments(transition, key, arguments)
         guard let before = liveRecord(key), let current = before.state else { return }
         guard isGranted(transition, before) else {
-            refuse(key, machine.field, .forbidden, "a \(author.role.rawValue) may not \(name) this \(entity.name)", ["transition": .string(name)])
+            refuse(
+                key, machine.field, .forbidden, "a \(author.role.rawValue) may not \(name) this \(entity.name)",
+                ["transition": .string(name)])
             return
         }
         if current == transition.to, current != observed || !transition.from.contains(current) { return }
@@ -122,7 +126,9 @@ extension SetDecider {
 
     /// The state that locks the record, or nil while it is open.
     func lockedState(of record: RecordState) -> String? {
-        guard author.kind != .system, let open = record.schema.openStates, let state = record.state, !open.contains(state) else { return nil }
+        guard author.kind != .system, let open = record.schema.openStates, let state = record.state, !open.contains(state) else {
+            return nil
+        }
         return state
     }
 

@@ -26,7 +26,8 @@ extension SetDecider {
             guard let expected = entity.deterministicID({ record[$0] }) else { return }
             guard expected == id else {
                 refuse(
-                    key, "id", .invalidFormat, "the id of a \(entity.name) follows from \(entity.deterministicKeys.joined(separator: ", "))",
+                    key, "id", .invalidFormat,
+                    "the id of a \(entity.name) follows from \(entity.deterministicKeys.joined(separator: ", "))",
                     ["expected": .string(expected.text)])
                 return
             }
@@ -52,7 +53,9 @@ extension SetDecider {
             subject: subject(record, before: nil), triggers: { if case .write = $0 { true } else { false } })
     }
 
-    private func isEmpty(_ value: JSONValue) -> Bool { value.isNull || value.arrayValue?.isEmpty == true || value.objectValue?.isEmpty == true }
+    private func isEmpty(_ value: JSONValue) -> Bool {
+        value.isNull || value.arrayValue?.isEmpty == true || value.objectValue?.isEmpty == true
+    }
 
     /// The second creation of a link merges as an edit that claims no knowledge; over a tombstone it restores the row.
     private mutating func mergeLink(_ existing: RecordState, with creation: RecordState, named: Set<String>) {
@@ -217,7 +220,9 @@ extension SetDecider {
     ) -> FieldSchema? {
         guard let field = entity.field(name) else {
             let isCommon = ["id", "created_at", "created_by", "updated_at", "deleted_at", "position"].contains(name)
-            refuse(key, name, isCommon ? .readOnly : .unknownField, isCommon ? "\(name) is set by the system" : "\(entity.name) has no field \(name)")
+            refuse(
+                key, name, isCommon ? .readOnly : .unknownField,
+                isCommon ? "\(name) is set by the system" : "\(entity.name) has no field \(name)")
             return nil
         }
         if author.kind == .system { return field }
@@ -227,7 +232,9 @@ extension SetDecider {
             return nil
         case .transition:
             if isCreation, value == field.defaultValue { return field }
-            refuse(key, name, .readOnly, "\(name) changes by a transition: \(entity.machine?.transitions.map(\.name).joined(separator: ", ") ?? "")")
+            refuse(
+                key, name, .readOnly,
+                "\(name) changes by a transition: \(entity.machine?.transitions.map(\.name).joined(separator: ", ") ?? "")")
             return nil
         case .writeOnce where !isCreation:
             refuse(key, name, .immutable, "\(name) is set once, when the \(entity.name) is created")

@@ -63,7 +63,8 @@ public struct Rule: Sendable {
     public let check: @Sendable (Subject, Workspace) -> [Finding]
 
     public init(
-        _ name: String, on entity: String, _ trigger: Trigger, side: Side = .both, reads: @escaping @Sendable (Subject) -> [Read] = { _ in [] },
+        _ name: String, on entity: String, _ trigger: Trigger, side: Side = .both,
+        reads: @escaping @Sendable (Subject) -> [Read] = { _ in [] },
         check: @escaping @Sendable (Subject, Workspace) -> [Finding]
     ) {
         self.name = name

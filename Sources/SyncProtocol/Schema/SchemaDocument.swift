@@ -22,7 +22,8 @@ extension EntitySchema {
                 "transitions": .array(
                     machine.transitions.map { transition in
                         [
-                            "name": .string(transition.name), "from": .array(transition.from.map { .string($0) }), "to": .string(transition.to),
+                            "name": .string(transition.name), "from": .array(transition.from.map { .string($0) }),
+                            "to": .string(transition.to),
                             "mode": .string(transition.mode.rawValue), "kind": .string(transition.kind), "icon": .string(transition.icon),
                             "arguments": .array(
                                 transition.arguments.map {
@@ -63,7 +64,8 @@ extension FieldType {
         case .anyReferenceID(let entities): ["references": .array(entities.map { .string($0) })]
         case .set(let element, let count):
             [
-                "element": .object((["type": .string(element.name)] as JSONObject).merging(element.limits)), "min_count": .integer(Int64(count.lowerBound)),
+                "element": .object((["type": .string(element.name)] as JSONObject).merging(element.limits)),
+                "min_count": .integer(Int64(count.lowerBound)),
                 "max_count": .integer(Int64(count.upperBound)),
             ]
         case .map(let keys): keys.isEmpty ? [:] : ["keys": .array(keys.map { .string($0) })]

@@ -59,10 +59,12 @@ public enum Formats {
     public static func isTimeZone(_ text: String) -> Bool {
         guard text.utf8.count <= 64, text.utf8.first.map(isLetter) == true else { return false }
         let parts = text.utf8.split(separator: 0x2F, omittingEmptySubsequences: false)
-        let hasShape = parts.count <= 3 && parts.allSatisfy { part in
-            part.first.map(isLetter) == true
-                && part.allSatisfy { isAlphanumeric($0) || $0 == 0x5F || $0 == 0x2B || $0 == 0x2D }
-        }
+        let hasShape =
+            parts.count <= 3
+            && parts.allSatisfy { part in
+                part.first.map(isLetter) == true
+                    && part.allSatisfy { isAlphanumeric($0) || $0 == 0x5F || $0 == 0x2B || $0 == 0x2D }
+            }
         guard hasShape else { return false }
         // Foundation also takes offsets ("GMT+0100") and other spellings for names; those are not in the database.
         if parts.count == 1 { return singleNames.contains(text) }

@@ -75,7 +75,8 @@ public struct EnrollmentReply: Hashable, Sendable {
         guard let role = json["role"]?.stringValue.flatMap(Role.init(rawValue:)) else { throw WireError("role", "is a role") }
         guard let time = json["server_time"]?.integerValue else { throw WireError("server_time", "is missing") }
         self.init(
-            token: token, tenant: try identifier("tenant"), member: try identifier("member"), replica: try identifier("replica"), role: role,
+            token: token, tenant: try identifier("tenant"), member: try identifier("member"), replica: try identifier("replica"),
+            role: role,
             replication: json["replication"]?.stringValue ?? "full", serverMilliseconds: time,
             schemaVersion: json["schema"]?.integerValue ?? 0)
     }

@@ -14,11 +14,23 @@ public struct WireError: Error, Hashable, Sendable, CustomStringConvertible {
 
 /// The codes of error replies (docs/protocol.md §9). A request that gets one changed nothing.
 public enum ErrorCode: String, Sendable, CaseIterable {
-    case badRequest = "bad_request", validationFailed = "validation_failed", unauthorized, forbidden, notFound = "not_found"
-    case methodNotAllowed = "method_not_allowed", payloadTooLarge = "payload_too_large", invalidCursor = "invalid_cursor"
-    case codeInvalid = "code_invalid", codeExpired = "code_expired", codeUsed = "code_used"
-    case replicaRevoked = "replica_revoked", schemaTooOld = "schema_too_old", protocolUnsupported = "protocol_unsupported"
-    case counterGap = "counter_gap", fork, newEpoch = "new_epoch", resyncRequired = "resync_required"
+    case badRequest = "bad_request"
+    case validationFailed = "validation_failed"
+    case unauthorized, forbidden
+    case notFound = "not_found"
+    case methodNotAllowed = "method_not_allowed"
+    case payloadTooLarge = "payload_too_large"
+    case invalidCursor = "invalid_cursor"
+    case codeInvalid = "code_invalid"
+    case codeExpired = "code_expired"
+    case codeUsed = "code_used"
+    case replicaRevoked = "replica_revoked"
+    case schemaTooOld = "schema_too_old"
+    case protocolUnsupported = "protocol_unsupported"
+    case counterGap = "counter_gap"
+    case fork
+    case newEpoch = "new_epoch"
+    case resyncRequired = "resync_required"
     case overloaded, unavailable, `internal`
 
     public var status: Int {

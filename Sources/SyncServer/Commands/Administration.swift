@@ -58,7 +58,9 @@ enum AdministrationCommand {
             for tenant in tenants {
                 try Epoch(context: administration.context, tenant: tenant, connection: administration.connection).begin(after: 0)
             }
-            console.show(["tenants": .integer(Int64(tenants.count))], "\(tenants.count) tenants began a new epoch; replicas will rebuild, keeping what is pending")
+            console.show(
+                ["tenants": .integer(Int64(tenants.count))],
+                "\(tenants.count) tenants began a new epoch; replicas will rebuild, keeping what is pending")
             return .done
         }
     }

@@ -28,10 +28,15 @@ enum CheckCommand {
     private static func look(_ connection: PostgresConnection) throws -> [Finding] {
         var findings = [Finding(name: "database", isGood: true, words: "reachable")]
         let version = connection.serverVersion / 10_000
-        findings.append(Finding(name: "version", isGood: version >= 14, words: version >= 14 ? "Postgres \(version)" : "Postgres \(version) is too old; 14 or newer is needed"))
+        findings.append(
+            Finding(
+                name: "version", isGood: version >= 14,
+                words: version >= 14 ? "Postgres \(version)" : "Postgres \(version) is too old; 14 or newer is needed"))
         let isMigrated = try Migration(.tideline).isCurrent(connection)
         findings.append(
-            Finding(name: "migrated", isGood: isMigrated, words: isMigrated ? "at schema \(Schema.currentVersion)" : "not at this build's schema; run sync-server migrate"))
+            Finding(
+                name: "migrated", isGood: isMigrated,
+                words: isMigrated ? "at schema \(Schema.currentVersion)" : "not at this build's schema; run sync-server migrate"))
         let crypto = try connection.run("SELECT 1 FROM pg_extension WHERE extname = 'pgcrypto'")
         findings.append(
             Finding(name: "pgcrypto", isGood: !crypto.isEmpty, words: crypto.isEmpty ? "missing; CREATE EXTENSION pgcrypto" : "installed"))
@@ -46,18 +51,22 @@ enum CheckCommand {
             findings.append(
                 Finding(
                     name: "row level security", isGood: names.isEmpty,
-                    words: names.isEmpty ? "forced on every table" : "not forced on \(names.joined(separator: ", ")); run sync-server migrate"))
+                    words: names.isEmpty
+                        ? "forced on every table" : "not forced on \(names.joined(separator: ", ")); run sync-server migrate"))
             let role = try connection.run("SELECT rolbypassrls OR rolsuper FROM pg_roles WHERE rolname = '\(TenantSession.runtimeRole)'")
             let bypasses = role.isEmpty || role.bool(0, 0) != false
             findings.append(
                 Finding(
                     name: "runtime role", isGood: !bypasses,
-                    words: bypasses ? "\(TenantSession.runtimeRole) is missing or bypasses row level security" : "bound by row level security"))
+                    words: bypasses
+                        ? "\(TenantSession.runtimeRole) is missing or bypasses row level security" : "bound by row level security"))
         }
         let clock = try connection.run("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         let skew = abs((clock.integer(0, 0) ?? 0) - WallClock.milliseconds())
         findings.append(
-            Finding(name: "clock", isGood: skew < 5_000, words: skew < 5_000 ? "agrees with the database's" : "\(skew / 1000) s away from the database's; use NTP"))
+            Finding(
+                name: "clock", isGood: skew < 5_000,
+                words: skew < 5_000 ? "agrees with the database's" : "\(skew / 1000) s away from the database's; use NTP"))
         return findings
     }
 }

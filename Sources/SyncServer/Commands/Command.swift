@@ -45,7 +45,9 @@ enum Command {
         let console = Console(isJSON: arguments.flag("--json"))
         do {
             if arguments.flag("--version") {
-                console.show(["version": .string(Configuration.version), "schema": .integer(Schema.currentVersion)], "sync-server \(Configuration.version)")
+                console.show(
+                    ["version": .string(Configuration.version), "schema": .integer(Schema.currentVersion)],
+                    "sync-server \(Configuration.version)")
                 return .done
             }
             let wantsHelp = arguments.flag("--help") || arguments.flag("-h")
@@ -92,7 +94,9 @@ enum Command {
                 console.show(ErrorReply.named(code, message, violations).json, "")
             } else {
                 console.say("sync-server: \(message)")
-                for violation in violations { console.say("  \(violation.entity).\(violation.field ?? "") \(violation.code): \(violation.message)") }
+                for violation in violations {
+                    console.say("  \(violation.entity).\(violation.field ?? "") \(violation.code): \(violation.message)")
+                }
             }
             return exit
         }
@@ -102,7 +106,9 @@ enum Command {
         case let error as ErrorReply: return fail(.refused, error.code, error.message, error.violations)
         case let error as MigrationError: return fail(.storage, error.code, error.message)
         case let error as PostgresError:
-            return fail(error.isConnectionLost ? .unreachable : .storage, error.isConnectionLost ? "unreachable" : "storage", "the database says: \(error.message)")
+            return fail(
+                error.isConnectionLost ? .unreachable : .storage, error.isConnectionLost ? "unreachable" : "storage",
+                "the database says: \(error.message)")
         case let error as EmbeddedPostgresError: return fail(.storage, error.code.rawValue, error.message)
         case let error as HTTPServerError: return fail(.refused, error.code.rawValue, error.message)
         default: return fail(.storage, "failed", "\(error)")

@@ -3,7 +3,8 @@
 enum Help {
     static func text(_ topic: String) -> String {
         if topic.isEmpty { return overview }
-        return topics.first { $0.name == topic }?.text ?? topics.filter { $0.name.hasPrefix(topic) }.map(\.text).joined(separator: "\n\n").nonEmpty ?? "There is no command \(topic).\n\n\(overview)"
+        return topics.first { $0.name == topic }?.text ?? topics.filter { $0.name.hasPrefix(topic) }.map(\.text).joined(separator: "\n\n")
+            .nonEmpty ?? "There is no command \(topic).\n\n\(overview)"
     }
 
     private static var overview: String {
@@ -42,7 +43,8 @@ enum Help {
 
     private static let topics: [Topic] = [
         topic(
-            "serve", "Answer replicas over HTTP.", "sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N]",
+            "serve", "Answer replicas over HTTP.",
+            "sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N]",
             """
             Without a database URL it runs a private Postgres in its data directory. The database is migrated at start.
             SIGTERM and SIGINT drain: who waits is answered, requests under way finish. A second signal ends at once.
@@ -73,7 +75,9 @@ enum Help {
         topic(
             "code create", "Make another enrolment code for a member.", "sync-server code create --tenant ID --member ID [--replication P]",
             "For another machine, or when a code expired."),
-        topic("replica list", "Show the enrolled replicas of a tenant.", "sync-server replica list --tenant ID", "With when each was last seen."),
+        topic(
+            "replica list", "Show the enrolled replicas of a tenant.", "sync-server replica list --tenant ID",
+            "With when each was last seen."),
         topic(
             "replica revoke", "Stop a replica from syncing.", "sync-server replica revoke --tenant ID REPLICA",
             "For a machine that was lost. What it has not pushed stays in its file."),

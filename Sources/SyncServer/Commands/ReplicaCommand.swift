@@ -31,10 +31,12 @@ enum ReplicaCommand {
                 let seen = one["last_seen_at"]?.integerValue.map { Instant.iso(fromMilliseconds: $0) } ?? "never"
                 let state = one["revoked_at"]?.isNull == false ? "revoked" : "active"
                 return [
-                    one["replica"]?.stringValue, one["name"]?.stringValue, one["label"]?.stringValue, one["replication"]?.stringValue, state, seen,
+                    one["replica"]?.stringValue, one["name"]?.stringValue, one["label"]?.stringValue, one["replication"]?.stringValue,
+                    state, seen,
                 ].compactMap { $0 }.joined(separator: "  ")
             }
-            console.show(["data": .array(replicas.map { .object($0) }), "total": .integer(Int64(replicas.count))], lines.joined(separator: "\n"))
+            console.show(
+                ["data": .array(replicas.map { .object($0) }), "total": .integer(Int64(replicas.count))], lines.joined(separator: "\n"))
             return .done
         }
     }
@@ -58,11 +60,13 @@ enum ReplicaCommand {
                     "UPDATE tideline.token SET revoked_at = coalesce(revoked_at, $3) WHERE tenant = $1::uuid AND replica = $2::uuid",
                     .identifier(tenant), .identifier(replica), .integer(now))
                 let status = try connection.run(
-                    "SELECT status FROM public.replica WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL", .identifier(tenant),
+                    "SELECT status FROM public.replica WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL",
+                    .identifier(tenant),
                     .identifier(replica))
                 if !status.isEmpty, status.text(0, 0) == "active" {
                     try administration.write(tenant).writeInTransaction(
-                        [Change("replica", replica, .transition(name: "revoke", observed: "active", arguments: JSONObject()))], author: .system
+                        [Change("replica", replica, .transition(name: "revoke", observed: "active", arguments: JSONObject()))],
+                        author: .system
                     ).requireAccepted()
                 }
             }

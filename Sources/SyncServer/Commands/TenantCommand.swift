@@ -18,8 +18,12 @@ enum TenantCommand {
                 _ = try connection.run(TenantHead.create(tenant, nowMilliseconds: now))
                 try administration.write(tenant).writeInTransaction(
                     [
-                        Change("tenant", tenant, .create(fields: ["name": .string(name), "base_currency": .string(currency), "timezone": .string(timeZone)])),
-                        Change("member", member, .create(fields: ["name": .string(owner.name), "email": .string(owner.email), "role": "owner"])),
+                        Change(
+                            "tenant", tenant,
+                            .create(fields: ["name": .string(name), "base_currency": .string(currency), "timezone": .string(timeZone)])),
+                        Change(
+                            "member", member,
+                            .create(fields: ["name": .string(owner.name), "email": .string(owner.email), "role": "owner"])),
                     ], author: .system
                 ).requireAccepted()
                 return try EnrollmentCode.issue(tenant: tenant, member: member, replication: "full", nowMilliseconds: now, on: connection)
@@ -47,7 +51,8 @@ enum TenantCommand {
                     [Change("member", member, .create(fields: ["name": .string(name), "email": .string(email), "role": .string(role)]))],
                     author: .system
                 ).requireAccepted()
-                return try EnrollmentCode.issue(tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
+                return try EnrollmentCode.issue(
+                    tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
             }
             administration.context.announce(tenant)
             show(console, tenant: nil, member: member, code: code)
@@ -72,7 +77,8 @@ enum TenantCommand {
                     .identifier(member))
                 guard !found.isEmpty, let role = found.text(0, 0) else { throw ErrorReply(.notFound, "there is no member \(member.text)") }
                 let replication = try check(chosen ?? standardReplication(role))
-                return try EnrollmentCode.issue(tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
+                return try EnrollmentCode.issue(
+                    tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
             }
             show(console, tenant: nil, member: member, code: code)
             return .done
@@ -106,7 +112,9 @@ enum TenantCommand {
     }
 
     private static func check(_ replication: String) throws -> String {
-        guard replications.contains(replication) else { throw UsageError("--replication is one of \(replications.joined(separator: ", "))") }
+        guard replications.contains(replication) else {
+            throw UsageError("--replication is one of \(replications.joined(separator: ", "))")
+        }
         return replication
     }
 

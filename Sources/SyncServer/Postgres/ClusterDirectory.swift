@@ -73,6 +73,8 @@ final class ClusterDirectory {
 
     func unlock() {
         guard lockDescriptor >= 0 else { return }
+        // Closing alone is not enough: a child between fork and exec holds the same lock for a moment.
+        flock(lockDescriptor, LOCK_UN)
         close(lockDescriptor)
         lockDescriptor = -1
     }

@@ -7,7 +7,9 @@ struct Route: Sendable {
     let path: [String]
     let answer: @Sendable (RequestWorker, HTTPRequest, HTTPAttempt) throws -> HTTPReply
 
-    private init(_ method: String, _ path: String, _ answer: @escaping @Sendable (RequestWorker, HTTPRequest, HTTPAttempt) throws -> HTTPReply) {
+    private init(
+        _ method: String, _ path: String, _ answer: @escaping @Sendable (RequestWorker, HTTPRequest, HTTPAttempt) throws -> HTTPReply
+    ) {
         self.method = method
         self.path = path.split(separator: "/").map(String.init)
         self.answer = answer

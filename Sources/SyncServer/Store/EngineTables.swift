@@ -31,7 +31,8 @@ enum EngineTables {
         operation_at bigint NOT NULL, fingerprint text NOT NULL, PRIMARY KEY (tenant, position))
         """,
         "ALTER TABLE tideline.feed ALTER COLUMN tenant SET STATISTICS 0",
-        "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (tenant, entity, record, position)",
+        // Not led by tenant, so that no look-up by position can take it for a way to all of a tenant's entries.
+        "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (record, tenant, position)",
         "CREATE INDEX IF NOT EXISTS feed_anchors_idx ON tideline.feed USING gin (anchors)",
         // The outcome is text, not jsonb: it is answered again byte for byte.
         """

@@ -110,7 +110,10 @@ struct EntityTable: Sendable {
         // Null: nothing newer than `$5`, or the creation is the only version there is and itself news.
         let versions =
             withVersions
-            ? "CASE WHEN position <= $5::bigint OR ((versions - '*') = '{}'::jsonb AND (versions->'*'->>1)::bigint > $5::bigint) THEN NULL ELSE versions::text END"
+            ? """
+            CASE WHEN position <= $5::bigint OR ((versions - '*') = '{}'::jsonb AND (versions->'*'->>1)::bigint > $5::bigint) \
+            THEN NULL ELSE versions::text END
+            """
             : "NULL"
         return """
             SELECT position, \(hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) t \

@@ -120,7 +120,8 @@ struct Migration {
             statements.append("ALTER TABLE \(name) ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
             if !existing.contains("\(schema).\(table).tideline_tenant") {
                 statements.append(
-                    "CREATE POLICY tideline_tenant ON \(name) USING (\(Migration.policyCondition)) WITH CHECK (\(Migration.policyCondition))")
+                    "CREATE POLICY tideline_tenant ON \(name) USING (\(Migration.policyCondition)) WITH CHECK (\(Migration.policyCondition))"
+                )
             }
         }
         for table in EngineTables.crossTenant where !existing.contains("tideline.\(table).tideline_owner") {

@@ -92,7 +92,7 @@ struct RecordStore {
             answers.append(.rejected(rejected))
         }
         guard !statements.isEmpty else { return }
-        let results = try connection.batch(statements)
+        let results = try connection.batch([TenantSession.planForTablesAsTheyAre] + statements).dropFirst()
         for (answer, result) in zip(answers, results) { try supply(answer, from: result, to: workspace) }
     }
 

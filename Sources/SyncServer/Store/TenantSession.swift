@@ -6,11 +6,12 @@ enum TenantSession {
     /// Owns nothing and does not bypass row level security.
     static let runtimeRole = "tideline_runtime"
 
-    /// Plans are made for the tables as they are: one that was made while a table was empty would serve a bulk import badly
-    /// until the next ANALYZE. Compiling them never pays for statements this short.
-    private static let settings = """
-        set_config('role', '\(runtimeRole)', true), set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)
-        """
+    /// Compiling plans never pays for statements this short.
+    private static let settings = "set_config('role', '\(runtimeRole)', true), set_config('jit', 'off', true)"
+
+    /// Comes before statements on entities' tables, which have several indexes: their plans are made for the tables as they
+    /// are. One that was made while a table was empty would serve a bulk import badly until the next ANALYZE.
+    static let planForTablesAsTheyAre = PostgresStatement("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 
     static func enter(_ tenant: Identifier) -> PostgresStatement {
         PostgresStatement("SELECT \(settings), set_config('tideline.tenant', $1, true)", [.text(tenant.text)])

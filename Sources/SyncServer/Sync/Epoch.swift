@@ -29,7 +29,8 @@ struct Epoch {
             let entry = FeedEntry(
                 position: head.position, atMilliseconds: now, author: .system, dot: nil, key: RecordKey("tenant", tenant),
                 operation: .derived, kind: "sync.epoch_started", category: "sync", isMajor: false,
-                changes: ["epoch": ["old": .integer(previous), "new": .integer(next)]], restrictedChanges: JSONObject(), anchors: [], scopeKeys: [], cause: nil, depth: 0, operationMilliseconds: now)
+                changes: ["epoch": ["old": .integer(previous), "new": .integer(next)]], restrictedChanges: JSONObject(), anchors: [],
+                scopeKeys: [], cause: nil, depth: 0, operationMilliseconds: now)
             var statements = [head.write(tenant, nowMilliseconds: now)]
             if let feed = FeedStore.append([entry], tenant: tenant) { statements.append(feed) }
             try connection.batch(statements)

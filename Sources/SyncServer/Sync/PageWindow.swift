@@ -29,7 +29,7 @@ struct PageWindow {
         var upTo = head
         var isLast = true
         if !tables.isEmpty {
-            let ends = try connection.run(end(limit: limit))
+            let ends = try connection.batch([TenantSession.planForTablesAsTheyAre, end(limit: limit)])[1]
             // The row at the limit, and whether there is one behind it.
             if ends.rowCount == 2, let position = ends.integer(0, 0) {
                 upTo = position
@@ -64,7 +64,10 @@ struct PageWindow {
     /// The position of the last row that fits, and of the one after it: two rows if there is more than one page.
     private func end(limit: Int) -> PostgresStatement {
         let parts = tables.map {
-            "(SELECT position FROM \($0.name) WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint ORDER BY position LIMIT $4::bigint)"
+            """
+            (SELECT position FROM \($0.name) WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint \
+            ORDER BY position LIMIT $4::bigint)
+            """
         }
         return PostgresStatement(
             "SELECT position FROM (\(parts.joined(separator: " UNION ALL "))) places ORDER BY position OFFSET $5::bigint LIMIT 2",

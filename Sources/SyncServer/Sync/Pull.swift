@@ -70,7 +70,8 @@ struct Pull {
         let window = PageWindow(tenant: tenant, after: start, head: head.position.position, floor: floor, tables: tables)
         let rows = try window.read(
             limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
-            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: principal.role == .field, on: connection)
+            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: principal.role == .field, on: connection
+        )
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
         let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor))
         var outcomes: [(counter: Int64, outcome: [UInt8])] = []

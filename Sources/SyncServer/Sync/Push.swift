@@ -40,7 +40,8 @@ struct Push {
     // 2. Decode. What a single set lacks becomes its outcome; what the envelope lacks refuses the request.
     private func decode(_ body: [UInt8]) throws -> PushRequest.ReceivedPush {
         guard body.count <= Limits.bytesPerPush else {
-            throw ErrorReply(.payloadTooLarge, "a push has at most \(Limits.bytesPerPush) bytes", details: ["max": .integer(Int64(Limits.bytesPerPush))])
+            throw ErrorReply(
+                .payloadTooLarge, "a push has at most \(Limits.bytesPerPush) bytes", details: ["max": .integer(Int64(Limits.bytesPerPush))])
         }
         let push: PushRequest.ReceivedPush
         do {
@@ -51,11 +52,14 @@ struct Push {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
         }
         guard push.protocolVersion == ProtocolVersion.current else {
-            throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)", details: ["protocol": .integer(ProtocolVersion.current)])
+            throw ErrorReply(
+                .protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)",
+                details: ["protocol": .integer(ProtocolVersion.current)])
         }
         guard push.schemaVersion <= context.schema.version else {
             // Storing rejections for fields that a newer server would take cannot be undone; the replica just tries later.
-            throw ErrorReply(.schemaTooOld, "this server's schema is older than the replica's", details: ["schema": .integer(context.schema.version)])
+            throw ErrorReply(
+                .schemaTooOld, "this server's schema is older than the replica's", details: ["schema": .integer(context.schema.version)])
         }
         return push
     }
@@ -95,7 +99,10 @@ struct Push {
             FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
             Outcomes.find(counters(of: push.sets), replica: replica.id, tenant: tenant),
             PostgresStatement(
-                "SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch FROM tideline.replica WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))",
+                """
+                SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch FROM tideline.replica \
+                WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))
+                """,
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
         ])
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
@@ -143,19 +150,21 @@ struct Push {
                 bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
         if let last = stored.last {
-            try connection.batch(statements + [
-                Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
-                newHead.write(tenant, nowMilliseconds: now),
-                PostgresStatement(
-                    """
-                    UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
-                    last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
-                    """,
-                    [
-                        .identifier(tenant), .identifier(replica.id), .integer(last.counter), .integer(admission.lastTimestamp.milliseconds),
-                        .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
-                    ]),
-            ])
+            try connection.batch(
+                statements + [
+                    Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
+                    newHead.write(tenant, nowMilliseconds: now),
+                    PostgresStatement(
+                        """
+                        UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
+                        last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
+                        """,
+                        [
+                            .identifier(tenant), .identifier(replica.id), .integer(last.counter),
+                            .integer(admission.lastTimestamp.milliseconds),
+                            .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
+                        ]),
+                ])
         }
         var outcomes: [(counter: Int64, outcome: [UInt8])] = push.sets[..<firstNew].compactMap { received in
             known[received.dot.counter].map { (received.dot.counter, $0.bytes) }
@@ -280,12 +289,16 @@ struct Push {
                 .error, "set_rejected_internal", requestID: requestID,
                 ["replica": .string(dot.replica.text), "counter": .integer(dot.counter), "error": .string(reason)]))
         var outcome = Outcome.rejected([
-            Violation(entity: "", id: nil, field: nil, code: .internal, message: "the server could not store this set; its operator can find out why")
+            Violation(
+                entity: "", id: nil, field: nil, code: .internal,
+                message: "the server could not store this set; its operator can find out why")
         ])
         outcome.requestID = requestID
         fresh.outcome = outcome
         fresh.createdIDs = (fresh.submission?.changes ?? []).compactMap { change in
-            guard case .create = change.operation, context.schema.entity(change.key.entity)?.deterministicKeys.isEmpty == true else { return nil }
+            guard case .create = change.operation, context.schema.entity(change.key.entity)?.deterministicKeys.isEmpty == true else {
+                return nil
+            }
             return change.key.id
         }
     }

@@ -12,15 +12,7 @@ struct SetAdmission {
     /// Highest processed counter of the replicas that clocks name besides their own.
     let otherLanes: [Identifier: Int64]
     /// Timestamp of the replica's last processed set; rises with every admitted one.
-    private(set) var lastTimestamp: HybridTimestamp
-
-    init(head: FeedPosition, nowMilliseconds: Int64, recognised: [FeedPosition], otherLanes: [Identifier: Int64], lastTimestamp: HybridTimestamp) {
-        self.head = head
-        self.nowMilliseconds = nowMilliseconds
-        self.recognised = recognised
-        self.otherLanes = otherLanes
-        self.lastTimestamp = lastTimestamp
-    }
+    fileprivate(set) var lastTimestamp: HybridTimestamp
 
     /// Throws a violation when the clock contradicts itself.
     mutating func admit(_ set: ChangeSet, author: Author) throws(Violation) -> Submission {

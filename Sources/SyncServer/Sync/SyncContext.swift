@@ -15,7 +15,8 @@ struct SyncContext: Sendable {
     var schema: Schema { tables.schema }
 
     init(
-        tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64, identifiers: IdentifierSource = IdentifierSource(),
+        tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64,
+        identifiers: IdentifierSource = IdentifierSource(),
         announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in }
     ) {
         self.tables = tables

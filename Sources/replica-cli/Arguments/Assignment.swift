@@ -89,7 +89,8 @@ extension Context {
             let items = JSONValue.array(elements.map { .string($0) })
             guard field.policy == .addWinsSet, assignment.action != .set || values[name]?.objectValue != nil else {
                 guard assignment.action == .set else {
-                    throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is set whole: \(name)=a;b")
+                    throw Violation(
+                        entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is set whole: \(name)=a;b")
                 }
                 values[name] = items
                 return
@@ -106,7 +107,8 @@ extension Context {
             return
         }
         guard assignment.action == .set else {
-            throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is not a set: write \(name)=value")
+            throw Violation(
+                entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is not a set: write \(name)=value")
         }
         if case .reference(let target, _) = field.type, !assignment.text.isEmpty {
             values[name] = .string(try await resolve(target, assignment.text).text)

@@ -52,7 +52,8 @@ struct ParsedArguments: Sendable {
             let argument = arguments[index]
             index += 1
             if onlyWords || !argument.hasPrefix("--") {
-                if !onlyWords, argument.hasPrefix("-"), argument.count > 1, Int64(argument) == nil, argument.first(where: \.isLetter) != nil,
+                if !onlyWords, argument.hasPrefix("-"), argument.count > 1, Int64(argument) == nil,
+                    argument.first(where: \.isLetter) != nil,
                     !argument.contains("=")
                 {
                     throw UsageError("\(argument): options begin with two dashes", hint: "replica help \(command)")
@@ -75,7 +76,9 @@ struct ParsedArguments: Sendable {
             } else if parts.count == 2 {
                 value = parts[1]
             } else {
-                guard index < arguments.count else { throw UsageError("--\(option.name) needs a value: --\(option.name) \(option.value ?? "")") }
+                guard index < arguments.count else {
+                    throw UsageError("--\(option.name) needs a value: --\(option.name) \(option.value ?? "")")
+                }
                 value = arguments[index]
                 index += 1
             }

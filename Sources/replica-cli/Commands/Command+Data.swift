@@ -49,7 +49,8 @@ extension Command {
                 } catch let violation as Violation {
                     refused.append((row.line, [violation]))
                 } catch let error as ReplicaError where error.code == .notFound || error.code == .ambiguous {
-                    refused.append((row.line, [Violation(entity: entity.name, id: nil, field: nil, code: .notFound, message: error.message)]))
+                    refused.append(
+                        (row.line, [Violation(entity: entity.name, id: nil, field: nil, code: .notFound, message: error.message)]))
                 }
             }
             let results = try await replica.writeEach(edits.map(\.body))
@@ -67,12 +68,15 @@ extension Command {
         let terminal = context.terminal
         if terminal.isJSON {
             terminal.json([
-                "created": .integer(Int64(counts.created)), "changed": .integer(Int64(counts.changed)), "unchanged": .integer(Int64(counts.same)),
+                "created": .integer(Int64(counts.created)), "changed": .integer(Int64(counts.changed)),
+                "unchanged": .integer(Int64(counts.same)),
                 "refused": .array(
                     refused.map { ["line": .integer(Int64($0.line)), "violations": .array($0.violations.map(\.json))] }),
             ])
         } else {
-            terminal.line("imported \(entity.name): \(counts.created) created, \(counts.changed) changed, \(counts.same) unchanged, \(refused.count) refused")
+            terminal.line(
+                "imported \(entity.name): \(counts.created) created, \(counts.changed) changed, \(counts.same) unchanged, \(refused.count) refused"
+            )
             for one in refused.prefix(20) {
                 terminal.note("line \(one.line): \(one.violations.map(ErrorReport.words).joined(separator: "; "))")
             }
@@ -105,7 +109,9 @@ extension Command {
             }
             var row = ImportRow(line: line)
             for (column, value) in zip(columns, fields) {
-                if column == "id" { row.id = value.isEmpty ? nil : value } else if !value.isEmpty {
+                if column == "id" {
+                    row.id = value.isEmpty ? nil : value
+                } else if !value.isEmpty {
                     row.assignments.append(try Assignment("\(column)=\(value)"))
                 }
             }
@@ -214,7 +220,8 @@ extension Command {
                 "total": .integer(Int64(result.count)), "has_more": false, "next_cursor": .null,
             ])
         } else if let first = result.first {
-            context.terminal.table(first.columns, result.map { $0.values.map { value in value == .null ? "" : FieldText.plain(plain(value)) } })
+            context.terminal.table(
+                first.columns, result.map { $0.values.map { value in value == .null ? "" : FieldText.plain(plain(value)) } })
         }
         return .done
     }
@@ -226,7 +233,9 @@ extension Command {
         let words = try Context.words(arguments, 0...1, "schema [ENTITY]")
         let terminal = context.terminal
         guard let name = words.first else {
-            if terminal.isJSON { terminal.json(context.schema.json) } else {
+            if terminal.isJSON {
+                terminal.json(context.schema.json)
+            } else {
                 terminal.table(
                     ["entity", "category", "fields", "transitions"],
                     context.schema.entities.filter { $0.scopes != [.none] }.map {
@@ -243,9 +252,13 @@ extension Command {
         terminal.table(
             ["field", "type", "merge", "", "limits"],
             entity.fields.filter { !$0.isSecret }.map { field in
-                let flags = [field.isRequired ? "required" : "", field.isWritable ? "" : "set by the system", field.uniqueWith == nil ? "" : "unique"]
+                let flags = [
+                    field.isRequired ? "required" : "", field.isWritable ? "" : "set by the system",
+                    field.uniqueWith == nil ? "" : "unique",
+                ]
                 return [
-                    field.name, field.type.name, field.policy.rawValue.replacing("_", with: " "), flags.filter { !$0.isEmpty }.joined(separator: ", "),
+                    field.name, field.type.name, field.policy.rawValue.replacing("_", with: " "),
+                    flags.filter { !$0.isEmpty }.joined(separator: ", "),
                     FieldText.plain(field.json.limitsText),
                 ]
             })
@@ -254,7 +267,10 @@ extension Command {
             terminal.table(
                 ["transition", "from", "to", "arguments"],
                 machine.transitions.map {
-                    [$0.name, $0.from.joined(separator: ", "), $0.to, $0.arguments.map { $0.name + ($0.isRequired ? "!" : "") }.joined(separator: " ")]
+                    [
+                        $0.name, $0.from.joined(separator: ", "), $0.to,
+                        $0.arguments.map { $0.name + ($0.isRequired ? "!" : "") }.joined(separator: " "),
+                    ]
                 })
         }
         return .done

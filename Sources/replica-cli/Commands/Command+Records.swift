@@ -66,7 +66,8 @@ extension Command {
             terminal.json(record.json)
             return .done
         }
-        terminal.line(terminal.styled(record.title, .bold) + (record.isPending ? "  (pending)" : "") + (record.isDeleted ? "  (deleted)" : ""))
+        terminal.line(
+            terminal.styled(record.title, .bold) + (record.isPending ? "  (pending)" : "") + (record.isDeleted ? "  (deleted)" : ""))
         terminal.line("\("id".padding(toLength: 22, withPad: " ", startingAt: 0))\(record.id.text)")
         for field in entity.fields where !field.isSecret && !record[field.name].isNull {
             let value = try await context.shown(record, field.name)
@@ -114,7 +115,9 @@ extension Command {
         let record = try await context.record(entity, words[1])
         let values = try await context.values(try words.dropFirst(2).map { try Assignment($0) }, of: entity, current: record)
         let result = try await context.requireReplica().write { edit in try edit.set(entity.name, record.id, values) }
-        context.report(result.outcome, set: result.counter, id: record.id, did: result.counter == nil ? "nothing to change" : "changed \(record.title)")
+        context.report(
+            result.outcome, set: result.counter, id: record.id, did: result.counter == nil ? "nothing to change" : "changed \(record.title)"
+        )
         return .done
     }
 
@@ -141,11 +144,14 @@ extension Command {
         for word in words.dropFirst(3) {
             let assignment = try Assignment(word)
             let type = transition.arguments.first { $0.name == assignment.field }?.type
-            given[assignment.field] = try type.map { try text.parse(assignment.text, as: $0, field: assignment.field) } ?? .string(assignment.text)
+            given[assignment.field] =
+                try type.map { try text.parse(assignment.text, as: $0, field: assignment.field) } ?? .string(assignment.text)
         }
         let values = given
-        let result = try await context.requireReplica().write { edit in try edit.transition(transition.name, entity.name, record.id, values) }
-        let state = result.counter == nil ? "\(record.title) is \(record.state.state ?? "") already" : "\(record.title) is \(transition.to) now"
+        let result = try await context.requireReplica().write { edit in try edit.transition(transition.name, entity.name, record.id, values)
+        }
+        let state =
+            result.counter == nil ? "\(record.title) is \(record.state.state ?? "") already" : "\(record.title) is \(transition.to) now"
         context.report(result.outcome, set: result.counter, id: record.id, did: state)
         return .done
     }
@@ -221,14 +227,16 @@ extension Context {
         let parts = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: true).map(String.init)
         let symbols: [String: Filter.Operator] = ["contains": .contains, "is": .equal]
         guard parts.count == 3, let comparison = symbols[parts[1]] ?? Filter.Operator(rawValue: parts[1]) else {
-            throw UsageError("\"\(text)\" is not FIELD OP VALUE", hint: "operators: = != < <= > >= contains is; example: 'amount >= 1000.00'")
+            throw UsageError(
+                "\"\(text)\" is not FIELD OP VALUE", hint: "operators: = != < <= > >= contains is; example: 'amount >= 1000.00'")
         }
         let (name, value) = (parts[0], parts[2])
         if value == "null" { return Filter(name, comparison, .null) }
         guard let field = entity.field(name) else {
             let isCommon = RowLayout.common.contains(name) || name.hasPrefix("custom.")
             guard isCommon else {
-                throw UsageError("\(entity.name) has no field \(name)", hint: "fields: \(entity.fields.map(\.name).joined(separator: ", "))")
+                throw UsageError(
+                    "\(entity.name) has no field \(name)", hint: "fields: \(entity.fields.map(\.name).joined(separator: ", "))")
             }
             return Filter(name, comparison, Int64(value).map { .integer($0) } ?? .string(value))
         }
@@ -236,7 +244,9 @@ extension Context {
             switch field.type {
             case .reference(let target, _): return Filter(name, comparison, .string(try await resolve(target, value).text))
             case .set, .map, .json, .address: return Filter(name, comparison, .string(value))
-            default: return Filter(name, comparison, comparison == .contains ? .string(value) : try fieldText.parse(value, as: field.type, field: name))
+            default:
+                return Filter(
+                    name, comparison, comparison == .contains ? .string(value) : try fieldText.parse(value, as: field.type, field: name))
             }
         } catch let violation as Violation {
             throw UsageError("--where: \(violation.message)")

@@ -31,7 +31,9 @@ extension Command {
             if isNew { try? FileManager.default.removeItem(atPath: context.databasePath) }
             throw error
         }
-        let (tenant, member, id, role) = (try await replica.tenant, try await replica.member, try await replica.replicaID, try await replica.role)
+        let (tenant, member, id, role) = (
+            try await replica.tenant, try await replica.member, try await replica.replicaID, try await replica.role
+        )
         if context.terminal.isJSON {
             context.terminal.json([
                 "tenant": .string(tenant?.text ?? ""), "member": .string(member?.text ?? ""), "replica": .string(id?.text ?? ""),
@@ -100,7 +102,8 @@ extension Command {
         let again = report.isResync ? ", everything anew" : ""
         terminal.line("fetched \(report.pulledRecords) \(report.pulledRecords == 1 ? "record" : "records")\(again), in \(seconds) s")
         if report.predictedRejections > 0 {
-            terminal.line(terminal.styled("\(report.predictedRejections) pending would be rejected as things stand; see replica problems", .yellow))
+            terminal.line(
+                terminal.styled("\(report.predictedRejections) pending would be rejected as things stand; see replica problems", .yellow))
         }
         for problem in report.newProblems {
             for violation in problem.violations {
@@ -128,7 +131,8 @@ extension Command {
         }
         let member = if let id = status.member { try await replica.get("member", id)?.title ?? String(id.text.prefix(8)) } else { "–" }
         var rows = [
-            ["file", context.databasePath], ["server", status.server ?? "not enrolled"], ["member", "\(member) (\(status.role?.rawValue ?? "–"))"],
+            ["file", context.databasePath], ["server", status.server ?? "not enrolled"],
+            ["member", "\(member) (\(status.role?.rawValue ?? "–"))"],
             ["replica", status.replica?.text ?? "–"],
             ["pending", "\(status.pendingSets)"], ["problems", "\(status.problems)"],
             ["last sync", status.syncedAt.map { FieldText.time($0) } ?? "never"],

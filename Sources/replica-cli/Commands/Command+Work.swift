@@ -73,7 +73,9 @@ extension Command {
                     let shown = type.map { text.show(value, as: $0) } ?? FieldText.plain(value)
                     terminal.line("     \(title.padding(toLength: 8, withPad: " ", startingAt: 0))\(shown.isEmpty ? "(empty)" : shown)")
                 }
-                if let by = violation.parameters["by"]?.stringValue.flatMap({ Identifier($0) }), let member = try await replica.get("member", by) {
+                if let by = violation.parameters["by"]?.stringValue.flatMap({ Identifier($0) }),
+                    let member = try await replica.get("member", by)
+                {
                     let when = violation.parameters["at"]?.integerValue.map { " at \(FieldText.time($0))" } ?? ""
                     terminal.line("     by      \(member.title)\(when)")
                 }
@@ -140,10 +142,13 @@ extension Context {
     func report(_ result: WriteResult<Void>, problem: Int64, did: String) {
         if terminal.isJSON {
             terminal.json([
-                "problem": .integer(problem), "set": result.counter.map { .integer($0) } ?? .null, "status": .string(result.outcome.status.rawValue),
+                "problem": .integer(problem), "set": result.counter.map { .integer($0) } ?? .null,
+                "status": .string(result.outcome.status.rawValue),
             ])
         } else {
-            terminal.line(result.counter == nil ? "nothing was left to do; problem \(problem) is closed" : "\(did); it is pending as set \(result.counter ?? 0)")
+            terminal.line(
+                result.counter == nil
+                    ? "nothing was left to do; problem \(problem) is closed" : "\(did); it is pending as set \(result.counter ?? 0)")
         }
     }
 }

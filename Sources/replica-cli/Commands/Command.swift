@@ -6,7 +6,12 @@ import SyncProtocol
 
 /// Exit codes (docs/cli.md).
 enum ExitCode: Int32, Error {
-    case done = 0, refused = 1, usage = 2, unreachable = 3, notAllowed = 4, storage = 5
+    case done = 0
+    case refused = 1
+    case usage = 2
+    case unreachable = 3
+    case notAllowed = 4
+    case storage = 5
 }
 
 struct Command: Sendable {

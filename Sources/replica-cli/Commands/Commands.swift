@@ -2,7 +2,8 @@
 
 enum Commands {
     static let all: [Command] = [
-        .enroll, .sync, .status, .digest, .list, .show, .add, .set, .transition, .remove, .restore, .pending, .problems, .retry, .edit, .discard,
+        .enroll, .sync, .status, .digest, .list, .show, .add, .set, .transition, .remove, .restore, .pending, .problems, .retry, .edit,
+        .discard,
         .importRecords, .exportRecords, .sql, .schema,
     ]
 }
@@ -32,7 +33,9 @@ enum Help {
             terminal.line(overview)
             return .done
         }
-        guard let command = Commands.all.first(where: { $0.name == name }) else { throw UsageError("there is no command \(name)", hint: "replica help") }
+        guard let command = Commands.all.first(where: { $0.name == name }) else {
+            throw UsageError("there is no command \(name)", hint: "replica help")
+        }
         terminal.line("replica \(command.name) \(command.words)\n\n\(command.summary)\n\n\(command.help)")
         if !command.options.isEmpty {
             terminal.line("\nOptions:")

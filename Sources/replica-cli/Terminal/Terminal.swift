@@ -4,9 +4,9 @@ import Foundation
 import SyncProtocol
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// Where output goes. Values for people and JSON never mix: JSON mode prints one document and nothing else on standard output.
@@ -30,7 +30,13 @@ struct Terminal: Sendable {
     func json(_ value: JSONValue) { line(value.canonicalText) }
     func note(_ text: String) { write(text + "\n", to: STDERR_FILENO) }
 
-    enum Style: String { case bold = "1", dim = "2", red = "31", green = "32", yellow = "33" }
+    enum Style: String {
+        case bold = "1"
+        case dim = "2"
+        case red = "31"
+        case green = "32"
+        case yellow = "33"
+    }
 
     func styled(_ text: String, _ style: Style) -> String { usesColour ? "\u{1B}[\(style.rawValue)m\(text)\u{1B}[0m" : text }
 
@@ -38,7 +44,7 @@ struct Terminal: Sendable {
     private func write(_ text: String, to descriptor: Int32) {
         var bytes = Array(text.utf8)[...]
         while !bytes.isEmpty {
-            let written = bytes.withUnsafeBytes { system_write(descriptor, $0.baseAddress, $0.count) }
+            let written = bytes.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
             if written < 0, errno == EINTR { continue }
             guard written > 0 else { return }
             bytes = bytes.dropFirst(written)
@@ -98,7 +104,7 @@ struct Terminal: Sendable {
     }
 }
 
-private func system_write(_ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int) -> Int {
+private func systemWrite(_ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int) -> Int {
     write(descriptor, buffer, count)
 }
 

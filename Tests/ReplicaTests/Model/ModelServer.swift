@@ -69,7 +69,9 @@ final class ModelServer: @unchecked Sendable {
             write([
                 Change(
                     "member", member,
-                    .create(fields: ["name": .string(name), "email": .string("\(name.lowercased())@example.com"), "role": .string(role.rawValue)]))
+                    .create(fields: [
+                        "name": .string(name), "email": .string("\(name.lowercased())@example.com"), "role": .string(role.rawValue),
+                    ]))
             ])
         }
         let code = UUID().uuidString
@@ -134,7 +136,8 @@ final class ModelServer: @unchecked Sendable {
     var epoch: Int64 { lock.withLock { state.epoch } }
     func applications(of dot: Dot) -> Int { lock.withLock { state.applications[dot] ?? 0 } }
     func outcome(of dot: Dot) -> Outcome? {
-        lock.withLock { state.outcomes[dot.replica]?[dot.counter] }.flatMap { try? JSONValue(parsing: $0.bytes) }.flatMap(Outcome.init(json:))
+        lock.withLock { state.outcomes[dot.replica]?[dot.counter] }.flatMap { try? JSONValue(parsing: $0.bytes) }.flatMap(
+            Outcome.init(json:))
     }
 
     func digest() -> [String: EntityDigest] {
@@ -142,7 +145,9 @@ final class ModelServer: @unchecked Sendable {
             var digests: [String: EntityDigest] = [:]
             for entity in schema.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in state.records.values.filter({ $0.schema.name == entity.name }).sorted(by: { $0.id < $1.id }) { digest.add(record) }
+                for record in state.records.values.filter({ $0.schema.name == entity.name }).sorted(by: { $0.id < $1.id }) {
+                    digest.add(record)
+                }
                 digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
             }
             return digests
@@ -241,7 +246,8 @@ final class ModelServer: @unchecked Sendable {
         let evictions = state.evictions.filter { $0.replica == account.replica && $0.position > after && $0.position <= end }.map(\.key)
         guard !hasMore else {
             return PullPage.write(
-                serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end) + (isFirst ? Self.firstSync : ""), checkpoint: nil,
+                serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end) + (isFirst ? Self.firstSync : ""),
+                checkpoint: nil,
                 outcomes: [])
         }
         let acknowledged = state.acknowledged[account.replica] ?? 0
@@ -282,7 +288,8 @@ final class ModelServer: @unchecked Sendable {
         if request.cursor == nil, request.versionsAfter == nil { return nil }
         let from = request.versionsAfter ?? after
         let all = record.versions
-        if let created = all.created, created.position.position > from, all.lifecycle == nil, all.fields.values.allSatisfy({ $0 == created }),
+        if let created = all.created, created.position.position > from, all.lifecycle == nil,
+            all.fields.values.allSatisfy({ $0 == created }),
             all.elements.isEmpty, all.keys.isEmpty
         {
             return nil
@@ -369,7 +376,9 @@ final class ModelServer: @unchecked Sendable {
     private func place(_ cursor: String?) throws -> Int64 {
         guard let cursor else { return 0 }
         let parts = cursor.split(separator: ".")
-        guard parts.count == 3 || cursor.hasSuffix(Self.firstSync), let epoch = Int64(parts[0]), let position = Int64(parts[1]) else { throw refusal(.invalidCursor) }
+        guard parts.count == 3 || cursor.hasSuffix(Self.firstSync), let epoch = Int64(parts[0]), let position = Int64(parts[1]) else {
+            throw refusal(.invalidCursor)
+        }
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
         guard epoch == state.epoch, position <= state.position, state.fingerprints[position] == String(parts[2]) else {
             state.epoch = epoch + 1

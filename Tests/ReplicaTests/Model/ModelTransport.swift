@@ -70,7 +70,9 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     }
 
     func digest(token: String) async throws -> [UInt8] {
-        let entities = server.digest().map { ($0.key, JSONValue.object(["count": .integer($0.value.count), "hash": .string($0.value.hash)])) }
+        let entities = server.digest().map {
+            ($0.key, JSONValue.object(["count": .integer($0.value.count), "hash": .string($0.value.hash)]))
+        }
         return JSONValue.object(["position": .integer(server.position), "entities": .object(JSONObject(entities))]).canonicalBytes()
     }
 

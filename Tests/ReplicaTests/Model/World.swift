@@ -90,7 +90,8 @@ final class World: Sendable {
     func open(
         _ name: String, _ transport: ModelTransport, schema: Schema? = nil, faults: StorageFaults? = nil, offset: Int64 = 0
     ) async throws -> Replica {
-        try await Replica.open(path(name), schema: schema ?? self.schema, transport: transport, environment: environment(faults, offset: offset))
+        try await Replica.open(
+            path(name), schema: schema ?? self.schema, transport: transport, environment: environment(faults, offset: offset))
     }
 
     /// A new replica of a new member (or a further one of `member`), enrolled and, unless told otherwise, synced.

@@ -56,7 +56,9 @@ import Testing
         let world = try World()
         let a = try await world.replica("a")
         let b = try await world.replica("b")
-        let ids = try await a.replica.write { edit in try (0..<20).map { try edit.create("client", ["name": "v0", "payment_terms_days": .integer(Int64($0))]) } }.value
+        let ids = try await a.replica.write { edit in
+            try (0..<20).map { try edit.create("client", ["name": "v0", "payment_terms_days": .integer(Int64($0))]) }
+        }.value
         try await expectConverged(world, a, b)
         let reading = Task {
             var seen = 0

@@ -12,7 +12,11 @@ import Testing
         Schema(
             version: version,
             domains: [
-                Domain("old", entities: [EntitySchema("item", category: "admin", access: .config, scopes: [.tenant], titleField: "name", fields: fields)] + more)
+                Domain(
+                    "old",
+                    entities: [
+                        EntitySchema("item", category: "admin", access: .config, scopes: [.tenant], titleField: "name", fields: fields)
+                    ] + more)
             ])
     }
 

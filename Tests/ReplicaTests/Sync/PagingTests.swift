@@ -91,7 +91,9 @@ import Testing
         let small = Schema(
             version: 1,
             domains: [
-                Domain("small", entities: [EntitySchema("item", category: "admin", access: .config, scopes: [.tenant], fields: [.text("name", 20)])])
+                Domain(
+                    "small",
+                    entities: [EntitySchema("item", category: "admin", access: .config, scopes: [.tenant], fields: [.text("name", 20)])])
             ])
         let world = try World(schema: small)
         let entity = try #require(small.entity("item"))

@@ -43,7 +43,9 @@ import Testing
         try await expectConverged(world, site)
     }
 
-    @Test(arguments: ["fail", "lose", "truncate", "duplicate", "previous"]) func everyCallBrokenOnce_stillConverges(kind: String) async throws {
+    @Test(arguments: ["fail", "lose", "truncate", "duplicate", "previous"]) func everyCallBrokenOnce_stillConverges(kind: String)
+        async throws
+    {
         let fault: Fault =
             switch kind {
             case "fail": .fail(.dropped("broken"))
@@ -207,7 +209,9 @@ import Testing
         let world = try World()
         let site = try await world.replica("a")
         let before = world.clock.sleeps.count
-        site.transport.breaking { _, number in number <= 12 ? .fail(.unreachable("gone")) : .fail(.reply(ErrorReply(.unauthorized, "no"), status: 401)) }
+        site.transport.breaking { _, number in
+            number <= 12 ? .fail(.unreachable("gone")) : .fail(.reply(ErrorReply(.unauthorized, "no"), status: 401))
+        }
         let error = try await replicaError { try await site.replica.syncContinuously() }
         #expect(error?.code == .notAllowed)
         let sleeps = Array(world.clock.sleeps.dropFirst(before))

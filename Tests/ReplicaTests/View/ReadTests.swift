@@ -37,7 +37,9 @@ import Testing
         let site = try await world.replica("one")
         let a = try await site.client("Alpha", ["tags": ["vip", "north"], "payment_terms_days": 30, "credit_limit": 100])
         let b = try await site.client("Beta", ["payment_terms_days": 60])
-        func ids(_ filters: Filter...) async throws -> Set<Identifier> { Set(try await site.replica.list("client", where: filters).data.map(\.id)) }
+        func ids(_ filters: Filter...) async throws -> Set<Identifier> {
+            Set(try await site.replica.list("client", where: filters).data.map(\.id))
+        }
         #expect(try await ids(Filter("payment_terms_days", .greater, 30)) == [b])
         #expect(try await ids(Filter("tags", .contains, "vip")) == [a])
         #expect(try await ids(Filter("tags", .notEqual, "vip")) == [b])
@@ -56,7 +58,9 @@ import Testing
         let site = try await world.replica("one")
         for index in 0..<3 { try await site.client("c\(index)") }
         let cursor = try await site.replica.list("client", sort: Sort("name"), limit: 1).nextCursor
-        #expect(try await replicaError { _ = try await site.replica.list("client", sort: Sort("email"), cursor: cursor) }?.code == .invalidQuery)
+        #expect(
+            try await replicaError { _ = try await site.replica.list("client", sort: Sort("email"), cursor: cursor) }?.code == .invalidQuery
+        )
         #expect(try await replicaError { _ = try await site.replica.list("client", cursor: "?!") }?.code == .invalidQuery)
     }
 

@@ -92,7 +92,9 @@ import Testing
         #expect(try await a.replica.get("part", rival) == nil)
         #expect(try await a.replica.get("movement", movement) == nil)
         #expect(
-            try await a.replica.pending().map { $0.predicted.map(\.code) } == [["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"]])
+            try await a.replica.pending().map { $0.predicted.map(\.code) } == [
+                ["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"],
+            ])
 
         let report = try await a.sync()
         #expect(report.newProblems.map { $0.violations.map(\.code) } == [["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"]])

@@ -18,7 +18,8 @@ import Testing
         let bytes = sample.sealedBytes()
         let text = String(decoding: bytes, as: UTF8.self)
         #expect(
-            text == #"{"at":[1773648000000,1],"changes":[{"entity":"client","fields":{"phone":"+15550100","tags":{"add":["vip"],"remove":[]}},"#
+            text
+                == #"{"at":[1773648000000,1],"changes":[{"entity":"client","fields":{"phone":"+15550100","tags":{"add":["vip"],"remove":[]}},"#
                 + #""id":"00000000-0000-0001-0000-000000000002","op":"patch","was":{"notes":null}},{"arguments":{"reason":"price"},"entity":"deal","#
                 + #""id":"00000000-0000-0001-0000-000000000003","name":"lose","observed":"lead","op":"transition"}],"#
                 + #""clock":{"01900000-0000-7000-8000-000000000001":2,"feed":[0,41]},"dot":["01900000-0000-7000-8000-000000000001",3]}"#)
@@ -33,7 +34,10 @@ import Testing
         (#"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{},"at":[1,0],"changes":[{}]}"#, "clock"),
         (#"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[-1,0],"changes":[{}]}"#, "at"),
         (#"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[]}"#, "changes"),
-        (#"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{"op":"delete","id":"x"}]}"#, "entity"),
+        (
+            #"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{"op":"delete","id":"x"}]}"#,
+            "entity"
+        ),
         (#"not json"#, "set"),
     ])
     func decoding_namesTheMember_whenMalformed(text: String, field: String) {
@@ -47,11 +51,17 @@ import Testing
     @Test func outcome_roundTrips() {
         let outcome = Outcome(
             status: .accepted, positions: 4...6,
-            superseded: [.init(entity: "client", id: Identifier(high: 1, low: 2), field: "phone", yours: "a", kept: "b", by: Identifier(high: 9, low: 9))],
+            superseded: [
+                .init(
+                    entity: "client", id: Identifier(high: 1, low: 2), field: "phone", yours: "a", kept: "b",
+                    by: Identifier(high: 9, low: 9))
+            ],
             rebased: true, warnings: [Violation(entity: "", id: nil, field: nil, code: .clockSkew, message: "late")])
         #expect(Outcome(json: outcome.json) == outcome)
         let rejected = Outcome.rejected([
-            Violation(entity: "client", id: Identifier(high: 1, low: 2), field: "notes", code: .conflict, message: "m", parameters: ["base": .null])
+            Violation(
+                entity: "client", id: Identifier(high: 1, low: 2), field: "notes", code: .conflict, message: "m",
+                parameters: ["base": .null])
         ])
         #expect(Outcome(json: rejected.json) == rejected)
     }

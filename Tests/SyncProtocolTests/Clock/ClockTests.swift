@@ -79,7 +79,8 @@ import Testing
         let replica = Identifier(high: 1, low: 1)
         func version(_ position: Int64, _ counter: Int64?) -> VersionTag {
             VersionTag(
-                position: FeedPosition(epoch: 0, position: position), dot: counter.map { Dot(replica: replica, counter: $0) }, timestamp: .zero,
+                position: FeedPosition(epoch: 0, position: position), dot: counter.map { Dot(replica: replica, counter: $0) },
+                timestamp: .zero,
                 actor: nil)
         }
         let clock = VectorClock(feed: FeedPosition(epoch: 0, position: 10), replicas: [replica: 3])

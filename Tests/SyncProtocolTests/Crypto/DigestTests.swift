@@ -43,7 +43,8 @@ import Testing
 
     // The digest over the digests of messages of 0…299 bytes, so that every length of padding is covered.
     @Test func digests_areRight_atEveryLengthAroundTheBlock() {
-        var sha256: [UInt8] = [], sha1: [UInt8] = []
+        var sha256: [UInt8] = []
+        var sha1: [UInt8] = []
         for length in 0..<300 {
             let message = (0..<length).map { UInt8(truncatingIfNeeded: $0 * 31 + length) }
             sha256 += SHA256.hash(message)
@@ -89,12 +90,20 @@ import Testing
         let cases: [([UInt8], [UInt8], String)] = [
             ([UInt8](repeating: 0x0B, count: 20), ascii("Hi There"), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
             (ascii("Jefe"), ascii("what do ya want for nothing?"), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
-            ([UInt8](repeating: 0xAA, count: 20), [UInt8](repeating: 0xDD, count: 50), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+            (
+                [UInt8](repeating: 0xAA, count: 20), [UInt8](repeating: 0xDD, count: 50),
+                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"
+            ),
             (Array(1...25), [UInt8](repeating: 0xCD, count: 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"),
-            (aa131, ascii("Test Using Larger Than Block-Size Key - Hash Key First"), "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"),
+            (
+                aa131, ascii("Test Using Larger Than Block-Size Key - Hash Key First"),
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+            ),
             (
                 aa131,
-                ascii("This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm."),
+                ascii(
+                    "This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed before being used by the HMAC algorithm."
+                ),
                 "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"
             ),
         ]

@@ -17,18 +17,20 @@ import Testing
         var author = ModelAuthor(tenant, member: member, role: role)
         return tenant.submit(author.seal(changes, at: tenant.nowMilliseconds)).violations.map { "\($0.field ?? "") \($0.code)" }
     }
-    private func patch(_ entity: String, _ id: Identifier, _ fields: JSONObject) -> Change { Change(entity, id, .patch(fields: fields, was: [:])) }
+    private func patch(_ entity: String, _ id: Identifier, _ fields: JSONObject) -> Change {
+        Change(entity, id, .patch(fields: fields, was: [:]))
+    }
     private func move(_ entity: String, _ id: Identifier, _ name: String, _ observed: String, _ arguments: JSONObject = [:]) -> Change {
         Change(entity, id, .transition(name: name, observed: observed, arguments: arguments))
     }
 
-    @Test func R01_setMinimum() {
+    @Test func r01_setMinimum() {
         let client = make("client", ["name": "A"])
         #expect(codes(patch("client", client, ["kinds": ["add": [], "remove": ["customer"]]])) == ["kinds too_few"])
         #expect(codes(Change("client", tenant.newID(), .create(fields: ["name": "B", "kinds": []]))) == ["kinds too_few"])
     }
 
-    @Test func R02_noCycleOfParents() {
+    @Test func r02_noCycleOfParents() {
         let a = make("client", ["name": "A"])
         let b = make("client", ["name": "B", "parent": .string(a.text)])
         let c = make("client", ["name": "C", "parent": .string(b.text)])
@@ -37,7 +39,7 @@ import Testing
         #expect(codes(patch("client", c, ["parent": .string(a.text)])) == [])
     }
 
-    @Test func R04_onePrimaryContactPerClient() {
+    @Test func r04_onePrimaryContactPerClient() {
         let client = make("client", ["name": "A"])
         var links: [Identifier] = []
         for name in ["One", "Two"] {
@@ -52,7 +54,7 @@ import Testing
         #expect(links.map { tenant.record("client_contact", $0)?.integer("is_primary") } == [1, 0])
     }
 
-    @Test func R05_losingNeedsAReason() {
+    @Test func r05_losingNeedsAReason() {
         let deal = make("deal", dealFields())
         #expect(codes(move("deal", deal, "lose", "lead")) == ["lost_reason required"])
         #expect(codes(move("deal", deal, "lose", "lead", ["reason": "  "])) == ["lost_reason required"])
@@ -65,7 +67,7 @@ import Testing
         return fields
     }
 
-    @Test func R06_winNeedsAmountAndActiveClient() {
+    @Test func r06_winNeedsAmountAndActiveClient() {
         let client = make("client", ["name": "A"])
         let deal = make("deal", dealFields(["client": .string(client.text)]))
         tenant.server([move("deal", deal, "qualify", "lead"), move("client", client, "hold", "active")])
@@ -74,7 +76,7 @@ import Testing
         #expect(codes(move("deal", deal, "win", "qualified")) == [])
     }
 
-    @Test func R07_customValuesMatchDefinitions() {
+    @Test func r07_customValuesMatchDefinitions() {
         func define(_ key: String, _ kind: String, _ more: JSONObject = [:]) {
             var fields: JSONObject = ["entity": "client", "key": .string(key), "label": .string(key), "kind": .string(kind)]
             for (name, value) in more { fields[name] = value }
@@ -104,7 +106,7 @@ import Testing
         #expect(custom(["must": .null]) == ["custom.must required"])
     }
 
-    @Test func R08_deleteClientOnlyWithoutDeals() {
+    @Test func r08_deleteClientOnlyWithoutDeals() {
         let client = make("client", ["name": "A"])
         let deal = make("deal", dealFields(["client": .string(client.text)]))
         #expect(codes(Change("client", client, .delete)) == ["id referenced"])
@@ -112,7 +114,7 @@ import Testing
         #expect(codes(Change("client", client, .delete)) == [])
     }
 
-    @Test func R09_archiveClientOnlyWithoutOpenDeals() {
+    @Test func r09_archiveClientOnlyWithoutOpenDeals() {
         let client = make("client", ["name": "A"])
         let deal = make("deal", dealFields(["client": .string(client.text)]))
         #expect(codes(move("client", client, "archive", "active")) == ["status open_children"])
@@ -120,7 +122,7 @@ import Testing
         #expect(codes(move("client", client, "archive", "active")) == [])
     }
 
-    @Test func R17_reopenOnlyWithoutEngagement() {
+    @Test func r17_reopenOnlyWithoutEngagement() {
         let engagements = Domain(
             "engagements",
             entities: [
@@ -133,7 +135,8 @@ import Testing
         other.server([
             Change("client", client, .create(fields: ["name": "A"])),
             Change(
-                "deal", deal, .create(fields: ["title": "T", "client": .string(client.text), "currency": "USD", "owner": .string(other.owner.text)])),
+                "deal", deal,
+                .create(fields: ["title": "T", "client": .string(client.text), "currency": "USD", "owner": .string(other.owner.text)])),
             move("deal", deal, "lose", "lead", ["reason": "x"]),
             Change("engagement", engagement, .create(fields: ["code": "ENG-0001", "deal": .string(deal.text)])),
         ])
@@ -146,7 +149,7 @@ import Testing
         #expect(other.record("deal", deal)?["lost_reason"] == .null && other.record("deal", deal)?["closed_at"] == .null)
     }
 
-    @Test func R90_lastOwnerStays() {
+    @Test func r90_lastOwnerStays() {
         #expect(codes(patch("member", tenant.owner, ["role": "manager"])) == ["role last_owner"])
         #expect(codes(move("member", tenant.owner, "disable", "active")) == ["status last_owner"])
         let deleted = codes(Change("member", tenant.owner, .delete))
@@ -156,13 +159,17 @@ import Testing
         #expect(codes(move("member", second, "disable", "active")) == ["status last_owner"])
     }
 
-    @Test func R92_uniqueAmongLiveRows() {
+    @Test func r92_uniqueAmongLiveRows() {
         _ = make("member", ["name": "M", "email": "m@example.com"])
         let outcome = tenant.server([Change("member", tenant.newID(), .create(fields: ["name": "N", "email": " M@Example.com"]))])
         #expect(outcome.violations.map { "\($0.field ?? "") \($0.code)" } == ["email duplicate"])
         _ = make("custom_field", ["entity": "client", "key": "k", "label": "K", "kind": "text"])
-        #expect(codes(Change("custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"]))) == ["key duplicate"])
-        #expect(codes(Change("custom_field", tenant.newID(), .create(fields: ["entity": "deal", "key": "k", "label": "K", "kind": "text"]))) == [])
+        #expect(
+            codes(Change("custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"])))
+                == ["key duplicate"])
+        #expect(
+            codes(Change("custom_field", tenant.newID(), .create(fields: ["entity": "deal", "key": "k", "label": "K", "kind": "text"])))
+                == [])
     }
 
     @Test func roles_fieldStaffAndSelfEdits() {

@@ -27,7 +27,8 @@ import Testing
         let value: JSONValue = ["b": [1, nil], "a": "q\"\\/\u{8}\u{C}\n\r\t\u{1}\u{1F}\u{7F}é😀", "": true, "ä": 1, "Z": .decimal("1.0")]
         #expect(value.canonicalText == #"{"":true,"Z":1.0,"a":"q\"\\/\b\f\n\r\t\u0001\u001f"# + "\u{7F}" + #"é😀","b":[1,null],"ä":1}"#)
         #expect(JSONValue.integer(.min).canonicalText == "-9223372036854775808")
-        #expect([0, 9, 10, -1, -10, .max].map { JSONValue.integer($0).canonicalText } == ["0", "9", "10", "-1", "-10", "9223372036854775807"])
+        #expect(
+            [0, 9, 10, -1, -10, .max].map { JSONValue.integer($0).canonicalText } == ["0", "9", "10", "-1", "-10", "9223372036854775807"])
     }
 
     @Test func keys_areOrderedByBytes_notByScalarsOrUTF16() throws {
@@ -37,7 +38,8 @@ import Testing
     }
 
     @Test func equality_isThatOfTheBytes_forCanonicallyEquivalentTexts() {
-        let composed = "\u{E9}", decomposed = "e\u{301}"
+        let composed = "\u{E9}"
+        let decomposed = "e\u{301}"
         #expect(composed == decomposed, "String itself takes them as equal")
         #expect(JSONValue.string(composed) != JSONValue.string(decomposed))
         #expect(JSONObject([(composed, 1)]) != JSONObject([(decomposed, 1)]))
@@ -104,7 +106,9 @@ import Testing
     }
 
     private func text(_ random: inout SeededRandom) -> String {
-        let alphabet: [Unicode.Scalar] = ["a", "b", "Z", "0", " ", "/", "\"", "\\", "\n", "\u{1}", "\u{7F}", "é", "\u{301}", "€", "😀", "\u{10FFFF}"]
+        let alphabet: [Unicode.Scalar] = [
+            "a", "b", "Z", "0", " ", "/", "\"", "\\", "\n", "\u{1}", "\u{7F}", "é", "\u{301}", "€", "😀", "\u{10FFFF}",
+        ]
         var scalars = String.UnicodeScalarView()
         for _ in 0..<Int.random(in: 0..<20, using: &random) { scalars.append(alphabet.randomElement(using: &random) ?? "a") }
         return String(scalars)

@@ -13,7 +13,8 @@ import Testing
         client = tenant.newID()
         contact = tenant.newID()
         tenant.server([
-            Change("client", client, .create(fields: ["name": "Harbor"])), Change("contact", contact, .create(fields: ["last_name": "Ortiz"])),
+            Change("client", client, .create(fields: ["name": "Harbor"])),
+            Change("contact", contact, .create(fields: ["last_name": "Ortiz"])),
         ])
     }
 
@@ -36,7 +37,12 @@ import Testing
         let record = tenant.record("client", id)
         #expect(record?["kinds"] == ["customer"] && record?["status"] == "active" && record?["name"] == "Café" && record?["tags"] == [])
         let bad = tenant.submit(
-            a.seal([Change("site", tenant.newID(), .create(fields: ["client": .string(tenant.newID().text), "latitude_e6": 91_000_000, "phone": "x"]))], at: 2))
+            a.seal(
+                [
+                    Change(
+                        "site", tenant.newID(),
+                        .create(fields: ["client": .string(tenant.newID().text), "latitude_e6": 91_000_000, "phone": "x"]))
+                ], at: 2))
         #expect(
             Set(bad.violations.map { "\($0.field ?? "") \($0.code)" }) == [
                 "name required", "address required", "latitude_e6 out_of_range", "phone unknown_field",
@@ -117,7 +123,9 @@ import Testing
         let other = tenant.newID()
         tenant.server([Change("client", other, .create(fields: ["name": "North"]))])
         a.pull(tenant)
-        tenant.server([Change("site", tenant.newID(), .create(fields: ["client": .string(other.text), "name": "Pier", "address": ["city": "Oslo"]]))])
+        tenant.server([
+            Change("site", tenant.newID(), .create(fields: ["client": .string(other.text), "name": "Pier", "address": ["city": "Oslo"]]))
+        ])
         let refused = tenant.submit(a.seal([Change("client", other, .delete)], at: 3))
         #expect(refused.violations.first?.code == "delete_conflict" && refused.violations.first?.parameters["entity"] == "site")
     }
@@ -141,7 +149,8 @@ import Testing
         var c = ModelAuthor(other)
         var d = ModelAuthor(other)
         let create = Change(
-            "deal", other.newID(), .create(fields: ["title": "T", "client": .string(id.text), "currency": "USD", "owner": .string(other.owner.text)]))
+            "deal", other.newID(),
+            .create(fields: ["title": "T", "client": .string(id.text), "currency": "USD", "owner": .string(other.owner.text)]))
         #expect(other.submit(c.seal([create], at: 1)).status == .accepted)
         #expect(other.submit(d.seal([Change("client", id, .delete)], at: 2)).violations.map(\.code) == ["referenced"])
     }
@@ -184,7 +193,8 @@ import Testing
         #expect(tenant.submit(a.seal([edit], at: 3)).violations.map(\.code) == ["depends_on_rejected"])
         let unknown = Change("client", tenant.newID(), .patch(fields: ["phone": "+15550101"], was: [:]))
         #expect(tenant.submit(a.seal([unknown], at: 4)).violations.map(\.code) == ["not_found"])
-        let missing = Change("site", tenant.newID(), .create(fields: ["client": .string(tenant.newID().text), "name": "S", "address": ["city": "X"]]))
+        let missing = Change(
+            "site", tenant.newID(), .create(fields: ["client": .string(tenant.newID().text), "name": "S", "address": ["city": "X"]]))
         #expect(tenant.submit(a.seal([missing], at: 5)).violations.map(\.code) == ["reference_missing"])
     }
 
@@ -192,7 +202,11 @@ import Testing
         var a = ModelAuthor(tenant)
         let before = tenant.records.count
         let outcome = tenant.submit(
-            a.seal([Change("client", tenant.newID(), .create(fields: ["name": "Fine"])), Change("contact", contact, .patch(fields: ["email": "bad"], was: [:]))], at: 1))
+            a.seal(
+                [
+                    Change("client", tenant.newID(), .create(fields: ["name": "Fine"])),
+                    Change("contact", contact, .patch(fields: ["email": "bad"], was: [:])),
+                ], at: 1))
         #expect(outcome.status == .rejected && tenant.records.count == before)
         #expect(tenant.feed.last?.kind == "sync.rejected")
     }
@@ -245,7 +259,8 @@ import Testing
         let created = deal()
         tenant.server([created])
         var a = ModelAuthor(tenant)
-        #expect(tenant.submit(a.seal([move(created.key.id, "explode", from: "lead")], at: 1)).violations.map(\.code) == ["unknown_transition"])
+        #expect(
+            tenant.submit(a.seal([move(created.key.id, "explode", from: "lead")], at: 1)).violations.map(\.code) == ["unknown_transition"])
         let silent = tenant.submit(a.seal([move(created.key.id, "lose", from: "lead")], at: 2))
         #expect(silent.violations.map { "\($0.field ?? "") \($0.code)" } == ["lost_reason required"])
         let extra = tenant.submit(a.seal([move(created.key.id, "qualify", from: "lead", ["why": "x"])], at: 3))
@@ -281,7 +296,8 @@ import Testing
         #expect(tenant.submit(editor.seal([rootEdit], at: 5)).violations.map { "\($0.field ?? "") \($0.code)" } == ["title locked"])
         let memo = Change("document", document, .patch(fields: ["memo": "open"], was: [:]))
         #expect(tenant.submit(editor.seal([memo], at: 6)).status == .accepted)
-        let added = Change("document_line", tenant.newID(), .create(fields: ["document": .string(document.text), "label": "x", "price": 1]))
+        let added = Change(
+            "document_line", tenant.newID(), .create(fields: ["document": .string(document.text), "label": "x", "price": 1]))
         #expect(tenant.submit(editor.seal([added], at: 7)).violations.map(\.code) == ["locked"])
         #expect(tenant.submit(editor.seal([Change("document", document, .delete)], at: 8)).violations.map(\.code) == ["locked"])
     }
@@ -313,7 +329,8 @@ import Testing
         let entry = tenant.feed.last
         #expect(entry?.anchors == ["contact:\(contact.text)", "client:\(client.text)"], "a client's timeline shows its contacts' edits")
         #expect(entry?.scopeKeys == ["client:\(client.text)"])
-        #expect(entry?.category == "relationship" && entry?.changes["phone"]?["new"] == "+15550142" && entry?.changes["phone"]?["old"] == .null)
+        #expect(
+            entry?.category == "relationship" && entry?.changes["phone"]?["new"] == "+15550142" && entry?.changes["phone"]?["old"] == .null)
     }
 
     @Test func anyReferenceAndElementReferences_areChecked() {
@@ -321,14 +338,21 @@ import Testing
         func note(_ fields: JSONObject) -> [String] {
             var all: JSONObject = ["body": "hi"]
             for (name, value) in fields { all[name] = value }
-            return tenant.submit(a.seal([Change("note", tenant.newID(), .create(fields: all))], at: 1)).violations.map { "\($0.field ?? "") \($0.code)" }
+            return tenant.submit(a.seal([Change("note", tenant.newID(), .create(fields: all))], at: 1)).violations.map {
+                "\($0.field ?? "") \($0.code)"
+            }
         }
-        #expect(note([:]) == ["subject_id required", "subject_type required"] || Set(note([:])) == ["subject_id required", "subject_type required"])
+        #expect(
+            note([:]) == ["subject_id required", "subject_type required"]
+                || Set(note([:])) == ["subject_id required", "subject_type required"])
         #expect(note(["subject_type": "client", "subject_id": .string(client.text)]) == ["subject_type invalid_choice"])
         #expect(note(["subject_type": "part", "subject_id": .string(client.text)]) == ["subject_id reference_missing"])
         let part = tenant.newID()
         tenant.server([Change("part", part, .create(fields: ["sku": "a", "name": "A"]))])
-        #expect(note(["subject_type": "part", "subject_id": .string(part.text), "mentions": [.string(tenant.newID().text)]]) == ["mentions reference_missing"])
+        #expect(
+            note(["subject_type": "part", "subject_id": .string(part.text), "mentions": [.string(tenant.newID().text)]]) == [
+                "mentions reference_missing"
+            ])
         #expect(note(["subject_type": "part", "subject_id": .string(part.text), "mentions": [.string(tenant.owner.text)]]) == [])
     }
 }

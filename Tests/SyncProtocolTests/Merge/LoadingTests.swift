@@ -27,7 +27,8 @@ import Testing
         let client = tenant.newID()
         _ = loads(Change("client", client, .create(fields: ["name": "A"])))
         for _ in 0..<50 {
-            _ = loads(Change("site", tenant.newID(), .create(fields: ["client": .string(client.text), "name": "S", "address": ["city": "X"]])))
+            _ = loads(
+                Change("site", tenant.newID(), .create(fields: ["client": .string(client.text), "name": "S", "address": ["city": "X"]])))
         }
         #expect(loads(Change("client", client, .delete)) <= 3)
     }

@@ -107,7 +107,11 @@ import Testing
 
     @Test func customMap_differentKeysKept_sameKeyByTimestamp() {
         for key in ["gate_code", "boiler"] {
-            tenant.server([Change("custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": .string(key), "label": "L", "kind": "text"]))])
+            tenant.server([
+                Change(
+                    "custom_field", tenant.newID(),
+                    .create(fields: ["entity": "client", "key": .string(key), "label": "L", "kind": "text"]))
+            ])
         }
         var a = ModelAuthor(tenant)
         var b = ModelAuthor(tenant)
@@ -138,7 +142,10 @@ import Testing
         tenant.submit(a.seal([Change("part", part, .create(fields: ["sku": "bolt", "name": "Bolt"]))], at: 1))
         let outcome = tenant.submit(
             a.seal([Change("part", part, .patch(fields: ["sku": "nut", "nope": 1, "position": 3, "margin_bp": 10_001], was: [:]))], at: 2))
-        #expect(Set(outcome.violations.map { "\($0.field ?? "") \($0.code)" }) == ["sku immutable", "nope unknown_field", "position read_only", "margin_bp out_of_range"])
+        #expect(
+            Set(outcome.violations.map { "\($0.field ?? "") \($0.code)" }) == [
+                "sku immutable", "nope unknown_field", "position read_only", "margin_bp out_of_range",
+            ])
     }
 
     @Test func guardedSet_isMergedWhole() {
@@ -171,7 +178,8 @@ import Testing
     @Test func versions_growWithDistinctEdits_notWithHistory() throws {
         var a = ModelAuthor(tenant)
         for round in 0..<50 {
-            tenant.submit(a.seal([patch(["phone": .string("+1555010\(10 + round)"), "tags": ["add": ["t"], "remove": []]])], at: Int64(round)))
+            tenant.submit(
+                a.seal([patch(["phone": .string("+1555010\(10 + round)"), "tags": ["add": ["t"], "remove": []]])], at: Int64(round)))
             if round % 3 == 0 { a.pull(tenant) }
         }
         let versions = try #require(tenant.record("client", client)?.versions)

@@ -15,7 +15,9 @@ import Testing
         case 1:
             let (add, remove) = (pick(["a", "b", "c"]), pick(["a", "b", "c"]))
             return Change("client", client, .patch(fields: ["tags": ["add": [add], "remove": add == remove ? [] : [remove]]], was: [:]))
-        case 2: return Change("client", client, .patch(fields: ["custom": ["k": pick(["x", "y", .null]), "l": pick(["x", .null])]], was: [:]))
+        case 2:
+            return Change(
+                "client", client, .patch(fields: ["custom": ["k": pick(["x", "y", .null]), "l": pick(["x", .null])]], was: [:]))
         case 3:
             return Change("part", part, .patch(fields: ["on_hand_milli": .integer(Int64.random(in: -9...9, using: &random))], was: [:]))
         default:
@@ -36,9 +38,12 @@ import Testing
                 let (client, part, contact) = (tenant.newID(), tenant.newID(), tenant.newID())
                 tenant.server([
                     Change("client", client, .create(fields: ["name": "C", "tags": ["a", "b"]])),
-                    Change("part", part, .create(fields: ["sku": "p", "name": "P"])), Change("contact", contact, .create(fields: ["last_name": "O"])),
-                    Change("custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"])),
-                    Change("custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "l", "label": "L", "kind": "text"])),
+                    Change("part", part, .create(fields: ["sku": "p", "name": "P"])),
+                    Change("contact", contact, .create(fields: ["last_name": "O"])),
+                    Change(
+                        "custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"])),
+                    Change(
+                        "custom_field", tenant.newID(), .create(fields: ["entity": "client", "key": "l", "label": "L", "kind": "text"])),
                 ])
                 let keys: JSONObject = ["client": .string(client.text), "contact": .string(contact.text)]
                 let id = Schema.testing.entity("client_contact")?.deterministicID { keys[$0] } ?? .zero
@@ -49,7 +54,8 @@ import Testing
             var queues: [[Submission]] = (0..<3).map { _ in
                 var author = ModelAuthor(tenant)
                 return (0..<Int.random(in: 1...3, using: &random)).map { _ in
-                    author.seal([randomChange(&random, client: client, part: part, link: link)], at: Int64.random(in: 1...50, using: &random))
+                    author.seal(
+                        [randomChange(&random, client: client, part: part, link: link)], at: Int64.random(in: 1...50, using: &random))
                 }
             }
             // One replica's stamps rise, as its hybrid clock makes them.
@@ -88,7 +94,8 @@ import Testing
             authors[index].pull(tenant)
             let value = JSONValue.string("+1555\(1000 + round)")
             let set = authors[index].seal(
-                [Change("client", client, .patch(fields: ["phone": value, "notes": value], was: [:]))], at: Int64.random(in: 1...1000, using: &random))
+                [Change("client", client, .patch(fields: ["phone": value, "notes": value], was: [:]))],
+                at: Int64.random(in: 1...1000, using: &random))
             #expect(tenant.submit(set).status == .accepted)
             #expect(tenant.record("client", client)?["phone"] == value && tenant.record("client", client)?["notes"] == value)
         }

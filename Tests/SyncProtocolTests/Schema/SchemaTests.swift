@@ -28,7 +28,9 @@ import Testing
             #expect(machine.states.contains(machine.initial))
             #expect(Set(machine.transitions.map(\.name)).count == machine.transitions.count)
             for transition in machine.transitions {
-                #expect(machine.states.contains(transition.to) && transition.from.allSatisfy(machine.states.contains), "\(entity.name).\(transition.name)")
+                #expect(
+                    machine.states.contains(transition.to) && transition.from.allSatisfy(machine.states.contains),
+                    "\(entity.name).\(transition.name)")
                 for argument in transition.arguments { if let field = argument.field { #expect(entity.field(field) != nil) } }
             }
         }
@@ -45,14 +47,17 @@ import Testing
     @Test func catalogue_hasTenancyAndCRM() {
         #expect(
             Schema.tideline.entities.map(\.name) == [
-                "tenant", "account", "member", "replica", "custom_field", "number_sequence", "client", "contact", "client_contact", "site", "deal",
+                "tenant", "account", "member", "replica", "custom_field", "number_sequence", "client", "contact", "client_contact", "site",
+                "deal",
                 "deal_contact",
             ])
     }
 
     @Test func deterministicID_followsFromItsKeysOnly() throws {
         let link = try #require(Schema.tideline.entity("client_contact"))
-        let values: [String: JSONValue] = ["client": .string(Identifier(high: 1, low: 1).text), "contact": .string(Identifier(high: 1, low: 2).text)]
+        let values: [String: JSONValue] = [
+            "client": .string(Identifier(high: 1, low: 1).text), "contact": .string(Identifier(high: 1, low: 2).text),
+        ]
         let id = link.deterministicID { values[$0] }
         #expect(id?.version == 5)
         #expect(id == link.deterministicID { values[$0] })
@@ -61,12 +66,14 @@ import Testing
 
     @Test func access_followsTheCatalogueTable() {
         func row(_ access: AccessClass, _ role: Role) -> String {
-            [(AccessOperation.create, "c"), (.read, "r"), (.update, "u"), (.delete, "d")].filter { access.allows($0.0, role) }.map(\.1).joined()
+            [(AccessOperation.create, "c"), (.read, "r"), (.update, "u"), (.delete, "d")].filter { access.allows($0.0, role) }.map(\.1)
+                .joined()
         }
         let table: [(AccessClass, String, String, String, String)] = [
             (.config, "crud", "r", "r", "r"), (.manage, "crud", "crud", "r", "r"), (.collab, "crud", "crud", "ru", "r"),
             (.work, "crud", "crud", "cru", "r"), (.fact, "crud", "crud", "crud", "r"), (.log, "cr", "cr", "cr", "r"),
-            (.money, "crud", "crud", "r", "r"), (.collect, "cr", "cr", "r", "r"), (.ledger, "cr", "r", "", "r"), (.auto, "crud", "crud", "", "r"),
+            (.money, "crud", "crud", "r", "r"), (.collect, "cr", "cr", "r", "r"), (.ledger, "cr", "r", "", "r"),
+            (.auto, "crud", "crud", "", "r"),
             (.sys, "r", "r", "r", "r"), (.own, "r", "r", "r", "r"), (.secret, "", "", "", ""),
         ]
         for (access, owner, manager, field, viewer) in table {
@@ -103,14 +110,17 @@ import Testing
     }
 
     static let refused: [(FieldType, JSONValue, ViolationCode)] = [
-        (FieldType.text(0...2), JSONValue.string("abc"), ViolationCode.tooLong), (.text(2...3), "a", .tooShort), (.text(0...2), 3, .invalidFormat),
+        (FieldType.text(0...2), JSONValue.string("abc"), ViolationCode.tooLong), (.text(2...3), "a", .tooShort),
+        (.text(0...2), 3, .invalidFormat),
         (.integer(0...5), 6, .outOfRange), (.integer(0...5), "5", .invalidFormat), (.integer(0...5), .decimal("1.5"), .invalidFormat),
         (.bool, 2, .invalidFormat), (.date, "2026-02-30", .invalidFormat), (.instant, "2026-03-16T00:00:00", .invalidFormat),
         (.choice(["a"]), "b", .invalidChoice), (.email, "nobody", .invalidFormat), (.phone, "555", .invalidFormat),
         (.url, "javascript:alert(1)", .invalidFormat), (.currency, "XXQ", .invalidFormat), (.timeZone, "Mars/Base", .invalidFormat),
         (.set(of: .text(1...40), count: 0...1), ["a", "b"], .tooMany), (.set(of: .email, count: 0...2), ["x"], .invalidFormat),
-        (.map(keys: ["a"]), ["b": 1], .unknownField), (.address, ["country": "ZZ"], .invalidFormat), (.address, ["planet": "x"], .unknownField),
-        (.hex64, "ab", .invalidFormat), (.slug(maximum: 5), "a b", .invalidFormat), (.reference("client", onDelete: .restrict), "x", .invalidFormat),
+        (.map(keys: ["a"]), ["b": 1], .unknownField), (.address, ["country": "ZZ"], .invalidFormat),
+        (.address, ["planet": "x"], .unknownField),
+        (.hex64, "ab", .invalidFormat), (.slug(maximum: 5), "a b", .invalidFormat),
+        (.reference("client", onDelete: .restrict), "x", .invalidFormat),
     ]
 
     @Test(arguments: refused)

@@ -91,9 +91,11 @@ import Testing
 
     @Test func push_refusesAWrongHash_andKeepsUndecodableSets() throws {
         let bytes = sealed(1)
-        let wrong = PushRequest(schemaVersion: 1, cursor: nil, sets: [OfferedSet(counter: 1, hash: String(repeating: "0", count: 64), sealed: bytes)])
+        let wrong = PushRequest(
+            schemaVersion: 1, cursor: nil, sets: [OfferedSet(counter: 1, hash: String(repeating: "0", count: 64), sealed: bytes)])
         #expect { _ = try PushRequest.receive(wrong.bytes(replica: replica)) } throws: { ($0 as? WireError)?.field == "sets[0].hash" }
-        let broken = Array(#"{"dot":["01900000-0000-7000-8000-000000000001",2],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{"op":"fly"}]}"#.utf8)
+        let broken = Array(
+            #"{"dot":["01900000-0000-7000-8000-000000000001",2],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{"op":"fly"}]}"#.utf8)
         let request = PushRequest(
             schemaVersion: 1, cursor: nil, sets: [OfferedSet(counter: 2, hash: ChangeSet.hash(ofSealed: broken), sealed: broken)])
         let received = try PushRequest.receive(request.bytes(replica: replica))

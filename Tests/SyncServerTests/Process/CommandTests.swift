@@ -15,7 +15,10 @@ import Testing
             let url = try PostgresFixture.shared().freshDatabase()
             let database = ["--database-url", url]
             let made = try ServerProcess.json(
-                ["tenant", "create", "Acme", "--owner", "Ada Lovelace <ada@acme.example>", "--currency", "EUR", "--timezone", "Europe/Paris"] + database)
+                [
+                    "tenant", "create", "Acme", "--owner", "Ada Lovelace <ada@acme.example>", "--currency", "EUR", "--timezone",
+                    "Europe/Paris",
+                ] + database)
             let tenant = try text(made, "tenant")
             let added = try ServerProcess.json(
                 ["member", "add", "--tenant", tenant, "--name", "Vera", "--email", "vera@acme.example", "--role", "viewer"] + database)
@@ -55,10 +58,12 @@ import Testing
     @Test func exitCodes_tellWhoseFaultItIs() async throws {
         try await onOwnThread {
             let nowhere = ["--database-url", "postgresql://x@/x?host=/nonexistent&connect_timeout=1"]
-            let url = try PostgresFixture.shared().freshDatabase()
+            let url = try ServerProcess.migratedDatabase()
             let cases: [(arguments: [String], status: Int32)] = [
-                (["--version"], 0), (["help"], 0), (["help", "tenant", "create"], 0), (["nonsense"], 2), (["tenant"], 2), (["tenant", "create"], 2),
-                (["tenant", "create", "Acme", "--owner", "no address"], 2), (["serve", "--listen", "nowhere"], 2), (["serve", "--workers", "x"], 2),
+                (["--version"], 0), (["help"], 0), (["help", "tenant", "create"], 0), (["nonsense"], 2), (["tenant"], 2),
+                (["tenant", "create"], 2),
+                (["tenant", "create", "Acme", "--owner", "no address"], 2), (["serve", "--listen", "nowhere"], 2),
+                (["serve", "--workers", "x"], 2),
                 (["check", "--surplus"], 2), (["check"] + nowhere, 3), (["migrate"] + nowhere, 3),
                 (["tenant", "create", "Acme", "--owner", "Ada <not an address>", "--database-url", url], 1),
                 (["replica", "list", "--tenant", Identifier.zero.text, "--database-url", url], 1),
@@ -99,12 +104,15 @@ import Testing
     @Test func configuration_prefersFlagsToTheEnvironment() throws {
         var arguments = Arguments(["--listen", "127.0.0.1:1", "--workers=2"])
         let environment = [
-            "TIDELINE_LISTEN": "127.0.0.1:2", "DATABASE_URL": "postgresql://db", "TIDELINE_DATA_DIR": "/data", "TIDELINE_PREPARED_STATEMENTS": "off",
+            "TIDELINE_LISTEN": "127.0.0.1:2", "DATABASE_URL": "postgresql://db", "TIDELINE_DATA_DIR": "/data",
+            "TIDELINE_PREPARED_STATEMENTS": "off",
             "TIDELINE_OWNER_DATABASE_URL": "postgresql://owner",
         ]
         let configuration = try Configuration(&arguments, environment: environment)
         #expect(configuration.listen == "127.0.0.1:1" && configuration.workers == 2 && configuration.databaseURL == "postgresql://db")
-        #expect(configuration.dataDirectory == "/data" && !configuration.usesPreparedStatements && configuration.ownerDatabaseURL == "postgresql://owner")
+        #expect(
+            configuration.dataDirectory == "/data" && !configuration.usesPreparedStatements
+                && configuration.ownerDatabaseURL == "postgresql://owner")
         var none = Arguments([])
         let standard = try Configuration(&none, environment: ["HOME": "/home/ada"])
         #expect(standard.listen == "127.0.0.1:8080" && standard.databaseURL == nil && standard.usesPreparedStatements && standard.isDurable)
@@ -123,6 +131,7 @@ import Testing
         let line = entry.line(atMilliseconds: 0)
         #expect(line.last == 0x0A && line.filter { $0 == 0x0A }.count == 1)
         let json = try JSONValue(parsing: Array(line.dropLast()))
-        #expect(json["time"] == "1970-01-01T00:00:00.000Z" && json["level"] == "warning" && json["request_id"] == "r-1" && json["count"] == 3)
+        #expect(
+            json["time"] == "1970-01-01T00:00:00.000Z" && json["level"] == "warning" && json["request_id"] == "r-1" && json["count"] == 3)
     }
 }

@@ -2,13 +2,12 @@
 
 import Foundation
 import SyncProtocol
-import TestSupport
 import Testing
 
 @testable import SyncServer
 
 @Suite struct ServeTests {
-    /// A database with one tenant, migrated by the first command that needs it.
+    /// One tenant, made by the command.
     private func tenant(_ url: String) throws -> (tenant: String, member: String, code: String) {
         let made = try ServerProcess.json(["tenant", "create", "Acme", "--owner", "Ada <ada@acme.example>", "--database-url", url])
         return (try text(made, "tenant"), try text(made, "member"), try text(made, "code"))
@@ -18,18 +17,20 @@ import Testing
 
     @Test func servers_wakeEachOthersWaiters_onOneDatabase() async throws {
         try await onOwnThread {
-            let url = try PostgresFixture.shared().freshDatabase()
+            let url = try ServerProcess.migratedDatabase()
             let tenant = try tenant(url)
             let first = try ServerProcess(["--database-url", url])
             let second = try ServerProcess(["--database-url", url])
             let writer = try first.enroll(tenant.code)
-            let code = try ServerProcess.json(["code", "create", "--tenant", tenant.tenant, "--member", tenant.member, "--database-url", url])
+            let code = try ServerProcess.json([
+                "code", "create", "--tenant", tenant.tenant, "--member", tenant.member, "--database-url", url,
+            ])
             let reader = try second.enroll(try text(code, "code"))
             let page = try PullPage(parsing: second.get(reader.pull(cursor: nil), token: reader.token).body)
 
             let waiting = try second.client()
             try waiting.get(reader.pull(cursor: page.next, waitMilliseconds: 50_000), headers: "Authorization: Bearer \(reader.token)\r\n")
-            // The waiter is known to be parked when a look at the same server has been answered after it and none is in flight.
+            // By the time its server has answered another question it is parked, or about to be: then the notification counts too.
             #expect(try second.get("/healthz").status == 200)
             let client = Identifier.version7(milliseconds: 1, random: (1, 2))
             let pushed = try first.post("/v1/sync/push", writer.pushBody(counter: 1, client: client, name: "News"), token: writer.token)
@@ -47,13 +48,14 @@ import Testing
 
     @Test func server_drains_whenItIsTerminated() async throws {
         try await onOwnThread {
-            let url = try PostgresFixture.shared().freshDatabase()
+            let url = try ServerProcess.migratedDatabase()
             let tenant = try tenant(url)
             let server = try ServerProcess(["--database-url", url])
             let replica = try server.enroll(tenant.code)
             let page = try PullPage(parsing: server.get(replica.pull(cursor: nil), token: replica.token).body)
             let waiting = try server.client()
-            try waiting.get(replica.pull(cursor: page.next, waitMilliseconds: 50_000), headers: "Authorization: Bearer \(replica.token)\r\n")
+            try waiting.get(
+                replica.pull(cursor: page.next, waitMilliseconds: 50_000), headers: "Authorization: Bearer \(replica.token)\r\n")
             #expect(try server.get("/readyz").status == 200)
             server.signal(SIGTERM)
             // Who waits gets a page that says where to continue.
@@ -70,7 +72,7 @@ import Testing
 
     @Test func routes_answerProblems_withRequestIDs() async throws {
         try await onOwnThread {
-            let server = try ServerProcess(["--database-url", try PostgresFixture.shared().freshDatabase()])
+            let server = try ServerProcess(["--database-url", try ServerProcess.migratedDatabase()])
             let cases: [(method: String, target: String, status: Int, code: String)] = [
                 ("GET", "/nothing", 404, "not_found"), ("DELETE", "/v1/sync/pull", 405, "method_not_allowed"),
                 ("GET", "/v1/sync/pull?protocol=1", 401, "unauthorized"), ("GET", "/v1/sync/digest", 401, "unauthorized"),
@@ -101,7 +103,7 @@ import Testing
 
     @Test func server_reconnects_whenItsSessionsAreEnded() async throws {
         try await onOwnThread {
-            let url = try PostgresFixture.shared().freshDatabase()
+            let url = try ServerProcess.migratedDatabase()
             let tenant = try tenant(url)
             let server = try ServerProcess(["--database-url", url, "--workers", "1"])
             let replica = try server.enroll(tenant.code)
@@ -124,7 +126,9 @@ import Testing
             let made = try ServerProcess.json(["tenant", "create", "Acme", "--owner", "Ada <ada@acme.example>", "--data-dir", directory])
             let replica = try server.enroll(try text(made, "code"))
             let client = Identifier.version7(milliseconds: 1, random: (1, 2))
-            #expect(try server.post("/v1/sync/push", replica.pushBody(counter: 1, client: client, name: "x"), token: replica.token).status == 200)
+            #expect(
+                try server.post("/v1/sync/push", replica.pushBody(counter: 1, client: client, name: "x"), token: replica.token).status
+                    == 200)
             let second = try ServerProcess.run(["serve", "--data-dir", directory, "--listen", "127.0.0.1:0"])
             #expect(second.status == 5)
             server.signal(SIGINT)

@@ -3,6 +3,8 @@
 import Foundation
 import SyncProtocol
 
+@testable import SyncServer
+
 /// @unchecked Sendable: used from one thread at a time; the child is ended with `deinit` at the latest.
 final class ServerProcess: @unchecked Sendable {
     struct Failure: Error, CustomStringConvertible {
@@ -19,9 +21,11 @@ final class ServerProcess: @unchecked Sendable {
             let folder = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
                 .deletingLastPathComponent()
             // Under `swift test` a runner loads the bundle; its path is among the arguments then.
-            let candidates = [folder] + CommandLine.arguments.filter { $0.hasSuffix(".xctest") }.map {
-                URL(fileURLWithPath: $0).deletingLastPathComponent()
-            }
+            let candidates =
+                [folder]
+                + CommandLine.arguments.filter { $0.hasSuffix(".xctest") }.map {
+                    URL(fileURLWithPath: $0).deletingLastPathComponent()
+                }
             for candidate in candidates {
                 let binary = candidate.appendingPathComponent("sync-server")
                 if FileManager.default.isExecutableFile(atPath: binary.path) { return binary }
@@ -44,7 +48,8 @@ final class ServerProcess: @unchecked Sendable {
         process.standardError = try FileHandle(forWritingTo: log)
         try process.run()
         let line = output.fileHandleForReading.availableData
-        guard let url = try? JSONValue(parsing: Array(line))["url"]?.stringValue, let port = url.split(separator: ":").last.flatMap({ Int($0) })
+        guard let url = try? JSONValue(parsing: Array(line))["url"]?.stringValue,
+            let port = url.split(separator: ":").last.flatMap({ Int($0) })
         else {
             process.terminate()
             process.waitUntilExit()
@@ -77,10 +82,17 @@ final class ServerProcess: @unchecked Sendable {
 
     // MARK: Commands
 
+    private static let template = Result { try MigratedDatabase(.tideline) }
+
+    /// The URL of a database of its own, migrated for the binary.
+    static func migratedDatabase() throws -> String { try template.get().copy() }
+
     private static var environment: [String: String] { ["PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "TIDELINE_UNSAFE_NO_FSYNC": "1"] }
 
     /// Runs one command to its end.
-    static func run(_ arguments: [String], environment more: [String: String] = [:]) throws -> (status: Int32, output: String, errors: String) {
+    static func run(_ arguments: [String], environment more: [String: String] = [:]) throws -> (
+        status: Int32, output: String, errors: String
+    ) {
         let process = Process()
         let (output, errors) = (Pipe(), Pipe())
         process.executableURL = try binary
@@ -135,7 +147,8 @@ extension EnrollmentReply {
     func pushBody(counter: Int64, client: Identifier, name: String) -> [UInt8] {
         let set = ChangeSet(
             dot: Dot(replica: replica, counter: counter), clock: VectorClock(replicas: [replica: counter - 1]),
-            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter), changes: [Change("client", client, .create(fields: ["name": .string(name)]))])
+            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter),
+            changes: [Change("client", client, .create(fields: ["name": .string(name)]))])
         let bytes = set.sealedBytes()
         let offered = OfferedSet(counter: counter, hash: ChangeSet.hash(ofSealed: bytes), sealed: bytes)
         return PushRequest(schemaVersion: Schema.currentVersion, cursor: nil, sets: [offered]).bytes(replica: replica)

@@ -20,7 +20,15 @@ import Testing
     }
 
     private static let older = Schema(
-        version: 1, domains: [.tenancy, Domain("yard", entities: [EntitySchema("crane", category: "yard", access: .manage, scopes: [.tenant], fields: [.text("name", 50).required])])])
+        version: 1,
+        domains: [
+            .tenancy,
+            Domain(
+                "yard",
+                entities: [
+                    EntitySchema("crane", category: "yard", access: .manage, scopes: [.tenant], fields: [.text("name", 50).required])
+                ]),
+        ])
     private static let newer = Schema(
         version: 2,
         domains: [

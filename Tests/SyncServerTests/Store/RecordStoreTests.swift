@@ -16,7 +16,9 @@ import Testing
         try tenant.write([
             Change(
                 "part", part,
-                .create(fields: ["sku": "p-1", "name": .string(odd), "detail": detail, "colours": ["red", "blue"], "margin_bp": .integer(250)])),
+                .create(fields: [
+                    "sku": "p-1", "name": .string(odd), "detail": detail, "colours": ["red", "blue"], "margin_bp": .integer(250),
+                ])),
             Change(
                 "client", client,
                 .create(fields: [
@@ -85,5 +87,36 @@ import Testing
             "SELECT live FROM tideline.entity_head WHERE tenant = $1::uuid AND entity = 'client'", .identifier(tenant.id))
         #expect(live == 4)
         #expect(try tenant.head.position.position == (try tenant.feedCount))
+    }
+
+    @Test func lookUps_useTheirIndex_forATenantThatStatisticsDoNotKnow() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let (known, new) = (try server.makeTenant(), try server.makeTenant())
+        func fill(_ tenant: TenantUnderTest) throws {
+            try server.connection.run(
+                """
+                INSERT INTO public.client (tenant, id, position, created_at, updated_at, versions, name) \
+                SELECT $1::uuid, gen_random_uuid(), n, 1, 1, '{}', 'Name ' || n FROM generate_series(1, 20000) n
+                """, .identifier(tenant.id))
+        }
+        try fill(known)
+        try server.connection.script("ANALYZE public.client")
+        try fill(new)
+        let table = try required(server.context.tables["client"])
+        let name = try required(table.entity.field("name"))
+        let ids = (0..<500).map { _ in server.newIdentifier().text }
+        let cases: [(sql: String, values: [String], index: String)] = [
+            (table.selectByID, ids, "client_pkey"), (table.selectByField(name, includingDeleted: false), ids, "client_name_idx"),
+            (table.selectAncestors(through: "parent"), ids, "client_pkey"),
+        ]
+        for one in cases {
+            let plan = try server.connection.transaction(.readWrite, tenant: new.id) { connection in
+                _ = try connection.run(TenantSession.planForTablesAsTheyAre)
+                let result = try connection.run("EXPLAIN " + one.sql, .identifier(new.id), .textArray(one.values))
+                return result.rows.compactMap { result.text($0, 0) }.joined(separator: "\n")
+            }
+            let scans = plan.split(separator: "\n").filter { $0.contains(" Scan ") && $0.contains(" t ") }
+            #expect(!scans.isEmpty && scans.allSatisfy { $0.contains(one.index) }, "\(plan)")
+        }
     }
 }

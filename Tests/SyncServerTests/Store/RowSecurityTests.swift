@@ -9,8 +9,25 @@ import Testing
 @Suite struct RowSecurityTests {
     private static let tables = EngineTables.guarded.map { "tideline.\($0)" } + Schema.testing.entities.map { "public.\($0.name)" }
 
+    /// One database for these tests: none of them changes anything for good.
+    private static let prepared = Result { () throws -> (url: String, first: Identifier, second: Identifier) in
+        let server = try ServerUnderTest(isIsolated: true)
+        let (first, second) = try twoTenants(server)
+        return (server.url, first.id, second.id)
+    }
+
+    private let server: ServerUnderTest
+    private let first: Identifier
+    private let second: Identifier
+
+    init() throws {
+        let prepared = try Self.prepared.get()
+        server = try ServerUnderTest(url: prepared.url)
+        (first, second) = (prepared.first, prepared.second)
+    }
+
     /// Two tenants with work in them, and a row in every table of the first, whatever its constraints.
-    private func twoTenants(_ server: ServerUnderTest) throws -> (TenantUnderTest, TenantUnderTest) {
+    private static func twoTenants(_ server: ServerUnderTest) throws -> (TenantUnderTest, TenantUnderTest) {
         let (first, second) = (try server.makeTenant(), try server.makeTenant())
         for tenant in [first, second] {
             let replica = try tenant.enroll()
@@ -37,14 +54,13 @@ import Testing
                 }
             }
             try server.connection.run(
-                "INSERT INTO \(table) (\((["tenant"] + names).joined(separator: ", "))) VALUES (\((["'\(first.id.text)'"] + values).joined(separator: ", ")))")
+                "INSERT INTO \(table) (\((["tenant"] + names).joined(separator: ", "))) VALUES (\((["'\(first.id.text)'"] + values).joined(separator: ", ")))"
+            )
         }
         return (first, second)
     }
 
     @Test func runtimeRole_seesNoRows_withoutATenant() throws {
-        let server = try ServerUnderTest(isIsolated: true)
-        _ = try twoTenants(server)
         for enter in [TenantSession.enterWithoutTenant, PostgresStatement("SET LOCAL ROLE \(TenantSession.runtimeRole)")] {
             try server.connection.transaction(.readWrite, prelude: [enter]) { connection in
                 for table in Self.tables {
@@ -56,32 +72,29 @@ import Testing
     }
 
     @Test func runtimeRole_seesOnlyItsTenant_inEveryTable() throws {
-        let server = try ServerUnderTest(isIsolated: true)
-        let (first, second) = try twoTenants(server)
-        try server.connection.transaction(.readWrite, tenant: first.id) { connection in
+        try server.connection.transaction(.readWrite, tenant: first) { connection in
             for table in Self.tables {
-                let result = try connection.run("SELECT count(*), count(*) FILTER (WHERE tenant <> $1::uuid) FROM \(table)", .identifier(first.id))
+                let result = try connection.run(
+                    "SELECT count(*), count(*) FILTER (WHERE tenant <> $1::uuid) FROM \(table)", .identifier(first))
                 #expect((result.integer(0, 0) ?? 0) > 0, "\(table) is empty: nothing was shown")
                 #expect(result.integer(0, 1) == 0, "\(table)")
-                let stolen = try connection.run("SELECT count(*) FROM \(table) WHERE tenant = $1::uuid", .identifier(second.id))
+                let stolen = try connection.run("SELECT count(*) FROM \(table) WHERE tenant = $1::uuid", .identifier(second))
                 #expect(stolen.integer(0, 0) == 0, "\(table)")
             }
         }
     }
 
     @Test func runtimeRole_isRefused_whenItWritesForAnotherTenant() throws {
-        let server = try ServerUnderTest(isIsolated: true)
-        let (first, second) = try twoTenants(server)
         for table in Self.tables {
             let insert = PostgresTesting.error {
-                try server.connection.transaction(.readWrite, tenant: first.id) { connection in
-                    try connection.run("INSERT INTO \(table) (tenant) VALUES ($1::uuid)", .identifier(second.id))
+                try server.connection.transaction(.readWrite, tenant: first) { connection in
+                    try connection.run("INSERT INTO \(table) (tenant) VALUES ($1::uuid)", .identifier(second))
                 }
             }
             #expect(insert?.sqlState == "42501", "\(table): \(String(describing: insert))")
             let move = PostgresTesting.error {
-                try server.connection.transaction(.readWrite, tenant: first.id) { connection in
-                    try connection.run("UPDATE \(table) SET tenant = $1::uuid", .identifier(second.id))
+                try server.connection.transaction(.readWrite, tenant: first) { connection in
+                    try connection.run("UPDATE \(table) SET tenant = $1::uuid", .identifier(second))
                 }
             }
             #expect(move?.sqlState == "42501", "\(table): \(String(describing: move))")
@@ -89,15 +102,13 @@ import Testing
     }
 
     @Test func runtimeRole_cannotRewriteHistory() throws {
-        let server = try ServerUnderTest(isIsolated: true)
-        let (first, _) = try twoTenants(server)
         for statement in [
             "UPDATE tideline.feed SET kind = 'x'", "DELETE FROM tideline.feed", "UPDATE tideline.change_set SET outcome = 'x'",
             "DELETE FROM tideline.change_set", "UPDATE tideline.meta SET value = 'x'", "DROP TABLE public.client",
             "ALTER TABLE public.client DISABLE ROW LEVEL SECURITY",
         ] {
             let error = PostgresTesting.error {
-                try server.connection.transaction(.readWrite, tenant: first.id) { try $0.run(PostgresStatement(statement)) }
+                try server.connection.transaction(.readWrite, tenant: first) { try $0.run(PostgresStatement(statement)) }
             }
             #expect(error?.sqlState == "42501", "\(statement)")
         }

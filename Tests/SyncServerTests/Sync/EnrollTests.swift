@@ -44,19 +44,22 @@ import Testing
 
     @Test func enrolment_acceptsTheInvitation() throws {
         let member = server.newIdentifier()
-        try tenant.write([Change("member", member, .create(fields: ["name": "Nia", "email": "nia@example.com", "role": "field"]))]).requireAccepted()
+        try tenant.write([Change("member", member, .create(fields: ["name": "Nia", "email": "nia@example.com", "role": "field"]))])
+            .requireAccepted()
         #expect(try tenant.record("member", member)?.text("status") == "invited")
         let reply = try enroll(try tenant.code(for: member, replication: "field").text)
         #expect(reply.role == .field && reply.replication == "field")
         #expect(try tenant.record("member", member)?.text("status") == "active")
-        let kinds = try server.connection.run("SELECT kind FROM tideline.feed WHERE record = $1::uuid ORDER BY position", .identifier(member))
+        let kinds = try server.connection.run(
+            "SELECT kind FROM tideline.feed WHERE record = $1::uuid ORDER BY position", .identifier(member))
         #expect(kinds.rows.compactMap { kinds.text($0, 0) } == ["member.created", "member.joined"])
     }
 
     @Test func enrolment_changesNothing_whenItIsRefused() throws {
         let member = try tenant.addMember(role: .manager)
         let code = try tenant.code(for: member)
-        try tenant.write([Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject()))]).requireAccepted()
+        try tenant.write([Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject()))])
+            .requireAccepted()
         #expect(refusal { try enroll(code.text) }?.knownCode == .forbidden)
         let other = try tenant.code()
         let error = refusal { try enroll(other.text, platform: String(repeating: "p", count: 41)) }
@@ -82,11 +85,13 @@ import Testing
         let reply = try enroll(code.text)
         let token = try required(AccessToken(reply.token))
         #expect(token.tenant == tenant.id)
-        let stored = try server.connection.run("SELECT hash FROM tideline.token WHERE tenant = $1::uuid", .identifier(tenant.id)).bytes(0, 0)
+        let stored = try server.connection.run("SELECT hash FROM tideline.token WHERE tenant = $1::uuid", .identifier(tenant.id)).bytes(
+            0, 0)
         #expect(stored == token.hash)
         for table in ["tideline.token", "tideline.enrollment_code", "tideline.feed", "tideline.change_set"] {
             let dump = try server.connection.run("SELECT coalesce(string_agg(t::text, ' '), '') FROM \(table) t").text(0, 0) ?? ""
-            #expect(!dump.contains(reply.token.suffix(43)) && !dump.contains(code.text) && !dump.contains(code.text.replacing("-", with: "")))
+            #expect(
+                !dump.contains(reply.token.suffix(43)) && !dump.contains(code.text) && !dump.contains(code.text.replacing("-", with: "")))
         }
     }
 }

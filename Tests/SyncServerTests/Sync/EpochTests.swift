@@ -19,14 +19,19 @@ import Testing
     private func restore(to position: Int64, counters: [Identifier: Int64]) throws {
         let connection = server.connection
         for entity in server.context.tables.all {
-            try connection.run("DELETE FROM \(entity.name) WHERE tenant = $1::uuid AND position > $2", .identifier(tenant.id), .integer(position))
+            try connection.run(
+                "DELETE FROM \(entity.name) WHERE tenant = $1::uuid AND position > $2", .identifier(tenant.id), .integer(position))
         }
-        try connection.run("DELETE FROM tideline.feed WHERE tenant = $1::uuid AND position > $2", .identifier(tenant.id), .integer(position))
-        try connection.run("UPDATE tideline.tenant_head SET position = $2 WHERE tenant = $1::uuid", .identifier(tenant.id), .integer(position))
         try connection.run(
-            "UPDATE tideline.entity_head SET position = least(position, $2) WHERE tenant = $1::uuid", .identifier(tenant.id), .integer(position))
+            "DELETE FROM tideline.feed WHERE tenant = $1::uuid AND position > $2", .identifier(tenant.id), .integer(position))
+        try connection.run(
+            "UPDATE tideline.tenant_head SET position = $2 WHERE tenant = $1::uuid", .identifier(tenant.id), .integer(position))
+        try connection.run(
+            "UPDATE tideline.entity_head SET position = least(position, $2) WHERE tenant = $1::uuid", .identifier(tenant.id),
+            .integer(position))
         for (replica, counter) in counters {
-            try connection.run("DELETE FROM tideline.change_set WHERE replica = $1::uuid AND counter > $2", .identifier(replica), .integer(counter))
+            try connection.run(
+                "DELETE FROM tideline.change_set WHERE replica = $1::uuid AND counter > $2", .identifier(replica), .integer(counter))
             try connection.run("UPDATE tideline.replica SET acknowledged = $2 WHERE id = $1::uuid", .identifier(replica), .integer(counter))
         }
     }

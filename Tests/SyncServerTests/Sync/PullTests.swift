@@ -61,7 +61,9 @@ import Testing
         let ids = try clients(6)
         for id in ids {
             try tenant.write([
-                Change("site", server.newIdentifier(), .create(fields: ["client": .string(id.text), "name": "Yard", "address": ["line1": "1 Quay"]]))
+                Change(
+                    "site", server.newIdentifier(),
+                    .create(fields: ["client": .string(id.text), "name": "Yard", "address": ["line1": "1 Quay"]]))
             ]).requireAccepted()
         }
         let reader = try tenant.enroll()
@@ -82,7 +84,8 @@ import Testing
         let ids = (0..<40).map { _ in server.newIdentifier() }
         try tenant.write(ids.map { Change("client", $0, .create(fields: ["name": "Big", "notes": .string(notes)])) }).requireAccepted()
         let window = PageWindow(
-            tenant: tenant.id, after: 0, head: try tenant.head.position.position, floor: 0, tables: [try required(server.context.tables["client"])])
+            tenant: tenant.id, after: 0, head: try tenant.head.position.position, floor: 0,
+            tables: [try required(server.context.tables["client"])])
         let rows = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) {
             try window.read(limit: 1_000, bytes: 100_000, versionsAfter: nil, hidesRestricted: false, on: $0)
         }
@@ -93,7 +96,8 @@ import Testing
 
     @Test func rows_hideWhatIsNotForTheReader() throws {
         let client = server.newIdentifier()
-        try tenant.write([Change("client", client, .create(fields: ["name": "Harbor", "tax_number": "PT1", "credit_limit": 500]))]).requireAccepted()
+        try tenant.write([Change("client", client, .create(fields: ["name": "Harbor", "tax_number": "PT1", "credit_limit": 500]))])
+            .requireAccepted()
         let owner = try required(try tenant.enroll().page().row("client", client))
         #expect(owner["tax_number"] == "PT1")
         let staff = try tenant.enroll(member: try tenant.addMember(role: .field), replication: "field")
@@ -206,7 +210,8 @@ import Testing
         let id = try required(link)
         try tenant.write([
             Edit.client(client), Change("contact", contact, .create(fields: ["last_name": "Reis"])),
-            Change("client_contact", id, .create(fields: ["client": .string(client.text), "contact": .string(contact.text), "role": "Buyer"])),
+            Change(
+                "client_contact", id, .create(fields: ["client": .string(client.text), "contact": .string(contact.text), "role": "Buyer"])),
         ]).requireAccepted()
         #expect(try reader.page().row("client_contact", id)?["versions"]?.isNull == true)
         // To whoever knew the creation the later change is news.
@@ -219,7 +224,9 @@ import Testing
     @Test func outcomes_comeWithTheCheckpoint_afterACounter() throws {
         let replica = try tenant.enroll()
         let ids = (0..<3).map { _ in server.newIdentifier() }
-        let reply = try replica.push([replica.seal([Edit.client(ids[0])]), replica.seal([Edit.client(ids[1], "")]), replica.seal([Edit.client(ids[2])])])
+        let reply = try replica.push([
+            replica.seal([Edit.client(ids[0])]), replica.seal([Edit.client(ids[1], "")]), replica.seal([Edit.client(ids[2])]),
+        ])
         let first = try replica.page(limit: 2)
         #expect(first.outcomes.isEmpty && first.hasMore)
         let last = try replica.page(outcomesAfter: 1)
@@ -271,7 +278,10 @@ import Testing
     @Test func digest_equalsTheContentOfAFullPull() throws {
         _ = try clients(5)
         let replica = try tenant.enroll()
-        try replica.edit([Change("part", server.newIdentifier(), .create(fields: ["sku": "p-1", "name": "Bolt", "detail": ["b": 1, "a": [true, .null]]]))])
+        try replica.edit([
+            Change(
+                "part", server.newIdentifier(), .create(fields: ["sku": "p-1", "name": "Bolt", "detail": ["b": 1, "a": [true, .null]]]))
+        ])
         let reply = try JSONValue(parsing: try Digest(context: server.context, connection: server.connection).run(token: replica.token))
         let page = try replica.page()
         #expect(reply["position"]?.integerValue == page.checkpoint?.mark.position.position)
@@ -280,7 +290,8 @@ import Testing
             let records = try page.blocks.filter { $0.entity == table.entity.name }.flatMap { block in
                 try block.rows.map { range in
                     try RecordState(
-                        schema: table.entity, columns: block.columns, row: try required(JSONValue(parsing: page.bytes[range]).arrayValue), epoch: 0)
+                        schema: table.entity, columns: block.columns, row: try required(JSONValue(parsing: page.bytes[range]).arrayValue),
+                        epoch: 0)
                 }
             }
             for record in records.sorted(by: { $0.id < $1.id }) { digest.add(record) }

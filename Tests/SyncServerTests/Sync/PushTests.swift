@@ -279,7 +279,8 @@ import Testing
 
         let member = try tenant.addMember(role: .manager)
         let disabled = try tenant.enroll(member: member)
-        try tenant.write([Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject()))]).requireAccepted()
+        try tenant.write([Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject()))])
+            .requireAccepted()
         #expect(refusal { try disabled.edit([Edit.client(server.newIdentifier())]) }?.knownCode == .forbidden)
         #expect(refusal { try disabled.page() }?.knownCode == .forbidden)
         #expect(try tenant.rows("tideline.change_set") == 0)
@@ -287,7 +288,8 @@ import Testing
 
     @Test func replica_isRefused_whenItsRecordWasRevoked() throws {
         let other = try tenant.enroll()
-        try tenant.write([Change("replica", other.id, .transition(name: "revoke", observed: "active", arguments: JSONObject()))]).requireAccepted()
+        try tenant.write([Change("replica", other.id, .transition(name: "revoke", observed: "active", arguments: JSONObject()))])
+            .requireAccepted()
         #expect(refusal { try other.page() }?.knownCode == .replicaRevoked)
         #expect(refusal { try other.edit([Edit.client(server.newIdentifier())]) }?.knownCode == .replicaRevoked)
     }
@@ -298,7 +300,9 @@ import Testing
         #expect(refusal { try push.run(replica.body([]), token: stranger) }?.knownCode == .unauthorized)
         let elsewhere = try server.makeTenant()
         let secret = try required(Base64URL.decode(String(replica.token.text.suffix(43))))
-        #expect(refusal { try push.run(replica.body([]), token: AccessToken(tenant: elsewhere.id, secret: secret)) }?.knownCode == .unauthorized)
+        #expect(
+            refusal { try push.run(replica.body([]), token: AccessToken(tenant: elsewhere.id, secret: secret)) }?.knownCode == .unauthorized
+        )
     }
 
     @Test func push_isRefused_forSetsOfAnotherReplica() throws {
@@ -313,7 +317,9 @@ import Testing
         let body = replica.body([replica.seal([Edit.client(server.newIdentifier())])], schemaVersion: 99)
         #expect(refusal { try push.run(body, token: replica.token) }?.knownCode == .schemaTooOld)
         #expect(refusal { try push.run(Array("{".utf8), token: replica.token) }?.knownCode == .badRequest)
-        #expect(refusal { try push.run([UInt8](repeating: 0x20, count: Limits.bytesPerPush + 1), token: replica.token) }?.knownCode == .payloadTooLarge)
+        #expect(
+            refusal { try push.run([UInt8](repeating: 0x20, count: Limits.bytesPerPush + 1), token: replica.token) }?.knownCode
+                == .payloadTooLarge)
     }
 }
 

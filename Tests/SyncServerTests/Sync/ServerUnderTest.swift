@@ -18,8 +18,12 @@ final class ServerUnderTest {
     let logged = Locked<[LogEntry]>([])
 
     /// - Parameter isIsolated: A database that no other test uses.
-    init(isIsolated: Bool = false) throws {
-        url = isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get()
+    convenience init(isIsolated: Bool = false) throws {
+        try self.init(url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get())
+    }
+
+    init(url: String) throws {
+        self.url = url
         connection = try PostgresConnection(PostgresConfiguration(url: url))
         let clock = Locked<Int64>(1_773_600_000_000)
         self.clock = clock
@@ -35,29 +39,11 @@ final class ServerUnderTest {
             announce: { tenant in announced.with { $0.append(tenant) } }, log: { entry in logged.with { $0.append(entry) } })
     }
 
-    /// Migrating takes longer than copying what was migrated once.
-    private static let template = Result { () throws -> String in
-        let url = try PostgresFixture.shared().freshDatabase()
-        let connection = try PostgresConnection(PostgresConfiguration(url: url))
-        try Migration(Schema.testing).run(connection)
-        connection.close()
-        return String(url.split(separator: "?")[0].split(separator: "/").last ?? "")
-    }
-    private static let copies = Locked(0)
+    private static let template = Result { try MigratedDatabase(.testing) }
     private static let shared = Result { try copyOfTemplate() }
     private static let tables = EntityTables(.testing)
 
-    static func copyOfTemplate() throws -> String {
-        let number = copies.with {
-            $0 += 1
-            return $0
-        }
-        let name = "copy_\(number)"
-        let connection = try PostgresConnection(PostgresConfiguration(url: try PostgresFixture.shared().url))
-        defer { connection.close() }
-        try connection.script("CREATE DATABASE \(name) TEMPLATE \(try template.get()) STRATEGY file_copy")
-        return try PostgresFixture.shared().url(database: name)
-    }
+    static func copyOfTemplate() throws -> String { try template.get().copy() }
 
     func newIdentifier() -> Identifier { context.identifiers.next(milliseconds: clock.with { $0 }) }
 
@@ -75,7 +61,8 @@ final class ServerUnderTest {
                 [
                     Change("tenant", tenant, .create(fields: ["name": "Harbor Works", "base_currency": "USD"])),
                     Change(
-                        "member", owner, .create(fields: ["name": "Olivia", "email": "olivia@example.com", "role": "owner", "status": "active"])),
+                        "member", owner,
+                        .create(fields: ["name": "Olivia", "email": "olivia@example.com", "role": "owner", "status": "active"])),
                 ], author: .system
             ).requireAccepted()
         }
@@ -91,7 +78,8 @@ struct TenantUnderTest {
     func addMember(role: Role) throws -> Identifier {
         let member = server.newIdentifier()
         let fields: JSONObject = [
-            "name": "Member", "email": .string("m\(member.text.suffix(12))@example.com"), "role": .string(role.rawValue), "status": "active",
+            "name": "Member", "email": .string("m\(member.text.suffix(12))@example.com"), "role": .string(role.rawValue),
+            "status": "active",
         ]
         try write([Change("member", member, .create(fields: fields))]).requireAccepted()
         return member
@@ -143,6 +131,32 @@ struct TenantUnderTest {
             let result = try connection.run(table.selectByID, .identifier(self.id), .textArray([id.text]))
             return try RecordStore(tables: server.context.tables, tenant: self.id, epoch: 0).states(of: entity, in: result).first
         }
+    }
+}
+
+/// A database migrated once, to be copied for tests: that takes a fraction of the time.
+struct MigratedDatabase: Sendable {
+    private let name: String
+    private static let copies = Locked(0)
+
+    init(_ schema: Schema) throws {
+        let url = try PostgresFixture.shared().freshDatabase()
+        let connection = try PostgresConnection(PostgresConfiguration(url: url))
+        try Migration(schema).run(connection)
+        connection.close()
+        name = String(url.split(separator: "?")[0].split(separator: "/").last ?? "")
+    }
+
+    /// The URL of a copy that nobody else uses.
+    func copy() throws -> String {
+        let number = MigratedDatabase.copies.with {
+            $0 += 1
+            return $0
+        }
+        let connection = try PostgresConnection(PostgresConfiguration(url: try PostgresFixture.shared().url))
+        defer { connection.close() }
+        try connection.script("CREATE DATABASE copy_\(number) TEMPLATE \(name)")
+        return try PostgresFixture.shared().url(database: "copy_\(number)")
     }
 }
 
@@ -202,7 +216,8 @@ final class ReplicaUnderTest {
 
     @discardableResult
     func push(_ sets: [OfferedSet], recognised: [CheckpointMark] = []) throws -> PushReply {
-        try Push(context: server.context, connection: connection, requestID: "request-1").run(body(sets, recognised: recognised), token: token)
+        try Push(context: server.context, connection: connection, requestID: "request-1").run(
+            body(sets, recognised: recognised), token: token)
     }
 
     /// Seals and pushes one set.
@@ -218,7 +233,8 @@ final class ReplicaUnderTest {
 
     func request(limit: Int? = nil, wait: Int? = nil, outcomesAfter: Int64 = 0, versionsAfter: Int64? = nil) -> PullRequest {
         PullRequest(
-            cursor: cursor, limit: limit, waitMilliseconds: wait, outcomesAfter: outcomesAfter, versionsAfter: versionsAfter, schemaVersion: 1)
+            cursor: cursor, limit: limit, waitMilliseconds: wait, outcomesAfter: outcomesAfter, versionsAfter: versionsAfter,
+            schemaVersion: 1)
     }
 
     /// One page; remembers the cursor, and the checkpoint if it has one.

@@ -79,7 +79,8 @@ import Testing
         #expect(row.text(0, 8) == "Renamed" && row.text(0, 9) == "PT9" && row.bool(0, 10) == false)
         #expect(row.textArray(0, 11) == ["client:\(client.text)"] && row.textArray(0, 12) == ["client:\(client.text)"])
         #expect(row.integer(0, 13) == 16)
-        let distinct = try tenant.count("SELECT count(*) - count(DISTINCT fingerprint) FROM tideline.feed WHERE tenant = $1::uuid", .identifier(tenant.id))
+        let distinct = try tenant.count(
+            "SELECT count(*) - count(DISTINCT fingerprint) FROM tideline.feed WHERE tenant = $1::uuid", .identifier(tenant.id))
         #expect(distinct == 0)
     }
 }
