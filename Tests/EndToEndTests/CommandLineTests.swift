@@ -59,6 +59,8 @@ import Testing
                     "id"]?.stringValue ?? ""
             #expect(try await worker.field("client", String(id.prefix(8)), "name") == "Ünïcode \"quoted\", and 'more'")
             #expect(try await worker.field("client", id, "billing_address") == ["city": "Oslo", "country": "NO"])
+            #expect(try await worker.field("client", String(id.suffix(12)), "id") == .string(id))
+            #expect(try await worker.field("client", "Ünïcode \"q", "id") == .string(id))
             let deal =
                 try await worker.json(
                     "add", "deal", "title=Refit", "client=\(id)", "amount=1250.50", "currency=USD", "owner=olivia@example.com")["id"]?

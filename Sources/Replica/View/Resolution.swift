@@ -25,6 +25,14 @@ struct Resolution {
             // A range instead of LIKE, so that the primary key is used.
             let found = try matches(table, "id >= ?1 AND id < ?1 || 'g'\(live)", name.lowercased())
             if let record = try only(found, name) { return record }
+            // Ids begin with a time and so alike; lists show their ends.
+            let ending = try matches(table, "substr(id, -\(name.utf8.count)) = ?1\(live)", name.lowercased())
+            if let record = try only(ending, name) { return record }
+        }
+        if let title = table.schema.titleField, !name.isEmpty {
+            let found = try matches(
+                table, "substr(\"\(title)\", 1, \(name.unicodeScalars.count)) = ?1 COLLATE NOCASE\(live)", name)
+            if let record = try only(found, name) { return record }
         }
         throw missing(name)
     }

@@ -60,7 +60,8 @@ enum AdministrationCommand {
             }
             console.show(
                 ["tenants": .integer(Int64(tenants.count))],
-                "\(tenants.count) tenants began a new epoch; replicas will rebuild, keeping what is pending")
+                "\(tenants.count) \(tenants.count == 1 ? "tenant" : "tenants") began a new epoch; replicas will rebuild, keeping what is pending"
+            )
             return .done
         }
     }

@@ -48,7 +48,7 @@ extension Command {
             row.append(record.isPending ? "pending" : record.isDeleted ? "deleted" : "")
             rows.append(row)
         }
-        terminal.table(["id …"] + columns + [""], rows)
+        terminal.table(["… id"] + columns + [""], rows)
         let rest = page.hasMore ? "; continue with --cursor \(page.nextCursor ?? "")" : ""
         terminal.line(terminal.styled("\(page.data.count) of \(page.total)\(rest)", .dim))
         return .done
@@ -56,7 +56,8 @@ extension Command {
 
     static let show = Command(
         name: "show", words: "ENTITY RECORD", summary: "one record, every field",
-        help: "RECORD is an id, the beginning of one, or what the record is called.\n\n  replica show client \"Pier 9\""
+        help:
+            "RECORD is an id, the beginning or end of one, or what the record is called or begins with.\n\n  replica show client \"Pier 9\""
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "show ENTITY RECORD")
         let entity = try context.entity(words[0])

@@ -23,7 +23,7 @@ enum Help {
             \(lines.joined(separator: "\n"))
 
             The file is --db, else $TIDELINE_DB, else the XDG data directory. --json prints one JSON document.
-            Records are named by id, by any unique beginning of an id, or by what they are called.
+            Records are named by id, by the unique beginning or end of one, or by what they are called or begin with.
             replica help COMMAND explains one. Exit codes: 0 done, 1 refused, 2 usage, 3 no connection, 4 not allowed, 5 storage.
             """
     }()
