@@ -31,6 +31,8 @@ extension Domain {
                     .text("tax_number", 40).guarded.restricted,
                     .address("billing_address"),
                     .integer("payment_terms_days", 0...365),
+                    // Of the revenue domain; until that is declared there is nothing to refer to.
+                    .reference("default_tax_rate", "tax_rate", onDelete: .nullify).restricted,
                     .money("credit_limit").guarded.restricted,
                     .set("tags", of: .text(1...40), 0...50).indexed.searchable,
                     .rich("notes", 20_000).guarded,

@@ -58,7 +58,12 @@ extension SetDecider {
         default: return
         }
         for target in targets {
-            guard schema.entity(target.entity) != nil else { continue }
+            guard schema.entity(target.entity) != nil else {
+                refuse(
+                    record.key, field.name, .referenceMissing, "there is no such \(target.entity)",
+                    ["entity": .string(target.entity), "id": .string(target.id.text)])
+                continue
+            }
             if let found = workspace.record(target) {
                 if !found.isLive {
                     refuse(

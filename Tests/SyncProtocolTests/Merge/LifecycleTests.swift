@@ -198,6 +198,17 @@ import Testing
         #expect(tenant.submit(a.seal([missing], at: 5)).violations.map(\.code) == ["reference_missing"])
     }
 
+    @Test func referenceToAnUndeclaredEntity_isMissing() {
+        var a = ModelAuthor(tenant)
+        let patch = Change("client", client, .patch(fields: ["default_tax_rate": .string(tenant.newID().text)], was: [:]))
+        #expect(
+            tenant.submit(a.seal([patch], at: 1)).violations.map { "\($0.field ?? "") \($0.code)" } == [
+                "default_tax_rate reference_missing"
+            ])
+        let empty = Change("client", client, .patch(fields: ["default_tax_rate": .null, "phone": "+15550101"], was: [:]))
+        #expect(tenant.submit(a.seal([empty], at: 2)).status == .accepted)
+    }
+
     @Test func rejectedSet_leavesNothingBehind() {
         var a = ModelAuthor(tenant)
         let before = tenant.records.count
