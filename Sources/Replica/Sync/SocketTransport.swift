@@ -29,19 +29,12 @@
         }
 
         func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
-            let query = request.query.map { "\($0.name)=\(Self.encoded($0.value))" }.joined(separator: "&")
+            let query = HTTPMapping.query(request.query)
             let wait = (request.waitMilliseconds ?? 0) / 1000
             return try await line.exchange("GET", "/v1/sync/pull?" + query, token: token, extraSeconds: wait)
         }
 
         func digest(token: String) async throws -> [UInt8] { try await line.exchange("GET", "/v1/sync/digest", token: token) }
-
-        private static let unreserved = CharacterSet(
-            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
-        private static func encoded(_ value: String) -> String {
-            value.addingPercentEncoding(withAllowedCharacters: unreserved) ?? value
-        }
     }
 
     /// One kept-alive connection; requests take turns. Blocking calls run on a queue of its own.
@@ -127,7 +120,7 @@
                     let reply = try receive()
                     if !reply.keepsConnection { close() }
                     if (200...299).contains(reply.status) { return reply.body }
-                    throw TransportFailure.reply(Self.error(reply.body, reply.status), status: reply.status)
+                    throw TransportFailure.reply(HTTPMapping.error(reply.body, reply.status), status: reply.status)
                 } catch let failure as TransportFailure {
                     if case .reply = failure { throw failure }
                     close()
@@ -320,12 +313,6 @@
                 body += try take(size)
                 _ = try take(2)
             }
-        }
-
-        private static func error(_ bytes: [UInt8], _ status: Int) -> ErrorReply {
-            if let json = try? JSONValue(parsing: bytes), let reply = ErrorReply(json: json) { return reply }
-            // A proxy answered in the server's place.
-            return ErrorReply(status == 503 ? .unavailable : status >= 500 ? .internal : .badRequest, "HTTP status \(status)")
         }
     }
 #endif

@@ -59,9 +59,8 @@
                 throw TransportFailure.unreachable("\(server) is not an address")
             }
             components.path = (components.path.hasSuffix("/") ? String(components.path.dropLast()) : components.path) + path
-            // Percent-encoded by hand: URLComponents leaves "+" alone, which servers read as a space.
             if !query.isEmpty {
-                components.percentEncodedQuery = query.map { "\($0.name)=\(Self.encoded($0.value))" }.joined(separator: "&")
+                components.percentEncodedQuery = HTTPMapping.query(query)
             }
             guard let url = components.url else { throw TransportFailure.unreachable("\(server) is not an address") }
             var request = URLRequest(url: url, timeoutInterval: timeoutSeconds)
@@ -78,7 +77,7 @@
                 connection.used()
             #endif
             if (200...299).contains(response.statusCode) { return bytes }
-            throw TransportFailure.reply(Self.error(bytes, response.statusCode), status: response.statusCode)
+            throw TransportFailure.reply(HTTPMapping.error(bytes, response.statusCode), status: response.statusCode)
         }
 
         private func data(for request: URLRequest) async throws -> (Data, HTTPURLResponse) {
@@ -101,12 +100,6 @@
             }
         }
 
-        private static func error(_ bytes: [UInt8], _ status: Int) -> ErrorReply {
-            if let json = try? JSONValue(parsing: bytes), let reply = ErrorReply(json: json) { return reply }
-            // A proxy answered in the server's place.
-            return ErrorReply(status == 503 ? .unavailable : status >= 500 ? .internal : .badRequest, "HTTP status \(status)")
-        }
-
         private static func failure(_ error: any Error) -> TransportFailure {
             guard let error = error as? URLError else { return .dropped(String(describing: error)) }
             switch error.code {
@@ -118,13 +111,6 @@
             default: return .dropped(error.localizedDescription)
             }
         }
-
-        private static func encoded(_ value: String) -> String {
-            value.addingPercentEncoding(withAllowedCharacters: unreserved) ?? value
-        }
-
-        private static let unreserved = CharacterSet(
-            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
     }
 
     /// Keeps the transport to a server between syncs.
