@@ -42,6 +42,13 @@ static inline int csqlite_set_defensive(sqlite3 *database) {
 #endif
 }
 
+// Triggers do not run for what this connection writes.
+static inline int csqlite_disable_triggers(sqlite3 *database) {
+    int isEnabled = 1;
+    int result = sqlite3_db_config(database, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, &isEnabled);
+    return result != SQLITE_OK ? result : isEnabled ? SQLITE_ERROR : SQLITE_OK;
+}
+
 // Rows changed, as 64 bits where the library counts so (3.37 and later).
 static inline sqlite3_int64 csqlite_changes(sqlite3 *database) {
 #if SQLITE_VERSION_NUMBER >= 3037000

@@ -13,12 +13,25 @@ public struct WriteResult<Value: Sendable>: Sendable {
     public var records: [RecordKey]
 }
 
+/// What a set is made with besides its changes.
+struct Commission {
+    var newIdentifier: () -> Identifier
+    /// nil: made from the changes.
+    var summary: String?
+    /// What its author knew; nil while the first sync has not reached its end.
+    var checkpoint: FeedPosition?
+    var wallMilliseconds: Int64
+}
+
 extension Store {
     /// Runs `body` and makes its changes one pending set. Throws `refused` with nothing changed.
     func commit<R: Sendable>(
         newIdentifier: @escaping () -> Identifier, summary: String?, _ body: (Edit) throws -> R
     ) throws -> WriteResult<R> {
-        try connection.immediateTransaction { try commitInTransaction(newIdentifier: newIdentifier, summary: summary, body) }
+        try connection.immediateTransaction {
+            try sealCaptured()
+            return try commitInTransaction(try commission(newIdentifier, summary), body)
+        }
     }
 
     /// Every body becomes a set of its own, all of them durable at once. A refused one takes only itself back.
@@ -26,10 +39,11 @@ extension Store {
         newIdentifier: @escaping () -> Identifier, _ bodies: [@Sendable (Edit) throws -> Void]
     ) throws -> [Result<WriteResult<Void>, ReplicaError>] {
         try connection.immediateTransaction {
-            try bodies.map { body in
+            try sealCaptured()
+            return try bodies.map { body in
                 do {
                     return .success(
-                        try connection.savepoint { try commitInTransaction(newIdentifier: newIdentifier, summary: nil) { try body($0) } })
+                        try connection.savepoint { try commitInTransaction(try commission(newIdentifier, nil)) { try body($0) } })
                 } catch let error as ReplicaError where error.code == .refused {
                     return .failure(error)
                 }
@@ -37,13 +51,16 @@ extension Store {
         }
     }
 
-    private func commitInTransaction<R: Sendable>(
-        newIdentifier: @escaping () -> Identifier, summary: String?, _ body: (Edit) throws -> R
-    ) throws -> WriteResult<R> {
+    private func commission(_ newIdentifier: @escaping () -> Identifier, _ summary: String?) throws -> Commission {
+        Commission(
+            newIdentifier: newIdentifier, summary: summary, checkpoint: try Metadata(connection: connection).checkpoint()?.position,
+            wallMilliseconds: environment.wallMilliseconds())
+    }
+
+    func commitInTransaction<R: Sendable>(_ commission: Commission, _ body: (Edit) throws -> R) throws -> WriteResult<R> {
         let meta = Metadata(connection: connection)
         let identity = try meta.requireIdentity("write")
-        let checkpoint = try meta.checkpoint()
-        let edit = Edit(store: self, mayChangeConfirmed: checkpoint != nil, newIdentifier: newIdentifier)
+        let edit = Edit(store: self, mayChangeConfirmed: commission.checkpoint != nil, newIdentifier: commission.newIdentifier)
         let value = try body(edit)
         let changes = edit.changes
         let nothing = WriteResult(value: value, counter: nil, outcome: Outcome(status: .noop), records: [])
@@ -57,8 +74,8 @@ extension Store {
         var clock = try meta.clock()
         let set = ChangeSet(
             dot: Dot(replica: identity.replica, counter: counter),
-            clock: VectorClock(feed: checkpoint?.position ?? .start, replicas: [identity.replica: counter - 1]),
-            timestamp: clock.now(wallMilliseconds: environment.wallMilliseconds()), changes: changes)
+            clock: try knowledge(commission.checkpoint, identity.replica, counter),
+            timestamp: clock.now(wallMilliseconds: commission.wallMilliseconds), changes: changes)
 
         // 2. Decide on the view.
         let workspace = Workspace(schema: schema)
@@ -85,11 +102,18 @@ extension Store {
         try step(.writeView)
         for record in written { try put(record) }
         try step(.writePending)
-        let text = summary ?? ChangeSummary.text(of: changes) { key in edit.state(of: key)?.title }
-        try insertPending(set, sealed: sealed, hash: ChangeSet.hash(ofSealed: sealed), summary: text)
+        let text = commission.summary ?? ChangeSummary.text(of: changes) { key in edit.state(of: key)?.title }
+        try insertPending(set, sealed: sealed, hash: ChangeSet.hash(ofSealed: sealed), summary: text, undo: edit.undo)
         try meta.set(.counter, counter)
         try meta.set(clock)
         return WriteResult(value: value, counter: counter, outcome: decision.outcome, records: written.map(\.key))
+    }
+
+    /// The checkpoint, everything of its own, and what it shares with the replica it was copied from.
+    func knowledge(_ checkpoint: FeedPosition?, _ replica: Identifier, _ counter: Int64) throws -> VectorClock {
+        var lanes = try Metadata(connection: connection).sharedLanes()
+        lanes[replica] = counter - 1
+        return VectorClock(feed: checkpoint ?? .start, replicas: lanes)
     }
 
     func submission(of set: ChangeSet, _ author: Author) -> Submission {
@@ -109,8 +133,4 @@ extension Store {
                 entity: "", id: nil, field: "set", code: .payloadTooLarge, message: message, parameters: ["max": .integer(Int64(limit))])
         ])
     }
-
-    /// Edits captured outside of `write { }` become sets before anything is applied, so that no edit is credited with
-    /// knowledge that arrived after it. `write { }` seals at once: there is nothing to do until tools can edit by plain SQL.
-    func sealCaptured() throws { try step(.applySeal) }
 }

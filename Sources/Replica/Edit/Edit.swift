@@ -34,6 +34,27 @@ public final class Edit {
         }
     }
 
+    /// What the parts named by ``changes`` were before, one entry a change: what an undo restores.
+    var undo: JSONValue {
+        .array(
+            captured.compactMap { one -> JSONValue? in
+                guard let before = one.before else { return JSONValue.null }
+                switch one.change.operation {
+                case .patch(let fields, _):
+                    if fields.isEmpty { return Optional.none }
+                    return .object(JSONObject(fields.map { ($0.key, Self.part(before[$0.key], named: $0.value, before.schema, $0.key)) }))
+                case .transition: return ["state": before.state.map { .string($0) } ?? .null]
+                default: return JSONValue.null
+                }
+            })
+    }
+
+    /// The old value as far as the new one says something: of a map only the keys that change.
+    private static func part(_ before: JSONValue, named value: JSONValue, _ schema: EntitySchema, _ field: String) -> JSONValue {
+        guard schema.field(field)?.policy == .lastWriterPerKey, let keys = value.objectValue else { return before }
+        return .object(JSONObject(keys.keys.map { ($0, before[$0] ?? .null) }))
+    }
+
     /// Records that the edit names, with their state after it.
     func state(of key: RecordKey) -> RecordState? { current[key] }
 

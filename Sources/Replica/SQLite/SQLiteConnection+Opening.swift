@@ -36,6 +36,12 @@ extension SQLiteConnection {
         }
     }
 
+    /// Triggers of the file do not run for what this connection writes.
+    func disableTriggers() throws(SQLiteError) {
+        let result = csqlite_disable_triggers(try requireOpen("configure"))
+        guard result == SQLITE_OK else { throw error(result, operation: "configure") }
+    }
+
     // Opening reads nothing: a text file, say, is only found out by the first read.
     private func requireDatabase(path: String) throws(SQLiteError) {
         do {

@@ -101,12 +101,12 @@ extension Store {
             } else {
                 try connection.execute(
                     """
-                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at) \
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at, undo) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                     """,
                     [
                         .integer(row.counter), .text(row.hash), SQLiteValue(row.sealed), .integer(row.sealedAt), .text(row.summary),
-                        .text(text), .integer(environment.wallMilliseconds()),
+                        .text(text), .integer(environment.wallMilliseconds()), SQLiteValue(row.undo),
                     ])
             }
             try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])

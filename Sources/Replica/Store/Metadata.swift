@@ -19,6 +19,8 @@ struct Metadata {
         case stagePurpose = "stage_purpose"
         case stageVersionsAfter = "stage_versions_after"
         case syncedAt = "synced_at"
+        /// Replicas that this file was copied from, each with the last counter both have: `{replica: counter}`.
+        case sharedLanes = "shared_lanes"
     }
 
     let connection: SQLiteConnection
@@ -65,6 +67,21 @@ struct Metadata {
     func checkpoint() throws -> CheckpointMark? {
         guard let text = try text(.checkpoint) else { return nil }
         return CheckpointMark(json: try JSONValue(parsing: text))
+    }
+
+    func sharedLanes() throws -> [Identifier: Int64] {
+        guard let text = try text(.sharedLanes), let object = try JSONValue(parsing: text).objectValue else { return [:] }
+        var lanes: [Identifier: Int64] = [:]
+        for (name, value) in object {
+            if let id = Identifier(name), let counter = value.integerValue { lanes[id] = counter }
+        }
+        return lanes
+    }
+
+    func set(sharedLanes lanes: [Identifier: Int64]) throws {
+        var object = JSONObject()
+        for (id, counter) in lanes { object[id.text] = .integer(counter) }
+        try set(.sharedLanes, JSONValue.object(object).canonicalText)
     }
 
     func clock() throws -> HybridClock {

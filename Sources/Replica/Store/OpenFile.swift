@@ -24,9 +24,12 @@ final class OpenFile: Sendable {
             let connection = try SQLiteConnection(
                 path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full, busyTimeoutMilliseconds: 30_000)
             ReplicaFile.protect(path)
+            try connection.disableTriggers()
             // A large apply stays in memory as far as possible: spilling locks readers out before the commit.
             try connection.script("PRAGMA cache_size = -65536")
-            try ReplicaFile.prepare(Store(connection: connection, tables: tables, environment: environment))
+            let store = Store(connection: connection, tables: tables, environment: environment)
+            try ReplicaFile.prepare(store)
+            try store.sealIfCaptured()
             connection.onCommit { changed in
                 let entities = changed.filter { tables[$0] != nil }
                 if !entities.isEmpty { changes.send(ChangeNotice(entities: entities)) }

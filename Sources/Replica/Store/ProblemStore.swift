@@ -1,8 +1,13 @@
-// Sets that will not take effect as they are: rejected by the server, or withdrawn because it could never answer them.
+// Sets that will not take effect as they are: rejected by the server, withdrawn because it could never answer them, or
+// refused here.
 
 import SyncProtocol
 
-enum ProblemStatus: String, Sendable { case rejected, withdrawn }
+enum ProblemStatus: String, Sendable {
+    case rejected, withdrawn
+    /// Written by plain SQL and refused here when it was sealed; never sent.
+    case refused
+}
 
 extension Store {
     static let problemColumns = "id, counter, sealed, summary, violations, status, created_at"
@@ -27,6 +32,7 @@ extension Store {
     /// Takes the first unanswered set out: its marker is offered instead, the set itself waits for a person.
     func withdrawFirst() throws -> Int64? {
         try connection.immediateTransaction {
+            try sealCaptured()
             try step(.withdraw)
             let rows = try pendingRows()
             guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }

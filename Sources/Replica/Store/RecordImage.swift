@@ -18,8 +18,13 @@ enum RecordImage {
     }
 
     static func decode(_ text: String, schema: EntitySchema, id: Identifier) throws -> RecordState {
+        var text = text
+        return try text.withUTF8 { try decode(utf8: $0, schema: schema, id: id) }
+    }
+
+    static func decode(utf8: UnsafeBufferPointer<UInt8>, schema: EntitySchema, id: Identifier) throws -> RecordState {
         let object: JSONObject
-        do { object = try JSONValue(parsing: text).objectValue ?? JSONObject() } catch {
+        do { object = try JSONValue(parsing: utf8).objectValue ?? JSONObject() } catch {
             throw ReplicaError(.storage, "the image of \(schema.name) \(id.text) is damaged: \(error)", operation: "read")
         }
         var columns = object.keys

@@ -54,7 +54,8 @@ struct RecordTable: Sendable {
     var create: String {
         let definitions = columns.map { column in
             let type = column.storage == .integer ? "INTEGER" : "TEXT"
-            return "\"\(column.name)\" \(type)\(column.name == "id" ? " NOT NULL PRIMARY KEY" : "")"
+            let key = " NOT NULL PRIMARY KEY DEFAULT \(CaptureTable.newIdentifier)"
+            return "\"\(column.name)\" \(type)\(column.name == "id" ? key : "")"
         }
         return "CREATE TABLE IF NOT EXISTS \"\(schema.name)\" (\(definitions.joined(separator: ", ")))"
     }

@@ -14,7 +14,7 @@ enum ReplicaFile {
         """
         CREATE TABLE IF NOT EXISTS _tideline_pending (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
         sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, predicted TEXT, \
-        feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL)
+        feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL, undo TEXT)
         """,
         // The confirmed image of every record that pending sets changed; NULL: there is none at the server.
         """
@@ -29,7 +29,7 @@ enum ReplicaFile {
         "CREATE TABLE IF NOT EXISTS _tideline_stage (page INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
         """
         CREATE TABLE IF NOT EXISTS _tideline_journal (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
-        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, outcome TEXT NOT NULL, confirmed_at INTEGER NOT NULL)
+        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, outcome TEXT NOT NULL, confirmed_at INTEGER NOT NULL, undo TEXT)
         """,
         """
         CREATE TABLE IF NOT EXISTS _tideline_problem (id INTEGER PRIMARY KEY, counter INTEGER NOT NULL, hash TEXT NOT NULL, \
@@ -46,10 +46,17 @@ enum ReplicaFile {
         """,
     ]
 
+    /// Columns that engine tables have gained since the first format.
+    private static let addedColumns = [
+        (table: "_tideline_pending", column: "undo", type: "TEXT"), (table: "_tideline_journal", column: "undo", type: "TEXT"),
+    ]
+
     /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.
     static func prepare(_ store: Store) throws {
         let connection = store.connection
-        let statements = engineTables + store.tables.all.flatMap { [$0.create] + $0.indexes }
+        let engineTables = engineTables + CaptureTable.engineTables
+        let triggers = store.tables.all.flatMap(CaptureTable.triggers)
+        let statements = engineTables + store.tables.all.flatMap { [$0.create] + $0.indexes } + triggers
         let layout = Hex.encode(SHA256.hash(Array(statements.joined(separator: ";\n").utf8)))
         let isReplica = try connection.scalarInteger("SELECT count(*) FROM sqlite_schema WHERE name = '_tideline_meta'") == 1
         if isReplica {
@@ -64,18 +71,35 @@ enum ReplicaFile {
         }
         try connection.immediateTransaction {
             for statement in engineTables { try connection.execute(statement) }
+            for added in addedColumns where try !columns(of: added.table, connection).contains(added.column) {
+                try connection.execute("ALTER TABLE \(added.table) ADD COLUMN \(added.column) \(added.type)")
+            }
             for table in store.tables.all { try extend(table, store) }
             let meta = Metadata(connection: connection)
+            // An older build leaves the triggers of a newer one alone: they know columns that it does not.
+            if try meta.integer(.schema) ?? 0 <= store.schema.version { try renew(triggers, connection) }
             try meta.set(.format, formatVersion)
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
             try meta.set(.layout, layout)
         }
     }
 
+    private static func columns(of table: String, _ connection: SQLiteConnection) throws -> Set<String> {
+        Set(try connection.query("SELECT name FROM pragma_table_info(?1)", [.text(table)]) { $0.text(0) })
+    }
+
+    private static func renew(_ triggers: [String], _ connection: SQLiteConnection) throws {
+        let present = try connection.query(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, length(?1)) = ?1", [.text(CaptureTable.prefix)]
+        ) { $0.text(0) }
+        for name in present { try connection.execute("DROP TRIGGER \"\(name)\"") }
+        for trigger in triggers { try connection.execute(trigger) }
+    }
+
     private static func extend(_ table: RecordTable, _ store: Store) throws {
         let connection = store.connection
         let name = table.schema.name
-        let present = Set(try connection.query("SELECT name FROM pragma_table_info(?1)", [.text(name)]) { $0.text(0) })
+        let present = try columns(of: name, connection)
         if present.isEmpty {
             try connection.execute(table.create)
             try adoptUnknownRows(table, store)

@@ -69,6 +69,7 @@ struct SyncWork {
         let rebuilds = options.rebuilds
         identity = try await file.write { store in
             let identity = try Metadata(connection: store.connection).requireIdentity("sync")
+            try store.sealIfCaptured()
             if rebuilds { try store.prepareRebuild(.requested) }
             return identity
         }
@@ -124,6 +125,7 @@ struct SyncWork {
         let offer = try await file.write { store -> Offer? in
             let meta = Metadata(connection: store.connection)
             let identity = try meta.requireIdentity("push")
+            try store.sealIfCaptured()
             let sets = maximumSets == 0 ? [] : try store.nextBatch(maximumSets: maximumSets)
             if sets.isEmpty, maximumSets > 0 { return nil }
             // Clocks of a lost history are capped by the newest checkpoint that the server still recognises.

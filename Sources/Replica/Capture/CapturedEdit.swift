@@ -1,0 +1,97 @@
+// Rows of the capture log, and what they mean together: which of them become one change set.
+
+import SyncProtocol
+
+/// One row that a tool inserted, changed or deleted.
+struct CapturedEdit: Sendable {
+    enum Kind: String, Sendable { case insert, update, delete }
+
+    var sequence: Int64
+    var group: Int64?
+    /// What the tool says its group does.
+    var summary: String?
+    var key: RecordKey
+    var kind: Kind
+    /// The row before; nil for one that was not there.
+    var old: RecordState?
+    /// The row after; nil for a delete.
+    var new: RecordState?
+    /// What was known when it was made.
+    var checkpoint: FeedPosition?
+    /// By the wall clock, milliseconds since 1970 UTC.
+    var atMilliseconds: Int64
+
+    /// A row took the place of another with the same id.
+    var isReplacement: Bool { kind == .insert && old != nil }
+}
+
+/// A captured row that cannot be read: text that is no text, JSON that is none.
+struct UnreadableEdit: Sendable {
+    var key: RecordKey
+    var text: String
+    var reason: String
+}
+
+/// Captured rows that become one change set.
+struct CapturedGroup: Sendable {
+    var summary: String?
+    var edits: [CapturedEdit]
+
+    /// An explicit group is one set; otherwise a record is, with the rows of an aggregate joined to their root. A new set
+    /// begins whenever the record changes, so that sets come in the order in which the tool worked.
+    static func groups(of edits: [CapturedEdit]) -> [CapturedGroup] {
+        var groups: [CapturedGroup] = []
+        var last: (group: Int64?, root: RecordKey)?
+        for edit in condensed(edits) {
+            let root = root(of: edit)
+            let continues = last.map { $0.group == edit.group && (edit.group != nil || $0.root == root) } ?? false
+            // An explicit group that is too large is refused as a whole; one that nobody asked for is split.
+            let hasRoom = edit.group != nil || (groups.last?.edits.count ?? 0) < Limits.changesPerSet / 2
+            if continues, hasRoom {
+                groups[groups.count - 1].edits.append(edit)
+            } else {
+                groups.append(CapturedGroup(summary: edit.summary, edits: [edit]))
+            }
+            last = (edit.group, root)
+        }
+        return groups
+    }
+
+    private static func root(of edit: CapturedEdit) -> RecordKey {
+        guard let state = edit.new ?? edit.old, let field = state.schema.aggregateRoot, let id = state.identifier(field),
+            let entity = state.schema.field(field)?.referencedEntities.first
+        else { return edit.key }
+        return RecordKey(entity, id)
+    }
+
+    /// A row that was deleted and inserted again has been replaced; one that was inserted and deleted again never was.
+    private static func condensed(_ edits: [CapturedEdit]) -> [CapturedEdit] {
+        var result: [CapturedEdit?] = []
+        /// Where the record's delete, or its insert out of nothing, stands.
+        var deleted: [RecordKey: Int] = [:]
+        var born: [RecordKey: [Int]] = [:]
+        for edit in edits {
+            var edit = edit
+            switch edit.kind {
+            case .insert:
+                // With recursive triggers on, SQLite reports the delete inside a REPLACE as well.
+                if let index = deleted.removeValue(forKey: edit.key) {
+                    edit.old = edit.old ?? result[index]?.old
+                    result[index] = nil
+                }
+                if edit.old == nil { born[edit.key] = [] }
+            case .update: break
+            case .delete:
+                if let steps = born[edit.key] {
+                    for index in steps { result[index] = nil }
+                    born[edit.key] = nil
+                    continue
+                }
+                deleted[edit.key] = result.count
+            }
+            born[edit.key]?.append(result.count)
+            result.append(edit)
+        }
+        return result.compactMap { $0 }
+    }
+}

@@ -1,0 +1,89 @@
+// Refusals at the statement itself, with the server's code and the field.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct GateTests {
+    @Test(arguments: [
+        ("UPDATE client SET name = NULL", "required: client.name"),
+        ("UPDATE client SET name = '  '", "required: client.name"),
+        ("UPDATE client SET name = printf('%0300d', 7)", "too_long: client.name"),
+        ("UPDATE client SET name = x'4142'", "invalid_format: client.name"),
+        ("UPDATE client SET name = 'a' || char(0) || 'b'", "invalid_format: client.name"),
+        ("UPDATE client SET payment_terms_days = 366", "out_of_range: client.payment_terms_days"),
+        ("UPDATE client SET payment_terms_days = 'soon'", "invalid_format: client.payment_terms_days"),
+        ("UPDATE client SET payment_terms_days = 1.5", "invalid_format: client.payment_terms_days"),
+        ("UPDATE client SET tags = 'x'", "invalid_format: client.tags"),
+        ("UPDATE client SET tags = '{}'", "invalid_format: client.tags"),
+        ("UPDATE client SET custom = '[1]'", "invalid_format: client.custom"),
+        ("UPDATE client SET owner = 'Farah'", "invalid_format: client.owner"),
+        ("UPDATE client SET status = 'asleep'", "invalid_choice: client.status"),
+        ("UPDATE client SET id = '018f0000-0000-7000-8000-000000000001'", "immutable: client.id"),
+        ("UPDATE client SET created_at = 1", "read_only: client.created_at"),
+        ("UPDATE client SET deleted_at = 1", "read_only: client.deleted_at"),
+        ("UPDATE client SET _extra = '{}'", "read_only: client._extra"),
+        ("INSERT INTO client (name, position) VALUES ('x', 1)", "read_only: client.position"),
+        ("INSERT INTO client (id, name) VALUES ('7', 'x')", "invalid_format: client.id"),
+        ("INSERT INTO client (notes) VALUES ('x')", "required: client.name"),
+        ("INSERT OR IGNORE INTO client (notes) VALUES ('x')", "required: client.name"),
+        ("INSERT OR REPLACE INTO client (notes) VALUES ('x')", "required: client.name"),
+        ("INSERT INTO client (name, status) VALUES ('x', 'asleep')", ": client.status"),
+        ("DELETE FROM tenant", "forbidden: tenant.id"),
+    ])
+    func statement_isRefusedWithCodeAndField(_ statement: String, _ expected: String) async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme")
+        try await a.sync()
+        let message = try await a.shell.refusal(statement + ";")
+        #expect(message.contains(expected), "\(message)")
+        #expect(try await a.value("client", id, "name") == "Acme")
+        #expect(try await a.sync().pushed == 0)
+    }
+
+    @Test func tombstone_isNotEdited() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme")
+        try await a.replica.write { try $0.delete("client", id) }
+        try await a.sync()
+        #expect(try await a.shell.refusal("UPDATE client SET name = 'x';").contains("record_deleted: client.id"))
+    }
+
+    @Test func fileWithoutEnrolment_refusesWithWords() async throws {
+        let world = try World()
+        let replica = try await world.open("fresh", ModelTransport(world.server))
+        let message = try await SQLiteShell(path: replica.path).refusal("INSERT INTO client (name) VALUES ('x');")
+        #expect(message.contains("not_enrolled"))
+    }
+
+    @Test func beforeTheFirstSync_creatingIsPossible() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Acme")
+        try await a.sync()
+        let b = try await world.replica("b", synced: false)
+        try await b.shell.execute("INSERT INTO client (name) VALUES ('Made offline'); UPDATE client SET notes = 'and edited';")
+        try await expectConverged(world, a, b)
+        #expect(try await a.replica.list("client", sort: Sort("name")).data.map(\.title) == ["Acme", "Made offline"])
+        #expect(try await a.replica.list("client", where: [Filter("notes", .equal, "and edited")]).total == 1)
+    }
+
+    /// A stricter schema never jams a pull: what the server sends goes past the gates.
+    @Test func serverData_passesWhateverTheGatesSay() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme")
+        try await expectConverged(world, a, b)
+        // The gates of this file know nothing of enrolment any more; the library does not ask them.
+        try await b.shell.execute("DELETE FROM _tideline_edit;")
+        try await a.set("client", id, ["name": "New name"])
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("client", id, "name") == "New name")
+    }
+}
