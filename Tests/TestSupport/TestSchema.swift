@@ -108,7 +108,8 @@ extension Domain {
             Effect(
                 "document.number", on: "document", .transition(["issue"]), side: .server,
                 writes: { subject, _ in [.set(subject.record.key, field: "number", .string("DOC-\(subject.record.id.text.suffix(4))"))] }),
-        ])
+        ],
+        activities: [ActivityKind("part.stock_negative", icon: "package-x", major: true)])
 }
 
 extension Schema {

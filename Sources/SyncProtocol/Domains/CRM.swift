@@ -41,7 +41,7 @@ extension Domain {
             EntitySchema(
                 "contact", category: "relationship", access: .collab,
                 scopes: [.clientThrough(link: "client_contact", record: "contact", client: "client")], isMajor: true,
-                titleField: "last_name",
+                titleField: "last_name", titleFields: ["first_name", "last_name"],
                 fields: [
                     .text("first_name", 100).searchable,
                     .text("last_name", 100).required.indexed.searchable,

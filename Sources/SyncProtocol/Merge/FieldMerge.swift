@@ -15,32 +15,32 @@ enum FieldMerge {
 
     /// Last writer: sequential edits win, concurrent ones by (timestamp, replica). Returns the version to keep.
     static func lastWriter(
-        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, clock: VectorClock
+        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, knowledge: Knowledge
     ) -> (verdict: Verdict, version: VersionTag) {
         guard let version else { return (current == written ? .equal : .applied, write) }
         if current == written { return (.equal, write.isLater(than: version) ? write : version) }
-        if clock.knows(version) || write.isLater(than: version) { return (.applied, write) }
+        if knowledge.covers(version) || write.isLater(than: version) { return (.applied, write) }
         return (.superseded(by: version), version)
     }
 
     /// Guarded: only who knew the current value may replace it. Equal values keep the older version.
     static func guarded(
-        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, clock: VectorClock
+        current: JSONValue, version: VersionTag?, written: JSONValue, by write: VersionTag, knowledge: Knowledge
     ) -> (verdict: Verdict, version: VersionTag) {
         guard let version else { return (current == written ? .equal : .applied, write) }
         if current == written { return (.equal, version) }
-        return clock.knows(version) ? (.applied, write) : (.conflict(with: version), version)
+        return knowledge.covers(version) ? (.applied, write) : (.conflict(with: version), version)
     }
 
     /// Add-wins set: an add makes a new dot; a remove takes only dots its author knew.
     static func addWinsSet(
-        record: inout RecordState, field: String, adding: [String], removing: [String], by write: VersionTag, clock: VectorClock
+        record: inout RecordState, field: String, adding: [String], removing: [String], by write: VersionTag, knowledge: Knowledge
     ) -> Bool {
         var present = Set(record.elements(field))
         let before = present
         var listed = record.versions.elements[field] ?? [:]
         for element in removing where present.contains(element) && !adding.contains(element) {
-            let remaining = record.dots(of: element, in: field).filter { !clock.knows($0) }
+            let remaining = record.dots(of: element, in: field).filter { !knowledge.covers($0) }
             if remaining.isEmpty {
                 present.remove(element)
                 listed[element] = nil
@@ -49,7 +49,7 @@ enum FieldMerge {
             }
         }
         for element in adding {
-            let concurrent = present.contains(element) ? record.dots(of: element, in: field).filter { !clock.knows($0) } : []
+            let concurrent = present.contains(element) ? record.dots(of: element, in: field).filter { !knowledge.covers($0) } : []
             listed[element] = concurrent + [write]
             present.insert(element)
         }

@@ -125,7 +125,7 @@ struct SetDecider {
     let nowMilliseconds: Int64
     let submission: Submission
     /// The author's clock, and what its own set has done so far: a change knows the changes before it in its set.
-    let clock: VectorClock
+    let knowledge: Knowledge
     let start: FeedPosition
 
     var head: FeedPosition
@@ -152,7 +152,7 @@ struct SetDecider {
         self.submission = submission
         var clock = submission.clock
         if let dot = submission.dot { clock.replicas[dot.replica] = max(dot.counter, clock.replicas[dot.replica] ?? 0) }
-        self.clock = clock
+        knowledge = Knowledge(clock, setStart: mode == .server ? head : nil)
         self.head = head
         start = head
     }

@@ -140,7 +140,10 @@ public struct RecordState: Sendable {
     }
 
     /// What a person calls it.
-    public var title: String { schema.titleField.flatMap { text($0) } ?? String(id.text.prefix(8)) }
+    public var title: String {
+        let parts = schema.titleFields.compactMap { text($0) }
+        return parts.isEmpty ? String(id.text.prefix(8)) : parts.joined(separator: " ")
+    }
 
     /// The version of a whole-value field, or nil if it was never written.
     public func version(of field: FieldSchema) -> VersionTag? {
@@ -160,12 +163,12 @@ public struct RecordState: Sendable {
         return self[field][key] == nil ? nil : versions.created
     }
 
-    /// The parts that the clock does not know, with their newest such version; guards and locks leave server-assigned and
+    /// The parts that are not known, with their newest such version; guards and locks leave server-assigned and
     /// counter fields out.
-    public func partsUnknown(to clock: VectorClock) -> [(name: String, version: VersionTag)] {
+    public func partsUnknown(to knowledge: Knowledge) -> [(name: String, version: VersionTag)] {
         var unknown: [(name: String, version: VersionTag)] = []
-        if let created = versions.created, !clock.knows(created) { unknown.append(("id", created)) }
-        if let lifecycle = versions.lifecycle, !clock.knows(lifecycle) { unknown.append(("deleted_at", lifecycle)) }
+        if let created = versions.created, !knowledge.covers(created) { unknown.append(("id", created)) }
+        if let lifecycle = versions.lifecycle, !knowledge.covers(lifecycle) { unknown.append(("deleted_at", lifecycle)) }
         for field in schema.fields where field.policy != .serverAssigned && field.policy != .counter {
             let tags: [VersionTag]
             switch field.policy {
@@ -173,7 +176,9 @@ public struct RecordState: Sendable {
             case .lastWriterPerKey: tags = versions.keys[field.name].map { Array($0.values) } ?? []
             default: tags = versions.fields[field.name].map { [$0] } ?? []
             }
-            if let newest = tags.filter({ !clock.knows($0) }).max(by: { $1.isLater(than: $0) }) { unknown.append((field.name, newest)) }
+            if let newest = tags.filter({ !knowledge.covers($0) }).max(by: { $1.isLater(than: $0) }) {
+                unknown.append((field.name, newest))
+            }
         }
         return unknown
     }

@@ -119,33 +119,42 @@ extension SetDecider {
         return keys.sorted()
     }
 
-    /// The record itself, what it refers to, and what links connect it to: on whose timelines an entry stands.
+    /// The record itself, what it refers to, what links connect it to, and the same of the records it belongs to: on whose
+    /// timelines an entry stands. Members have none.
     func anchors(of record: RecordState?, key: RecordKey) -> [String] {
         var anchors = ["\(key.entity):\(key.id.text)"]
         guard let record else { return anchors }
-        func add(_ entity: String, _ id: String) {
-            let anchor = "\(entity):\(id)"
-            if entity != "member", !anchors.contains(anchor) { anchors.append(anchor) }
-        }
-        for field in record.schema.fields {
-            guard let id = record.text(field.name) else { continue }
-            switch field.type {
-            case .reference(let entity, _): add(entity, id)
-            case .anyReferenceID: if let entity = record.text(String(field.name.dropLast(3)) + "_type") { add(entity, id) }
-            default: break
+        var next = [record]
+        var seen: Set<RecordKey> = [record.key]
+        while let record = next.popLast() {
+            for (field, target) in references(of: record) {
+                let anchor = "\(target.entity):\(target.id.text)"
+                if target.entity != "member", !anchors.contains(anchor) { anchors.append(anchor) }
+                guard record.schema.timelineParents.contains(field), seen.insert(target).inserted,
+                    let parent = workspace.record(target)
+                else { continue }
+                next.append(parent)
             }
-        }
-        for case .clientThrough(let link, let recordField, let clientField) in record.schema.scopes {
-            for row in workspace.lookup(link, recordField, .string(record.id.text)) {
-                if let client = row.text(clientField) { add("client", client) }
-            }
-        }
-        for case .record(let field, let entity) in record.schema.scopes {
-            guard let id = record.identifier(field), let owner = workspace.record(entity, id) else { continue }
-            for target in owner.schema.fields {
-                if case .reference(let entity, _) = target.type, let id = owner.text(target.name) { add(entity, id) }
+            for case .clientThrough(let link, let recordField, let clientField) in record.schema.scopes {
+                for row in workspace.lookup(link, recordField, .string(record.id.text)) {
+                    let anchor = row.text(clientField).map { "client:\($0)" }
+                    if let anchor, !anchors.contains(anchor) { anchors.append(anchor) }
+                }
             }
         }
         return anchors
+    }
+
+    /// Where the record points, by the field that does.
+    private func references(of record: RecordState) -> [(field: String, target: RecordKey)] {
+        record.schema.fields.compactMap { field in
+            guard let id = record.identifier(field.name) else { return nil }
+            switch field.type {
+            case .reference(let entity, _): return (field.name, RecordKey(entity, id))
+            case .anyReferenceID:
+                return record.text(String(field.name.dropLast(3)) + "_type").map { (field.name, RecordKey($0, id)) }
+            default: return nil
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ extension SetDecider {
         }
         let plan = cascade(from: root)
         for row in plan where row.schema.deterministicKeys.isEmpty || row.key == key {
-            let unknown = row.partsUnknown(to: clock)
+            let unknown = row.partsUnknown(to: knowledge)
             guard !unknown.isEmpty else { continue }
             let fields = unknown.map(\.name)
             var parameters: JSONObject = [

@@ -72,7 +72,7 @@ extension SetDecider {
         var didTag = false
         for field in existing.schema.fields where named.contains(field.name) && field.policy != .writeOnce && field.isWritable {
             let (verdict, version) = FieldMerge.lastWriter(
-                current: record[field.name], version: record.version(of: field), written: creation[field.name], by: tag, clock: .empty)
+                current: record[field.name], version: record.version(of: field), written: creation[field.name], by: tag, knowledge: .none)
             if record.versions.fields[field.name] != version { didTag = true }
             record.versions.fields[field.name] = version
             switch verdict {
@@ -137,7 +137,7 @@ extension SetDecider {
                 }
                 record[name] = .integer(sum)
             case .elements(let adding, let removing):
-                _ = FieldMerge.addWinsSet(record: &record, field: name, adding: adding, removing: removing, by: tag, clock: clock)
+                _ = FieldMerge.addWinsSet(record: &record, field: name, adding: adding, removing: removing, by: tag, knowledge: knowledge)
             case .keys(let keys):
                 lost += patchMap(&record, field, keys, tag: tag)
             case .whole(let value):
@@ -146,7 +146,7 @@ extension SetDecider {
                     continue
                 }
                 let merge = field.policy == .guarded ? FieldMerge.guarded : FieldMerge.lastWriter
-                let (verdict, version) = merge(old, record.version(of: field), value, tag, clock)
+                let (verdict, version) = merge(old, record.version(of: field), value, tag, knowledge)
                 record.versions.fields[name] = version == record.versions.created ? record.versions.fields[name] : version
                 switch verdict {
                 case .applied: record[name] = value
@@ -181,7 +181,8 @@ extension SetDecider {
         var versions = record.versions.keys[field.name] ?? [:]
         for (name, value) in keys {
             let (verdict, version) = FieldMerge.lastWriter(
-                current: map[name] ?? .null, version: record.version(ofKey: name, in: field.name), written: value, by: tag, clock: clock)
+                current: map[name] ?? .null, version: record.version(ofKey: name, in: field.name), written: value, by: tag,
+                knowledge: knowledge)
             versions[name] = version
             switch verdict {
             case .applied:

@@ -24,13 +24,18 @@ public final class EntitySchema: Sendable {
     public let isMajor: Bool
     /// The field that names a record for people.
     public let titleField: String?
+    /// All fields that together make its title, in order: a first name before a last name.
+    public let titleFields: [String]
+    /// References along which an entry also stands on the timelines of what the referred record belongs to.
+    public let timelineParents: [String]
 
     private let indexByName: [String: Int]
 
     public init(
         _ name: String, category: String, access: AccessClass, scopes: [Scope], ownerField: String? = nil, selfEditable: Bool = false,
         deterministicKeys: [String] = [], aggregateRoot: String? = nil, openStates: [String]? = nil, isDeletable: Bool = true,
-        isMajor: Bool = false, titleField: String? = nil, machine: StateMachine? = nil, fields: [FieldSchema]
+        isMajor: Bool = false, titleField: String? = nil, titleFields: [String]? = nil, timelineParents: [String] = [],
+        machine: StateMachine? = nil, fields: [FieldSchema]
     ) {
         var all: [FieldSchema] = []
         for field in fields {
@@ -63,6 +68,9 @@ public final class EntitySchema: Sendable {
         self.isDeletable = isDeletable
         self.isMajor = isMajor
         self.titleField = titleField
+        self.titleFields = titleFields ?? [titleField].compactMap { $0 }
+        let scopeParents = scopes.compactMap { if case .record(let field, _) = $0 { field } else { nil } }
+        self.timelineParents = timelineParents + (scopeParents + [aggregateRoot].compactMap { $0 }).filter { !timelineParents.contains($0) }
         self.machine = machine
         self.fields = all
         var index: [String: Int] = [:]
@@ -70,7 +78,7 @@ public final class EntitySchema: Sendable {
             precondition(index.updateValue(position, forKey: field.name) == nil, "\(name).\(field.name) is declared twice")
         }
         indexByName = index
-        let named = deterministicKeys + [aggregateRoot, ownerField, titleField].compactMap { $0 }
+        let named = deterministicKeys + [aggregateRoot, ownerField, titleField].compactMap { $0 } + self.titleFields + self.timelineParents
         precondition(named.allSatisfy { index[$0] != nil }, "\(name) names a field it does not have: \(named)")
     }
 

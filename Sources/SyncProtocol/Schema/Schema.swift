@@ -6,11 +6,14 @@ public final class Schema: Sendable {
     public let entities: [EntitySchema]
     public let rules: [Rule]
     public let effects: [Effect]
+    /// Every kind of feed entry there is, with its look.
+    public let activityKinds: [ActivityKind]
 
     private let byName: [String: EntitySchema]
     private let rulesByEntity: [String: [Rule]]
     private let effectsByEntity: [String: [Effect]]
     private let referrersByEntity: [String: [Referrer]]
+    private let activityKindByName: [String: ActivityKind]
 
     /// A field that points at an entity.
     public struct Referrer: Sendable, Hashable {
@@ -42,11 +45,14 @@ public final class Schema: Sendable {
             }
         }
         referrersByEntity = referrers
+        activityKinds = entities.flatMap(ActivityKind.kinds) + domains.flatMap(\.activities) + ActivityKind.engine
+        activityKindByName = Dictionary(activityKinds.map { ($0.name, $0) }) { $1 }
     }
 
     public func entity(_ name: String) -> EntitySchema? { byName[name] }
     public func rules(of entity: String) -> [Rule] { rulesByEntity[entity] ?? [] }
     public func effects(of entity: String) -> [Effect] { effectsByEntity[entity] ?? [] }
+    public func activityKind(_ name: String) -> ActivityKind? { activityKindByName[name] }
     /// Fields anywhere in the schema that point at the entity.
     public func referrers(of entity: String) -> [Referrer] { referrersByEntity[entity] ?? [] }
     /// Child entities of an aggregate root.
@@ -64,11 +70,16 @@ public struct Domain: Sendable {
     public let entities: [EntitySchema]
     public let rules: [Rule]
     public let effects: [Effect]
+    /// The derived kinds that its effects add to the feed.
+    public let activities: [ActivityKind]
 
-    public init(_ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = []) {
+    public init(
+        _ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = [], activities: [ActivityKind] = []
+    ) {
         self.name = name
         self.entities = entities
         self.rules = rules
         self.effects = effects
+        self.activities = activities
     }
 }
