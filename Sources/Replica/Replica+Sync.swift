@@ -23,6 +23,17 @@ extension Replica {
     public func syncContinuously(
         _ options: SyncOptions = SyncOptions(waitMilliseconds: 25_000), onReport: (@Sendable (SyncReport) -> Void)? = nil
     ) async throws {
+        guard options.watchesFile else { return try await syncRepeatedly(options, onReport) }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await self.watchFile() }
+            group.addTask { try await self.syncRepeatedly(options, onReport) }
+            // The watch ends only when it is told to.
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    private func syncRepeatedly(_ options: SyncOptions, _ onReport: (@Sendable (SyncReport) -> Void)?) async throws {
         var failures = 0
         while !Task.isCancelled {
             let reason: String
@@ -49,7 +60,8 @@ extension Replica {
         states.send(.idle)
     }
 
-    /// Which entities changed, after each commit made through this value: by edits, syncs, resolutions.
+    /// Which entities changed, after each commit made through this value: by edits, syncs, resolutions. Commits of other processes
+    /// are told while ``watchFile(every:)`` runs, as it does in ``syncContinuously(_:onReport:)``.
     public func changes() -> AsyncStream<ChangeNotice> { file.changes.stream() }
 
     /// What sync is doing; begins with the present state.

@@ -18,6 +18,9 @@ final class SQLiteChangeTracker {
     /// Tables that statements compiled since the last call of `takeCompiledTables` are able to write.
     private var compiledTables: Set<String> = []
 
+    /// Tables that statements compiled since then read; nil while nobody asks.
+    private var readTables: Set<String>?
+
     private var reportedRows: Int64 = 0
     // The table of the previous row, so that a million rows of one table do not make a million strings.
     private var previousTable: UnsafeMutablePointer<CChar>?
@@ -54,7 +57,11 @@ final class SQLiteChangeTracker {
         sqlite3_set_authorizer(
             database,
             { context, action, table, _, database, _ in
-                if let context, let table, action == SQLITE_INSERT || action == SQLITE_UPDATE || action == SQLITE_DELETE {
+                if action == SQLITE_READ {
+                    if let context, let table {
+                        Unmanaged<SQLiteChangeTracker>.fromOpaque(context).takeUnretainedValue().read(table)
+                    }
+                } else if let context, let table, action == SQLITE_INSERT || action == SQLITE_UPDATE || action == SQLITE_DELETE {
                     Unmanaged<SQLiteChangeTracker>.fromOpaque(context).takeUnretainedValue().compiled(database, table)
                 }
                 return SQLITE_OK
@@ -72,6 +79,14 @@ final class SQLiteChangeTracker {
         guard !compiledTables.isEmpty else { return [] }
         defer { compiledTables = [] }
         return compiledTables
+    }
+
+    /// The tables that what `compile` compiles will read.
+    func tablesRead<E: Error>(by compile: () throws(E) -> Void) throws(E) -> Set<String> {
+        readTables = []
+        defer { readTables = nil }
+        try compile()
+        return readTables ?? []
     }
 
     /// Accounts for the rows that the update hook did not report.
@@ -105,6 +120,11 @@ final class SQLiteChangeTracker {
         changedTables.insert(String(cString: table))
         free(previousTable)
         previousTable = strdup(table)
+    }
+
+    private func read(_ table: UnsafePointer<CChar>) {
+        guard readTables != nil else { return }
+        readTables?.insert(String(cString: table))
     }
 
     private func compiled(_ database: UnsafePointer<CChar>?, _ table: UnsafePointer<CChar>) {

@@ -48,6 +48,11 @@ extension SQLiteConnection {
         try first(sql, bindings) { $0.optionalText(0) } ?? nil
     }
 
+    /// The tables that a statement reads, those behind views included.
+    func tablesRead(by sql: String) throws(SQLiteError) -> Set<String> {
+        try tracker.tablesRead { () throws(SQLiteError) in _ = try compileOne(sql) }
+    }
+
     /// A number that changes when another connection, of this or another process, has committed.
     func dataVersion() throws -> Int64 {
         try scalarInteger("PRAGMA data_version") ?? 0

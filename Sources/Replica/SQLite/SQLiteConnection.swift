@@ -135,7 +135,7 @@ final class SQLiteConnection {
         }
     }
 
-    private func compileOne(_ sql: String) throws(SQLiteError) -> SQLiteStatement {
+    func compileOne(_ sql: String) throws(SQLiteError) -> SQLiteStatement {
         guard let (statement, tail) = try compileFirst(sql[...]) else {
             throw SQLiteError(code: SQLITE_MISUSE, message: "there is no statement in the text", operation: "prepare", sql: sql)
         }

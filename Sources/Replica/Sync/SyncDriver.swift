@@ -211,7 +211,11 @@ struct SyncWork {
         defer { longPoll.during(nil) }
         return try await withTaskCancellationHandler {
             // An edit may have been made between the push and this line: it must not wait for the poll.
-            if try await file.write({ try $0.unansweredCount() }) > 0 { task.cancel() }
+            let isWorkWaiting = try await file.write { store in
+                try store.sealIfCaptured()
+                return try store.unansweredCount() > 0
+            }
+            if isWorkWaiting { task.cancel() }
             return try await task.value
         } onCancel: {
             task.cancel()

@@ -9,11 +9,24 @@ public struct SyncOptions: Sendable {
     public var pageLimit: Int
     /// Fetches all confirmed state anew, keeping pending sets.
     public var rebuilds: Bool
+    /// Continuous syncs look at the file for edits of other processes.
+    public var watchesFile: Bool
 
-    public init(waitMilliseconds: Int = 0, pageLimit: Int = Limits.recordsPerPageDefault, rebuilds: Bool = false) {
+    #if os(iOS) || os(Android) || os(tvOS) || os(watchOS) || os(visionOS)
+        /// On these systems an app has its file for itself.
+        public static let watchesFileDefault = false
+    #else
+        public static let watchesFileDefault = true
+    #endif
+
+    public init(
+        waitMilliseconds: Int = 0, pageLimit: Int = Limits.recordsPerPageDefault, rebuilds: Bool = false,
+        watchesFile: Bool = SyncOptions.watchesFileDefault
+    ) {
         self.waitMilliseconds = waitMilliseconds
         self.pageLimit = pageLimit
         self.rebuilds = rebuilds
+        self.watchesFile = watchesFile
     }
 }
 

@@ -25,6 +25,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     let server: ModelServer
     private let lock = NSLock()
     private var plan: (@Sendable (Call, Int) -> Fault?)?
+    private var meanwhile: (@Sendable (Call) async -> Void)?
     private var counts: [Call: Int] = [:]
     private var previous: [Call: [UInt8]] = [:]
     private var pushes: [[UInt8]] = []
@@ -40,6 +41,9 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         }
     }
 
+    /// Happens while the replica waits for an answer.
+    func beforeAnswering(_ body: (@Sendable (Call) async -> Void)?) { lock.withLock { meanwhile = body } }
+
     func count(_ call: Call) -> Int { lock.withLock { counts[call] ?? 0 } }
     var sentPushes: [[UInt8]] { lock.withLock { pushes } }
     var sentPulls: [PullRequest] { lock.withLock { pulls } }
@@ -50,12 +54,18 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
-        lock.withLock { pushes.append(bytes) }
+        await lock.withLock({
+            pushes.append(bytes)
+            return meanwhile
+        })?(.push)
         return try carry(.push, next(.push)) { try server.push(bytes, token: token) }
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
-        lock.withLock { pulls.append(request) }
+        await lock.withLock({
+            pulls.append(request)
+            return meanwhile
+        })?(.pull)
         // A fault hits a waiting pull as well, before anything has happened that would wake it.
         let fault = next(.pull)
         if request.waitMilliseconds != nil, fault == nil {

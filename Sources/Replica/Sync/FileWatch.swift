@@ -1,0 +1,76 @@
+// Edits that other processes make in the file while this one syncs: noticed by looking at the file's stamp, which costs a
+// system call and no lock; the database is asked only when the stamp has moved.
+
+import Foundation
+import SyncProtocol
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Android)
+    import Android
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// What changes in the file system with every commit.
+struct FileStamp: Equatable, Sendable {
+    private var parts: [Int64] = []
+
+    init(of path: String) {
+        // A write-ahead log takes the commits until it is copied back.
+        for name in [path, path + "-wal"] {
+            var status = stat()
+            guard stat(name, &status) == 0 else {
+                parts.append(-1)
+                continue
+            }
+            #if canImport(Darwin)
+                let time = status.st_mtimespec
+            #else
+                let time = status.st_mtim
+            #endif
+            parts += [Int64(status.st_size), Int64(time.tv_sec), Int64(time.tv_nsec)]
+        }
+    }
+}
+
+extension Replica {
+    /// Seals what other processes have edited by plain SQL, tells the listeners of ``changes()`` about their commits, and cuts a
+    /// waiting sync short so that the edits go up at once. Runs until its task is cancelled.
+    ///
+    /// ``syncContinuously(_:onReport:)`` does this by itself; call it in a program that only shows data which others edit.
+    /// - Parameter milliseconds: How often the file is looked at.
+    public func watchFile(every milliseconds: Int64 = 400) async {
+        var stamp: FileStamp?
+        var version: Int64?
+        while !Task.isCancelled {
+            let now = FileStamp(of: path)
+            if now != stamp {
+                stamp = now
+                do {
+                    version = try await noticeCommits(since: version)
+                } catch {
+                    // Locked for long, or closed: the next look will tell.
+                    stamp = nil
+                }
+            }
+            do { try await Task.sleep(nanoseconds: UInt64(max(1, milliseconds)) * 1_000_000) } catch { return }
+        }
+    }
+
+    /// Returns the version of the data that was seen.
+    private func noticeCommits(since known: Int64?) async throws -> Int64 {
+        let (version, isWorkWaiting) = try await file.write { [file] store -> (Int64, Bool) in
+            // Changes with the commits of other connections only.
+            let version = try store.connection.dataVersion()
+            guard version != known else { return (version, false) }
+            try store.sealIfCaptured()
+            if known != nil { file.changes.send(ChangeNotice(entities: Set(store.tables.all.map(\.schema.name)))) }
+            return (version, try store.unansweredCount() > 0)
+        }
+        if isWorkWaiting { longPoll.interrupt() }
+        return version
+    }
+}
