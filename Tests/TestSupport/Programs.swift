@@ -15,6 +15,12 @@ public enum Programs {
         preconditionFailure("sync-server was not built beside the tests")
     }()
 
+    /// Where a program of the machine is; nil when it is not installed.
+    public static func path(of name: String) -> String? {
+        (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":").map { "\($0)/\(name)" }
+            .first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+
     /// A folder of its own for one test, readable by the unprivileged user that Postgres runs as.
     public static func temporaryFolder() throws -> URL {
         let name = "tl-\(UInt64.random(in: 0...UInt64.max))"
@@ -37,12 +43,18 @@ public final class RunningProgram: @unchecked Sendable {
     private let outputFile: URL
     private let errorFile: URL
 
-    public init(_ name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+    /// A program of this build.
+    public convenience init(_ name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+        try self.init(path: Programs.folder.appendingPathComponent(name).path, arguments, environment: environment)
+    }
+
+    /// Any program.
+    public init(path: String, _ arguments: [String], environment: [String: String] = [:]) throws {
         let base = URL(fileURLWithPath: NSTemporaryDirectory()).appendingPathComponent("tl-run-\(UInt64.random(in: 0...UInt64.max))")
         outputFile = base.appendingPathExtension("out")
         errorFile = base.appendingPathExtension("err")
         for file in [outputFile, errorFile] { _ = FileManager.default.createFile(atPath: file.path, contents: nil) }
-        process.executableURL = Programs.folder.appendingPathComponent(name)
+        process.executableURL = URL(fileURLWithPath: path)
         process.arguments = arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardInput = FileHandle.nullDevice

@@ -11,10 +11,12 @@
         private let line: SocketLine
 
         /// - Parameter server: an `http` address; a path is kept as a prefix. nil for anything else.
-        init?(server: URL) {
+        /// - Parameter timeoutMilliseconds: silence of the server, or a head, that takes longer counts as unanswered. A waiting
+        ///   pull gets its waiting time on top.
+        init?(server: URL, timeoutMilliseconds: Int = 60_000) {
             guard server.scheme == "http", let host = server.host, !host.isEmpty else { return nil }
             let prefix = server.path.hasSuffix("/") ? String(server.path.dropLast()) : server.path
-            line = SocketLine(host: host, port: server.port ?? 80, prefix: prefix)
+            line = SocketLine(host: host, port: server.port ?? 80, prefix: prefix, timeoutMilliseconds: timeoutMilliseconds)
         }
 
         func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
@@ -30,57 +32,59 @@
 
         func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
             let query = HTTPMapping.query(request.query)
-            let wait = (request.waitMilliseconds ?? 0) / 1000
-            return try await line.exchange("GET", "/v1/sync/pull?" + query, token: token, extraSeconds: wait)
+            return try await line.exchange(
+                "GET", "/v1/sync/pull?" + query, token: token, extraMilliseconds: request.waitMilliseconds ?? 0)
         }
 
         func digest(token: String) async throws -> [UInt8] { try await line.exchange("GET", "/v1/sync/digest", token: token) }
     }
 
     /// One kept-alive connection; requests take turns. Blocking calls run on a queue of its own.
-    // @unchecked Sendable: the connection is touched on the queue only, except that cancelling shuts it down under the lock.
+    // @unchecked Sendable: the connection is used on the queue only; what cancelling needs is touched under the lock.
     private final class SocketLine: @unchecked Sendable {
-        private static let timeoutSeconds = 60
-        private static let connectSeconds = 10
-        private static let replyBytesMax = 256 << 20
+        private static let connectMilliseconds = 10_000
 
         private let host: String
         private let port: Int
         private let prefix: String
+        private let timeoutMilliseconds: Int
         private let queue = DispatchQueue(label: "tideline.http")
         private let lock = NSLock()
         private var descriptor: Int32 = -1
+        /// The exchange whose turn it is.
         private var current = 0
+        private var waiting: Set<Int> = []
         private var cancelled: Set<Int> = []
-        private var nextExchange = 0
+        private var lastExchange = 0
 
-        init(host: String, port: Int, prefix: String) {
+        init(host: String, port: Int, prefix: String, timeoutMilliseconds: Int) {
             self.host = host
             self.port = port
             self.prefix = prefix
+            self.timeoutMilliseconds = timeoutMilliseconds
         }
 
         deinit { if descriptor >= 0 { Glibc.close(descriptor) } }
 
         func exchange(
-            _ method: String, _ target: String, token: String? = nil, body: [UInt8]? = nil, extraSeconds: Int = 0
+            _ method: String, _ target: String, token: String? = nil, body: [UInt8]? = nil, extraMilliseconds: Int = 0
         ) async throws -> [UInt8] {
             let number = lock.withLock {
-                nextExchange += 1
-                return nextExchange
+                lastExchange += 1
+                waiting.insert(lastExchange)
+                return lastExchange
             }
+            let request = head(method, target, token, body?.count) + (body ?? [])
             return try await withTaskCancellationHandler {
                 try await withCheckedThrowingContinuation { continuation in
                     queue.async {
                         continuation.resume(
-                            with: Result {
-                                try self.run(
-                                    number, self.head(method, target, token, body?.count), body ?? [], Self.timeoutSeconds + extraSeconds)
-                            })
+                            with: Result { try self.run(number, request, self.timeoutMilliseconds + extraMilliseconds) })
                     }
                 }
             } onCancel: {
                 lock.withLock {
+                    guard waiting.contains(number) else { return }
                     cancelled.insert(number)
                     // Wakes the blocked call; only the queue closes.
                     if current == number, descriptor >= 0 { shutdown(descriptor, Int32(SHUT_RDWR)) }
@@ -98,44 +102,55 @@
 
         // MARK: On the queue
 
-        private func run(_ number: Int, _ head: [UInt8], _ body: [UInt8], _ seconds: Int) throws -> [UInt8] {
+        private func run(_ number: Int, _ request: [UInt8], _ silenceMilliseconds: Int) throws -> [UInt8] {
+            lock.withLock { current = number }
             defer {
                 lock.withLock {
                     current = 0
+                    waiting.remove(number)
                     cancelled.remove(number)
                 }
             }
             while true {
+                try throwIfCancelled(number)
+                if descriptor >= 0, !isQuiet() { close() }
                 let isReused = descriptor >= 0
                 do {
-                    if !isReused { try connect() }
-                    let isCancelled = lock.withLock {
-                        current = number
-                        return cancelled.contains(number)
-                    }
-                    if isCancelled { throw TransportFailure.cancelled }
-                    setTimeout(seconds)
-                    try send(head)
-                    try send(body)
-                    let reply = try receive()
+                    if !isReused { try connect(number) }
+                    Self.set(descriptor, SO_RCVTIMEO, milliseconds: silenceMilliseconds)
+                    Self.set(descriptor, SO_SNDTIMEO, milliseconds: timeoutMilliseconds)
+                    try send(request)
+                    let reply = try receive(silenceMilliseconds)
                     if !reply.keepsConnection { close() }
+                    try throwIfCancelled(number)
                     if (200...299).contains(reply.status) { return reply.body }
                     throw TransportFailure.reply(HTTPMapping.error(reply.body, reply.status), status: reply.status)
                 } catch let failure as TransportFailure {
                     if case .reply = failure { throw failure }
                     close()
-                    if lock.withLock({ cancelled.contains(number) }) { throw TransportFailure.cancelled }
+                    try throwIfCancelled(number)
                     throw failure
-                } catch is ClosedBeforeReply {
+                } catch is HTTPReplyReader.EndBeforeReply {
                     close()
-                    if lock.withLock({ cancelled.contains(number) }) { throw TransportFailure.cancelled }
                     // The server closed an idle connection while the request was on its way. Every request may be repeated.
-                    guard isReused else { throw TransportFailure.dropped("the server closed the connection without an answer") }
+                    guard isReused else {
+                        try throwIfCancelled(number)
+                        throw TransportFailure.dropped("the server closed the connection without an answer")
+                    }
                 }
             }
         }
 
-        private struct ClosedBeforeReply: Error {}
+        private func throwIfCancelled(_ number: Int) throws {
+            if lock.withLock({ cancelled.contains(number) }) { throw TransportFailure.cancelled }
+        }
+
+        /// A kept connection with something to read was closed by the server, or said something nobody asked for (a proxy's 408):
+        /// neither may be taken for the next answer.
+        private func isQuiet() -> Bool {
+            var byte: UInt8 = 0
+            return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
+        }
 
         private func close() {
             lock.withLock {
@@ -144,7 +159,7 @@
             }
         }
 
-        private func connect() throws {
+        private func connect(_ number: Int) throws {
             var hints = addrinfo()
             hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
             var list: UnsafeMutablePointer<addrinfo>?
@@ -158,27 +173,26 @@
                 let socket = Glibc.socket(address.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
                 guard socket >= 0 else { continue }
                 // On Linux the send time-out also limits the connecting.
-                Self.set(socket, SO_SNDTIMEO, seconds: Self.connectSeconds)
+                Self.set(socket, SO_SNDTIMEO, milliseconds: min(Self.connectMilliseconds, timeoutMilliseconds))
+                // Known before it is connected, so that cancelling can end the connecting.
+                lock.withLock { descriptor = socket }
+                try throwIfCancelled(number)
                 if Glibc.connect(socket, address.ai_addr, address.ai_addrlen) == 0 {
                     var one: Int32 = 1
                     setsockopt(socket, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
-                    lock.withLock { descriptor = socket }
                     return
                 }
-                reason = "Failed to connect to \(host) port \(port): \(String(cString: strerror(errno)))"
-                Glibc.close(socket)
+                let why = errno == EINPROGRESS ? "no answer in time" : String(cString: strerror(errno))
+                reason = "Failed to connect to \(host) port \(port): \(why)"
+                close()
+                try throwIfCancelled(number)
             }
             throw TransportFailure.unreachable(reason)
         }
 
-        private static func set(_ socket: Int32, _ option: Int32, seconds: Int) {
-            var time = timeval(tv_sec: seconds, tv_usec: 0)
+        private static func set(_ socket: Int32, _ option: Int32, milliseconds: Int) {
+            var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
             setsockopt(socket, SOL_SOCKET, option, &time, socklen_t(MemoryLayout<timeval>.size))
-        }
-
-        private func setTimeout(_ seconds: Int) {
-            Self.set(descriptor, SO_RCVTIMEO, seconds: seconds)
-            Self.set(descriptor, SO_SNDTIMEO, seconds: Self.timeoutSeconds)
         }
 
         private func send(_ bytes: [UInt8]) throws {
@@ -195,124 +209,20 @@
             }
         }
 
-        private struct Reply {
-            var status: Int
-            var keepsConnection: Bool
-            var body: [UInt8]
-        }
-
-        private var buffer: [UInt8] = []
-
-        /// More bytes into the buffer; false at the end of the stream.
-        private func fill() throws -> Bool {
+        private func receive(_ silenceMilliseconds: Int) throws -> HTTPReply {
             var chunk = [UInt8](repeating: 0, count: 256 << 10)
-            while true {
-                let count = chunk.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
-                if count < 0, errno == EINTR { continue }
-                if count < 0, errno == EAGAIN { throw TransportFailure.timeout }
-                guard count > 0 else { return false }
-                buffer.append(contentsOf: chunk[..<count])
-                guard buffer.count <= Self.replyBytesMax else { throw TransportFailure.malformed("the answer is too large") }
-                return true
-            }
-        }
-
-        private func receive() throws -> Reply {
-            buffer.removeAll(keepingCapacity: true)
-            var head = try receiveHead()
-            while head.status == 100 { head = try receiveHead() }
-            var reply = Reply(status: head.status, keepsConnection: head.fields["connection"]?.lowercased() != "close", body: [])
-            if head.status == 204 || head.status == 304 { return reply }
-            if head.fields["transfer-encoding"]?.lowercased() == "chunked" {
-                reply.body = try receiveChunks()
-            } else if let length = head.fields["content-length"].flatMap(Int.init) {
-                guard (0...Self.replyBytesMax).contains(length) else {
-                    throw TransportFailure.malformed("the answer has no sensible length")
-                }
-                reply.body = try take(length)
-            } else {
-                reply.keepsConnection = false
-                while try fill() {}
-                reply.body = buffer
-            }
-            return reply
-        }
-
-        private func receiveHead() throws -> (status: Int, fields: [String: String]) {
-            var searched = 0
-            while true {
-                if let end = Self.endOfHead(buffer, from: max(0, searched - 3)) {
-                    let text = String(decoding: buffer[..<end], as: UTF8.self)
-                    buffer.removeFirst(end)
-                    return try Self.parse(text)
-                }
-                searched = buffer.count
-                guard searched < 64 << 10 else { throw TransportFailure.malformed("the answer's head is too large") }
-                guard try fill() else {
-                    if buffer.isEmpty { throw ClosedBeforeReply() }
-                    throw TransportFailure.dropped("the answer ended in its head")
+            var reader = HTTPReplyReader(headDeadline: .now() + .milliseconds(silenceMilliseconds)) { [descriptor] buffer in
+                while true {
+                    let count = chunk.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
+                    if count < 0, errno == EINTR { continue }
+                    if count < 0, errno == EAGAIN { throw TransportFailure.timeout }
+                    if count < 0 { return .broken(String(cString: strerror(errno))) }
+                    if count == 0 { return .end }
+                    buffer.append(contentsOf: chunk[..<count])
+                    return .more
                 }
             }
-        }
-
-        private static func endOfHead(_ bytes: [UInt8], from start: Int) -> Int? {
-            var index = start
-            while index + 3 < bytes.count {
-                if bytes[index] == 13, bytes[index + 1] == 10, bytes[index + 2] == 13, bytes[index + 3] == 10 { return index + 4 }
-                index += 1
-            }
-            return nil
-        }
-
-        private static func parse(_ text: String) throws -> (status: Int, fields: [String: String]) {
-            let lines = text.components(separatedBy: "\r\n")
-            let first = lines[0].split(separator: " ")
-            guard first.count >= 2, first[0].hasPrefix("HTTP/1."), let status = Int(first[1]), (100...599).contains(status) else {
-                throw TransportFailure.malformed("this is not an HTTP server")
-            }
-            var fields: [String: String] = [:]
-            for line in lines.dropFirst() {
-                guard let colon = line.firstIndex(of: ":") else { continue }
-                fields[line[..<colon].lowercased()] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
-            }
-            return (status, fields)
-        }
-
-        /// The next bytes of the stream, exactly so many.
-        private func take(_ count: Int) throws -> [UInt8] {
-            while buffer.count < count {
-                guard try fill() else { throw TransportFailure.dropped("the answer ended after \(buffer.count) of \(count) bytes") }
-            }
-            let taken = Array(buffer[..<count])
-            buffer.removeFirst(count)
-            return taken
-        }
-
-        private func takeLine() throws -> String {
-            while true {
-                if let end = buffer.firstIndex(of: 10) {
-                    let line = String(decoding: buffer[..<end], as: UTF8.self)
-                    buffer.removeFirst(end + 1)
-                    return line.trimmingCharacters(in: .whitespaces)
-                }
-                guard buffer.count < 16 << 10, try fill() else { throw TransportFailure.dropped("the answer ended between two chunks") }
-            }
-        }
-
-        private func receiveChunks() throws -> [UInt8] {
-            var body: [UInt8] = []
-            while true {
-                let line = try takeLine()
-                guard let size = Int(line.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces), radix: 16), size >= 0,
-                    body.count + size <= Self.replyBytesMax
-                else { throw TransportFailure.malformed("a chunk has no sensible size") }
-                if size == 0 {
-                    while try !takeLine().trimmingCharacters(in: .newlines).isEmpty {}
-                    return body
-                }
-                body += try take(size)
-                _ = try take(2)
-            }
+            return try reader.read()
         }
     }
 #endif

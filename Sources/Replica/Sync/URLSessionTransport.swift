@@ -100,13 +100,19 @@
             }
         }
 
+        private static let handshakeFailures = ["SSL certificate problem", "SSL: ", "OpenSSL/"]
+
         private static func failure(_ error: any Error) -> TransportFailure {
             guard let error = error as? URLError else { return .dropped(String(describing: error)) }
             switch error.code {
             case .cancelled: return .cancelled
             case .timedOut: return .timeout
             case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet, .badURL, .unsupportedURL,
-                .secureConnectionFailed:
+                .secureConnectionFailed, .serverCertificateUntrusted, .serverCertificateHasBadDate, .serverCertificateNotYetValid,
+                .serverCertificateHasUnknownRoot:
+                return .unreachable(error.localizedDescription)
+            // Foundation on Linux has no codes for a handshake that failed, only libcurl's words.
+            case .unknown where handshakeFailures.contains(where: error.localizedDescription.hasPrefix):
                 return .unreachable(error.localizedDescription)
             default: return .dropped(error.localizedDescription)
             }

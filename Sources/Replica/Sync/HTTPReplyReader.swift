@@ -1,0 +1,197 @@
+// An HTTP/1.1 answer out of a stream of bytes, for the socket transport: bounded, and never taking a broken one for a whole one.
+
+import Dispatch
+import Foundation
+
+/// What the server answered.
+struct HTTPReply {
+    var status: Int
+    var body: [UInt8]
+    /// The next answer on this connection would begin where this one ended.
+    var keepsConnection: Bool
+}
+
+/// Reads one answer. Throws ``TransportFailure``, or ``EndBeforeReply``.
+struct HTTPReplyReader {
+    /// The stream ended before a single byte of an answer.
+    struct EndBeforeReply: Error {}
+
+    enum Received {
+        case more
+        case end
+        case broken(String)
+    }
+
+    static let bodyBytesMax = 256 << 20
+    private static let headBytesMax = 64 << 10
+    private static let chunkLineBytesMax = 16 << 10
+    private static let trailersMax = 100
+
+    private typealias Head = (status: Int, isVersion10: Bool, fields: [String: String])
+
+    /// Appends what came, waiting for it.
+    private let receive: (inout [UInt8]) throws -> Received
+    /// Bytes that trickle do not count as an answer.
+    private let headDeadline: DispatchTime
+    private var buffer: [UInt8] = []
+    /// What of the buffer is used up.
+    private var start = 0
+    private var isUntouched = true
+
+    init(headDeadline: DispatchTime, receive: @escaping (inout [UInt8]) throws -> Received) {
+        self.headDeadline = headDeadline
+        self.receive = receive
+    }
+
+    mutating func read() throws -> HTTPReply {
+        var head = try readHead()
+        // Interim answers (RFC 9110 §15.2); nobody asked to switch protocols.
+        while (100..<200).contains(head.status), head.status != 101 { head = try readHead() }
+        let connection = Self.list(head.fields["connection"])
+        var reply = HTTPReply(
+            status: head.status, body: [],
+            keepsConnection: head.isVersion10 ? connection.contains("keep-alive") : !connection.contains("close"))
+        if head.status == 204 || head.status == 304 || head.status == 101 {
+            reply.keepsConnection = reply.keepsConnection && head.status != 101 && start == buffer.count
+            return reply
+        }
+        // RFC 9112 §6.3: the coding counts before the length, and neither that cannot be understood is guessed.
+        if let coding = head.fields["transfer-encoding"] {
+            guard coding.lowercased() == "chunked" else { throw TransportFailure.malformed("the answer's coding \(coding) is not known") }
+            reply.body = try readChunks()
+            if head.fields["content-length"] != nil { reply.keepsConnection = false }
+        } else if let text = head.fields["content-length"] {
+            guard let length = Self.number(text, radix: 10), length <= Self.bodyBytesMax else {
+                throw TransportFailure.malformed("the answer has no sensible length")
+            }
+            reply.body = try take(length)
+        } else {
+            reply.keepsConnection = false
+            while try fill() {}
+            reply.body = Array(buffer[start...])
+            start = buffer.count
+        }
+        // What follows the answer belongs to no request.
+        if start != buffer.count { reply.keepsConnection = false }
+        return reply
+    }
+
+    // MARK: Head
+
+    private mutating func readHead() throws -> Head {
+        var searched = 0
+        while true {
+            if let end = endOfHead(from: start + max(0, searched - 3)) {
+                let text = String(decoding: buffer[start..<end], as: UTF8.self)
+                start = end
+                return try Self.parse(text)
+            }
+            searched = buffer.count - start
+            guard searched < Self.headBytesMax else { throw TransportFailure.malformed("the answer's head is too large") }
+            guard DispatchTime.now() < headDeadline else { throw TransportFailure.timeout }
+            guard try fill() else {
+                throw isUntouched ? EndBeforeReply() : TransportFailure.dropped("the answer ended in its head") as any Error
+            }
+        }
+    }
+
+    private func endOfHead(from first: Int) -> Int? {
+        var index = first
+        while index + 3 < buffer.count {
+            if buffer[index] == 13, buffer[index + 1] == 10, buffer[index + 2] == 13, buffer[index + 3] == 10 { return index + 4 }
+            index += 1
+        }
+        return nil
+    }
+
+    private static func parse(_ text: String) throws -> Head {
+        let lines = text.components(separatedBy: "\r\n")
+        let first = lines[0].split(separator: " ")
+        guard first.count >= 2, first[0].hasPrefix("HTTP/1."), first[1].utf8.count == 3, let status = number(String(first[1]), radix: 10),
+            (100...599).contains(status)
+        else { throw TransportFailure.malformed("this is not an HTTP server") }
+        var fields: [String: String] = [:]
+        for line in lines.dropFirst() where !line.isEmpty {
+            guard let colon = line.firstIndex(of: ":") else { throw TransportFailure.malformed("a header line has no colon") }
+            let name = line[..<colon].lowercased()
+            let value = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
+            // Two lengths that differ are one number too many, and so not a number.
+            if let known = fields[name], known != value { fields[name] = known + ", " + value } else { fields[name] = value }
+        }
+        return (status, first[0] == "HTTP/1.0", fields)
+    }
+
+    private static func list(_ field: String?) -> Set<String> {
+        Set((field ?? "").lowercased().split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+    }
+
+    /// Digits only; `Int` would take a sign.
+    private static func number(_ text: String, radix: Int) -> Int? {
+        guard text.utf8.allSatisfy({ $0 < 0x80 && Character(Unicode.Scalar($0)).isHexDigit }) else { return nil }
+        return Int(text, radix: radix)
+    }
+
+    // MARK: Body
+
+    /// The next bytes of the stream, exactly so many.
+    private mutating func take(_ count: Int) throws -> [UInt8] {
+        while buffer.count - start < count {
+            guard try fill() else {
+                throw TransportFailure.dropped("the answer ended after \(buffer.count - start) of \(count) bytes")
+            }
+        }
+        defer { start += count }
+        return Array(buffer[start..<(start + count)])
+    }
+
+    private mutating func readChunks() throws -> [UInt8] {
+        var body: [UInt8] = []
+        while true {
+            let line = try takeLine()
+            let digits = line.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces)
+            guard let size = Self.number(digits, radix: 16), size <= Self.bodyBytesMax - body.count else {
+                throw TransportFailure.malformed("a chunk has no sensible size")
+            }
+            if size == 0 {
+                for _ in 0...Self.trailersMax {
+                    if try takeLine().isEmpty { return body }
+                }
+                throw TransportFailure.malformed("the answer has too many trailers")
+            }
+            body += try take(size)
+            guard try takeLine().isEmpty else { throw TransportFailure.malformed("a chunk is longer than it said") }
+        }
+    }
+
+    private mutating func takeLine() throws -> String {
+        var searched = 0
+        while true {
+            if let end = buffer[(start + searched)...].firstIndex(of: 10) {
+                let line = String(decoding: buffer[start..<end], as: UTF8.self)
+                start = end + 1
+                return line.hasSuffix("\r") ? String(line.dropLast()) : line
+            }
+            searched = buffer.count - start
+            guard searched < Self.chunkLineBytesMax else { throw TransportFailure.malformed("a chunk has no sensible size") }
+            guard try fill() else { throw TransportFailure.dropped("the answer ended between two chunks") }
+        }
+    }
+
+    /// More bytes into the buffer; false at the end of the stream.
+    private mutating func fill() throws -> Bool {
+        // Moved to the front only when that halves the buffer, so that many small chunks cost no more than a large one.
+        if start > buffer.count / 2 {
+            buffer.removeFirst(start)
+            start = 0
+        }
+        switch try receive(&buffer) {
+        case .more:
+            isUntouched = false
+            guard buffer.count <= Self.bodyBytesMax + Self.headBytesMax else { throw TransportFailure.malformed("the answer is too large") }
+            return true
+        case .end: return false
+        case .broken(let reason):
+            throw isUntouched ? EndBeforeReply() : TransportFailure.dropped(reason) as any Error
+        }
+    }
+}
