@@ -21,50 +21,66 @@ struct ReplicaCommand {
 
     static func run(_ arguments: [String]) async -> ExitCode {
         var terminal = Terminal(json: arguments.contains("--json"))
+        var code: ExitCode
         do {
             let (options, name, rest) = try GlobalOptions.split(arguments)
-            terminal = Terminal(json: options.json)
-            if options.version {
-                terminal.line("replica \(Version.current), schema \(Schema.tideline.version), protocol \(ProtocolVersion.current)")
-                return .done
-            }
-            guard let name else {
-                terminal.line(Help.overview)
-                return options.help ? .done : .usage
-            }
-            if name == "help" || options.help {
-                return try Help.show(name == "help" ? rest.first : name, terminal)
-            }
-            guard let command = Commands.all.first(where: { $0.name == name }) else {
-                let near = Commands.all.map(\.name).filter { $0.hasPrefix(name.prefix(2)) }
-                throw UsageError(
-                    "there is no command \(name)", hint: near.isEmpty ? "replica help" : "did you mean \(near.joined(separator: " or "))?")
-            }
-            let parsed = try ParsedArguments.parse(rest, options: command.options, command: command.name)
-            let path = try DatabaseFile.path(options.database)
-            guard command.opensReplica else {
-                return try await command.run(Context(terminal: terminal, databasePath: path, replica: nil), parsed)
-            }
-            guard FileManager.default.fileExists(atPath: path) else {
-                throw ReplicaError(
-                    .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name)
-            }
-            let replica = try await Replica.open(path)
-            do {
-                let code = try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed)
-                await replica.close()
-                return code
-            } catch {
-                await replica.close()
-                throw error
-            }
+            terminal = Terminal(json: options.json, pages: options.pages && Commands.isPaged(name, options))
+            code = try await run(options, name, rest, terminal)
         } catch {
-            return ErrorReport.show(error, terminal)
+            code = ErrorReport.show(error, terminal)
+        }
+        if let reason = terminal.finish() {
+            terminal.note("replica: not everything could be printed: \(reason)")
+            if code == .done { code = .storage }
+        }
+        return code
+    }
+
+    private static func run(_ options: GlobalOptions, _ name: String?, _ rest: [String], _ terminal: Terminal) async throws -> ExitCode {
+        if options.version {
+            terminal.line("replica \(Version.current), schema \(Schema.tideline.version), protocol \(ProtocolVersion.current)")
+            return .done
+        }
+        guard let name else {
+            Help.showOverview(terminal)
+            return options.help ? .done : .usage
+        }
+        if options.help { return try Help.show(name == "help" ? rest.first : name, terminal) }
+        guard let command = Commands.named(name) else {
+            let near = Near.names(to: name, in: Commands.shown.map(\.name))
+            throw UsageError(
+                "there is no command \(name)",
+                hint: near.isEmpty ? "replica help lists them" : "did you mean \(near.joined(separator: " or "))?")
+        }
+        let parsed = try ParsedArguments.parse(rest, options: command.options, command: command.name)
+        guard command.opensReplica else {
+            let path = try DatabaseFile.path(options.database)
+            return try await command.run(Context(terminal: terminal, databasePath: path, replica: nil), parsed)
+        }
+        let path = try DatabaseFile.path(options.database)
+        guard FileManager.default.fileExists(atPath: path) else {
+            throw HintedError(
+                error: ReplicaError(
+                    .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name),
+                hint: options.database == nil ? "another file is named with --db FILE or $TIDELINE_DB" : "an owner makes the code")
+        }
+        let replica = try await Replica.open(path)
+        do {
+            let code = try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed)
+            await replica.close()
+            return code
+        } catch {
+            await replica.close()
+            throw error
         }
     }
 }
 
-enum Version { static let current = "0.1.0" }
+enum Version {
+    static let current = "0.1.0"
+    /// Of the manual page.
+    static let date = "2026-11-23"
+}
 
 /// Where the replica's file is: `--db`, else `TIDELINE_DB`, else the XDG data directory.
 enum DatabaseFile {
@@ -78,75 +94,5 @@ enum DatabaseFile {
             throw ReplicaError(.storage, "cannot create \(folder): \(error.localizedDescription)", operation: "open")
         }
         return folder + "/replica.db"
-    }
-}
-
-/// Errors as words (or one JSON document) and as exit codes.
-enum ErrorReport {
-    static func show(_ error: any Error, _ terminal: Terminal) -> ExitCode {
-        switch error {
-        case let usage as UsageError:
-            report("usage", usage.message, violations: [], hint: usage.hint, terminal)
-            return .usage
-        case let refusal as Refusal:
-            report("refused", "not done", violations: refusal.violations, hint: nil, terminal)
-            return .refused
-        case let error as ReplicaError:
-            report(error.code.rawValue, error.message, violations: error.violations, hint: hint(error.code), terminal)
-            return exitCode(error.code)
-        case let error as CSVError:
-            report("invalid_csv", "line \(error.line): \(error.message)", violations: [], hint: nil, terminal)
-            return .usage
-        case let error as ExitCode: return error
-        default:
-            report("storage", String(describing: error), violations: [], hint: nil, terminal)
-            return .storage
-        }
-    }
-
-    private static func exitCode(_ code: ReplicaError.Code) -> ExitCode {
-        switch code {
-        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .cancelled:
-            .refused
-        case .invalidQuery: .usage
-        case .unreachable: .unreachable
-        case .notAllowed, .notEnrolled, .alreadyEnrolled: .notAllowed
-        case .storage, .newerFile: .storage
-        }
-    }
-
-    private static func hint(_ code: ReplicaError.Code) -> String? {
-        switch code {
-        case .unreachable: "your work is safe on this machine; sync again when there is a connection"
-        case .firstSyncIncomplete: "run: replica sync"
-        case .notAllowed: "ask an owner for a new enrolment code; your work stays on this machine"
-        case .ambiguous: "give more characters of the id, or the whole id"
-        default: nil
-        }
-    }
-
-    private static func report(_ code: String, _ message: String, violations: [Violation], hint: String?, _ terminal: Terminal) {
-        if terminal.isJSON {
-            var object: JSONObject = ["code": .string(code), "message": .string(message)]
-            if !violations.isEmpty { object["fields"] = .array(violations.map(\.json)) }
-            if let hint { object["hint"] = .string(hint) }
-            terminal.json(["error": .object(object)])
-            return
-        }
-        if violations.isEmpty {
-            terminal.note("replica: \(message)")
-        } else {
-            for violation in violations { terminal.note("replica: \(Self.words(violation))") }
-        }
-        if let hint { terminal.note("  \(hint)") }
-    }
-
-    /// `phone: is a phone number (invalid_format)`
-    static func words(_ violation: Violation) -> String {
-        let field = violation.field.map { "\($0): " } ?? ""
-        let message = violation.field.map {
-            violation.message.hasPrefix("\($0) ") ? String(violation.message.dropFirst($0.count + 1)) : violation.message
-        }
-        return "\(field)\(message ?? violation.message) (\(violation.code))"
     }
 }

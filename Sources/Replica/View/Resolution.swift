@@ -16,9 +16,8 @@ struct Resolution {
             if let found = try store.record(RecordKey(entity, id)) { return try shown(found) }
             throw missing(name)
         }
-        let fields = Self.naming.filter { table.schema.field($0)?.isSecret == false } + [table.schema.titleField].compactMap { $0 }
-        for field in fields {
-            let found = try matches(table, "\"\(field)\" = ?1 COLLATE NOCASE\(live)", name)
+        for expression in names(table.schema) {
+            let found = try matches(table, "\(expression) = ?1 COLLATE NOCASE\(live)", name)
             if let record = try only(found, name) { return record }
         }
         if name.utf8.count >= Self.prefixMin, name.utf8.allSatisfy({ $0 == 0x2D || Character(Unicode.Scalar($0)).isHexDigit }) {
@@ -29,12 +28,27 @@ struct Resolution {
             let ending = try matches(table, "substr(id, -\(name.utf8.count)) = ?1\(live)", name.lowercased())
             if let record = try only(ending, name) { return record }
         }
-        if let title = table.schema.titleField, !name.isEmpty {
-            let found = try matches(
-                table, "substr(\"\(title)\", 1, \(name.unicodeScalars.count)) = ?1 COLLATE NOCASE\(live)", name)
-            if let record = try only(found, name) { return record }
+        if !name.isEmpty {
+            for expression in titles(table.schema) {
+                let found = try matches(table, "substr(\(expression), 1, \(name.unicodeScalars.count)) = ?1 COLLATE NOCASE\(live)", name)
+                if let record = try only(found, name) { return record }
+            }
         }
         throw missing(name)
+    }
+
+    /// What names a record whole: what people call its kind by, whatever else is unique, its title.
+    private func names(_ schema: EntitySchema) -> [String] {
+        let naming = Self.naming.filter { schema.field($0)?.isSecret == false }
+        let unique = schema.fields.filter { $0.uniqueWith == [] && !$0.isSecret && $0.type.storage == .text && !naming.contains($0.name) }
+        return (naming + unique.map(\.name)).map { "\"\($0)\"" } + titles(schema)
+    }
+
+    /// The title; of people, first and last name as well.
+    private func titles(_ schema: EntitySchema) -> [String] {
+        let title = schema.titleField.map { ["\"\($0)\""] } ?? []
+        let isPerson = schema.field("first_name") != nil && schema.field("last_name") != nil
+        return title + (isPerson ? ["(first_name || ' ' || last_name)"] : [])
     }
 
     private func matches(_ table: RecordTable, _ condition: String, _ name: String) throws -> [RecordState] {

@@ -14,7 +14,9 @@ struct Assignment: Sendable, Hashable {
 
     init(_ word: String) throws {
         guard let equals = word.firstIndex(of: "=") else {
-            throw UsageError("\"\(word)\" is not field=value", hint: "examples: name=\"Pier 9\"  tags+=vip  custom.gate_code=7781  phone=")
+            throw UsageError(
+                "\"\(word)\" is not field=value",
+                hint: "examples: name=\"Pier 9\"  tags+=vip  custom.gate_code=7781  phone=   (a value with spaces is written in quotes)")
         }
         var name = String(word[..<equals])
         text = String(word[word.index(after: equals)...])
@@ -55,8 +57,11 @@ extension Context {
             // A reference to one of several entities is typed as one word: subject=client:Pier.
             if entity.field(name + "_id") != nil {
                 let parts = assignment.text.split(separator: ":", maxSplits: 1).map(String.init)
-                guard parts.count == 2 else {
-                    throw Violation(entity: entity.name, id: nil, field: name, code: .invalidFormat, message: "\(name) is ENTITY:RECORD")
+                let targets = entity.field(name + "_id")?.referencedEntities ?? []
+                guard parts.count == 2, targets.contains(parts[0]) else {
+                    throw Violation(
+                        entity: entity.name, id: nil, field: name, code: .invalidFormat,
+                        message: "\(name) is ENTITY:RECORD with one of \(targets.joined(separator: ", "))")
                 }
                 values[name + "_type"] = .string(parts[0])
                 values[name + "_id"] = .string(try await resolve(parts[0], parts[1]).text)
@@ -120,17 +125,35 @@ extension Context {
     /// A custom value typed by its definition; without one it stays text and the rule says what is wrong.
     private func customValue(_ assignment: Assignment, _ key: String, _ entity: EntitySchema) async throws -> JSONValue {
         if assignment.text.isEmpty { return .null }
-        let definitions = try await requireReplica().list(
-            "custom_field", where: [.init("entity", .equal, .string(entity.name)), .init("key", .equal, .string(key))], limit: 1)
+        guard let definition = try await customDefinition(key, entity) else { return .string(assignment.text) }
         let text = FieldText(currency: try await tenantCurrency())
-        let field = "custom.\(key)"
-        switch definitions.data.first?.text("kind") {
-        case "integer": return try text.parse(assignment.text, as: .integer(.min ... .max), field: field)
-        case "money": return try text.parse(assignment.text, as: .money(.min ... .max), field: field)
-        case "date": return try text.parse(assignment.text, as: .date, field: field)
-        case "bool": return try text.parse(assignment.text, as: .bool, field: field)
-        case "multi_choice": return .array(FieldText.elements(assignment.text).map { .string($0) })
-        default: return .string(assignment.text)
+        return try text.parse(assignment.text, as: Self.type(ofCustom: definition), field: "custom.\(key)")
+    }
+
+    private func customDefinition(_ key: String, _ entity: EntitySchema) async throws -> Record? {
+        try await requireReplica().list(
+            "custom_field", where: [.init("entity", .equal, .string(entity.name)), .init("key", .equal, .string(key))], limit: 1
+        ).data.first
+    }
+
+    /// What a field that the company defined holds. Throws when there is none of that name.
+    func customType(_ key: String, _ entity: EntitySchema) async throws -> FieldType {
+        if let definition = try await customDefinition(key, entity) { return Self.type(ofCustom: definition) }
+        let known = try await requireReplica().list("custom_field", where: [.init("entity", .equal, .string(entity.name))], limit: 200)
+        let keys = known.data.compactMap { $0.text("key") }.sorted()
+        throw UsageError(
+            "\(entity.name) has no custom field \(key)",
+            hint: keys.isEmpty ? "your company has defined none for \(entity.name)" : "custom fields: \(keys.joined(separator: ", "))")
+    }
+
+    private static func type(ofCustom definition: Record) -> FieldType {
+        switch definition.text("kind") {
+        case "integer": .integer(.min ... .max)
+        case "money": .money(.min ... .max)
+        case "date": .date
+        case "bool": .bool
+        case "multi_choice": .set(of: .text(1...80), count: 0...100)
+        default: .text(0...2_000)
         }
     }
 }

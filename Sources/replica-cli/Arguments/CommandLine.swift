@@ -18,11 +18,16 @@ struct OptionSpecification: Sendable {
     var value: String?
     var summary: String
     var isRepeatable: Bool
+    /// What the shell offers for the value.
+    var completes: ArgumentKind = .text
 
     static func flag(_ name: String, _ summary: String) -> Self { Self(name: name, value: nil, summary: summary, isRepeatable: false) }
-    static func value(_ name: String, _ value: String, _ summary: String, repeatable: Bool = false) -> Self {
-        Self(name: name, value: value, summary: summary, isRepeatable: repeatable)
-    }
+    static func value(
+        _ name: String, _ value: String, _ summary: String, repeatable: Bool = false, completes: ArgumentKind = .text
+    ) -> Self { Self(name: name, value: value, summary: summary, isRepeatable: repeatable, completes: completes) }
+
+    /// `--name VALUE`
+    var usage: String { "--\(name)\(value.map { " \($0)" } ?? "")" }
 }
 
 /// What was written after the command's name.
@@ -67,7 +72,10 @@ struct ParsedArguments: Sendable {
             }
             let parts = argument.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
             guard let option = options.first(where: { $0.name == parts[0] }) else {
-                throw UsageError("\(command) has no option --\(parts[0])", hint: "replica help \(command)")
+                let near = Near.names(to: parts[0], in: options.map(\.name) + GlobalOptions.specifications.map(\.name)).map { "--\($0)" }
+                throw UsageError(
+                    "\(command) has no option --\(parts[0])",
+                    hint: near.isEmpty ? "replica help \(command)" : "did you mean \(near.joined(separator: " or "))?")
             }
             let value: String
             if option.value == nil {
@@ -91,12 +99,22 @@ struct ParsedArguments: Sendable {
 
 /// Options before the command.
 struct GlobalOptions: Sendable {
+    static let specifications: [OptionSpecification] = [
+        .value(
+            "db", "FILE", "the replica's file; default $TIDELINE_DB, else tideline/replica.db in the XDG data directory", completes: .file),
+        .flag("json", "one JSON document on standard output, values in stored form"),
+        .flag("no-pager", "never show long output through $PAGER"),
+        .flag("help", "explain the command"),
+        .flag("version", "the versions of program, schema and protocol"),
+    ]
+
     var database: String?
     var json = false
+    var pages = true
     var help = false
     var version = false
 
-    /// Splits the arguments into global options, the command's name and what follows it. `--json` and `--db` may also follow.
+    /// Splits the arguments into global options, the command's name and what follows it. Global options may also follow.
     static func split(_ arguments: [String]) throws -> (options: GlobalOptions, command: String?, rest: [String]) {
         var options = GlobalOptions()
         var rest: [String] = []
@@ -114,6 +132,7 @@ struct GlobalOptions: Sendable {
                 onlyWords = true
                 rest.append(argument)
             case "--json": options.json = true
+            case "--no-pager": options.pages = false
             case "--help", "-h": options.help = true
             case "--version": options.version = true
             case "--db":

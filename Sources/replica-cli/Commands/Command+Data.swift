@@ -13,13 +13,14 @@ extension Command {
             Rows that are refused are listed with their line; the others are imported. Exit code 1 if any was refused.
 
               replica import client clients.csv
-            """
+            """, group: .bulk, arguments: [.entity, .file]
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "import ENTITY FILE.csv|FILE.jsonl")
         let entity = try context.entity(words[0])
         let bytes: [UInt8]
         do { bytes = Array(try Data(contentsOf: URL(fileURLWithPath: words[1]))) } catch {
-            throw UsageError("cannot read \(words[1]): \(error.localizedDescription)")
+            throw UsageError(
+                "cannot read \(words[1]): \(error.localizedDescription)", hint: "usage: replica import ENTITY FILE.csv|FILE.jsonl")
         }
         let rows = words[1].hasSuffix(".jsonl") ? try jsonRows(bytes) : try csvRows(bytes)
         let replica = try context.requireReplica()
@@ -134,7 +135,12 @@ extension Command {
             }
             var row = ImportRow(line: index + 1)
             for (name, value) in object where !RowLayout.common.contains(name) || name == "id" {
-                if name == "id" { row.id = value.stringValue } else { row.values[name] = value }
+                if name == "id" {
+                    // What is not a text is no id either, and is refused with its line.
+                    row.id = value.isNull ? nil : FieldText.plain(value)
+                } else {
+                    row.values[name] = value
+                }
             }
             rows.append(row)
         }
@@ -144,7 +150,7 @@ extension Command {
     static let exportRecords = Command(
         name: "export", words: "ENTITY", summary: "all records of an entity, to standard output",
         help: "  replica export client > clients.csv\n  replica export site --format jsonl",
-        options: [.value("format", "csv|jsonl", "default csv")]
+        options: [.value("format", "csv|jsonl", "default csv", completes: .word(["csv", "jsonl"]))], group: .bulk, arguments: [.entity]
     ) { context, arguments in
         let entity = try context.entity(try Context.words(arguments, 1...1, "export ENTITY")[0])
         let format = arguments.value("format") ?? "csv"
@@ -152,30 +158,29 @@ extension Command {
         let replica = try context.requireReplica()
         let fields = entity.fields.filter { !$0.isSecret }
         let currency = try await context.tenantCurrency()
-        var isFirst = true
+        if format == "csv" { context.terminal.line(CSVWriter.line(["id"] + fields.flatMap(csvColumns))) }
+        var progress = Progress("exporting \(entity.name)", terminal: context.terminal)
+        var done = 0
         var cursor: String?
-        // An address has fixed parts; a map's are those that occur.
         repeat {
-            let page = try await replica.list(entity.name, limit: 200, cursor: cursor)
+            let page = try await replica.list(entity.name, limit: 1_000, cursor: cursor)
             for record in page.data {
                 if format == "jsonl" {
                     context.terminal.line(record.json.canonicalText)
-                    continue
+                } else {
+                    let text = FieldText(currency: record.text("currency") ?? currency)
+                    context.terminal.line(CSVWriter.line([record.id.text] + fields.flatMap { csvValues(record, $0, text) }))
                 }
-                if isFirst {
-                    context.terminal.line(CSVWriter.line(["id"] + fields.flatMap(csvColumns)))
-                    isFirst = false
-                }
-                let text = FieldText(currency: record.text("currency") ?? currency)
-                context.terminal.line(CSVWriter.line([record.id.text] + fields.flatMap { csvValues(record, $0, text) }))
             }
+            done += page.data.count
+            if !context.terminal.isInteractive { progress.update(done, of: page.total) }
             cursor = page.hasMore ? page.nextCursor : nil
-        } while cursor != nil
-        if isFirst, format == "csv" { context.terminal.line(CSVWriter.line(["id"] + fields.flatMap(csvColumns))) }
+        } while cursor != nil && !context.terminal.isClosed
+        progress.finish()
         return .done
     }
 
-    private static let addressParts = ["line1", "line2", "city", "region", "postal_code", "country"]
+    static let addressParts = ["line1", "line2", "city", "region", "postal_code", "country"]
 
     private static func csvColumns(_ field: FieldSchema) -> [String] {
         if case .address = field.type { return addressParts.map { "\(field.name).\($0)" } }
@@ -191,6 +196,7 @@ extension Command {
         case (.money, .integer(let amount)): return [Decimals.format(amount, scale: CurrencyDigits.of(text.currency))]
         case (.instant, .integer(let milliseconds)): return [Instant.iso(fromMilliseconds: milliseconds)]
         case (.basisPoints, .integer(let rate)): return [Decimals.format(rate, scale: 2)]
+        case (.quantity, .integer(let amount)): return [Decimals.format(amount, scale: 3)]
         default: return [text.show(value, as: field.type)]
         }
     }
@@ -201,7 +207,7 @@ extension Command {
             Every entity is a table with the names `replica schema ENTITY` shows; deleted records have deleted_at.
 
               replica sql "SELECT name, count(*) FROM site WHERE deleted_at IS NULL GROUP BY name ORDER BY 2 DESC LIMIT 5"
-            """
+            """, group: .bulk, isPaged: true
     ) { context, arguments in
         let query = try Context.words(arguments, 1...1, "sql QUERY")[0]
         let result = try await context.requireReplica().query(query)
@@ -228,7 +234,7 @@ extension Command {
 
     static let schema = Command(
         name: "schema", words: "[ENTITY]", summary: "entities, or the fields and transitions of one",
-        help: "  replica schema\n  replica schema deal", opensReplica: false
+        help: "  replica schema\n  replica schema deal", opensReplica: false, group: .bulk, arguments: [.entity], isPaged: true
     ) { context, arguments in
         let words = try Context.words(arguments, 0...1, "schema [ENTITY]")
         let terminal = context.terminal

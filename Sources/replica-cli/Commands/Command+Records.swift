@@ -8,30 +8,32 @@ extension Command {
     static let list = Command(
         name: "list", words: "ENTITY [--where 'FIELD OP VALUE']…", summary: "records of an entity",
         help: """
-            OP is =, !=, <, <=, >, >=, contains (texts and sets) or is (with null). Several --where all hold.
+            Every --where must hold; OP is = != < <= > >= or ~ (contains). The last column tells what is pending or deleted. On a terminal
+            the table fits the window: long texts are shortened, then columns left out; show has everything.
 
               replica list client
-              replica list client --where 'tags contains vip' --sort name
-              replica list deal --where 'stage = qualified' --where 'amount >= 1000.00' --sort -amount --limit 20
+              replica list client --where 'tags = vip' --sort name
+              replica list deal --where 'client = Pier 9' --where 'amount >= 1,000' --sort -amount --limit 20
+              replica list deal --where 'expected_close < today' --columns title,client,amount,custom.region
             """,
         options: [
-            .value("where", "'FIELD OP VALUE'", "only records for which this holds", repeatable: true),
-            .value("sort", "[-]FIELD", "order; - for descending"),
+            .value("where", "'FIELD OP VALUE'", "only records for which this holds", repeatable: true, completes: .condition),
+            .value("sort", "[-]FIELD", "order; - for descending; records without the value come last", completes: .sortField),
+            .value("columns", "FIELD,…", "these columns instead of the usual ones", completes: .fields),
             .value("limit", "N", "at most so many, 1 to 200; default 50"),
             .value("cursor", "C", "continue where an earlier list ended"),
             .flag("deleted", "also deleted records"),
-        ]
+        ], group: .records, arguments: [.entity], isPaged: true
     ) { context, arguments in
         let name = try Context.words(arguments, 1...1, "list ENTITY")[0]
         let entity = try context.entity(name)
         let replica = try context.requireReplica()
-        let text = FieldText(currency: try await context.tenantCurrency())
-        var filters: [Filter] = []
-        for condition in arguments.all("where") { filters.append(try await context.filter(condition, entity, text)) }
+        let conditions = try await context.conditions(arguments.all("where"), of: entity)
         let sort = arguments.value("sort").map { Sort($0.hasPrefix("-") ? String($0.dropFirst()) : $0, descending: $0.hasPrefix("-")) }
+        let columns = try arguments.value("columns").map { try context.chosenColumns($0, of: entity) } ?? context.columns(of: entity)
         let page = try await replica.list(
-            name, where: filters, sort: sort, limit: try arguments.number("limit", in: 1...200) ?? 50, cursor: arguments.value("cursor"),
-            includingDeleted: arguments.has("deleted"))
+            name, where: conditions.filters, sort: sort, limit: try arguments.number("limit", in: 1...200) ?? 50,
+            cursor: arguments.value("cursor"), includingDeleted: arguments.has("deleted") || conditions.includesDeleted)
         let terminal = context.terminal
         if terminal.isJSON {
             terminal.json([
@@ -40,7 +42,11 @@ extension Command {
             ])
             return .done
         }
-        let columns = context.columns(of: entity)
+        guard !page.data.isEmpty else {
+            let isFiltered = !conditions.filters.isEmpty || arguments.value("cursor") != nil
+            terminal.line(isFiltered ? "no \(name) fits" : "there is no \(name) here yet")
+            return .done
+        }
         var rows: [[String]] = []
         for record in page.data {
             var row = [String(record.id.text.suffix(12))]
@@ -48,34 +54,50 @@ extension Command {
             row.append(record.isPending ? "pending" : record.isDeleted ? "deleted" : "")
             rows.append(row)
         }
-        terminal.table(["… id"] + columns + [""], rows)
+        let table = Table(
+            columns: [.init(title: "… id", isRigid: true)] + columns.map { context.tableColumn($0, of: entity) } + [
+                .init(title: "", isRigid: true)
+            ],
+            rows: rows)
+        let hidden = terminal.table(table)
+        let noRoom = hidden.isEmpty ? "" : "; no room for \(hidden.joined(separator: ", "))"
         let rest = page.hasMore ? "; continue with --cursor \(page.nextCursor ?? "")" : ""
-        terminal.line(terminal.styled("\(page.data.count) of \(page.total)\(rest)", .dim))
+        terminal.line(terminal.styled("\(page.data.count) of \(page.total)\(noRoom)\(rest)", .dim))
         return .done
     }
 
     static let show = Command(
         name: "show", words: "ENTITY RECORD", summary: "one record, every field",
         help:
-            "RECORD is an id, the beginning or end of one, or what the record is called or begins with.\n\n  replica show client \"Pier 9\""
+            "RECORD is an id, the beginning or end of one, or what the record is called or begins with.\n\n  replica show client \"Pier 9\"",
+        group: .records, arguments: [.entity, .record], isPaged: true
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "show ENTITY RECORD")
         let entity = try context.entity(words[0])
-        let record = try await context.record(entity, words[1])
+        let record = try await context.record(entity.name, words[1])
         let terminal = context.terminal
         if terminal.isJSON {
             terminal.json(record.json)
             return .done
         }
+        let flags = [record.isPending ? "pending" : "", record.isDeleted ? "deleted" : ""].filter { !$0.isEmpty }.joined(separator: ", ")
         terminal.line(
-            terminal.styled(record.title, .bold) + (record.isPending ? "  (pending)" : "") + (record.isDeleted ? "  (deleted)" : ""))
-        terminal.line("\("id".padding(toLength: 22, withPad: " ", startingAt: 0))\(record.id.text)")
+            terminal.styled(DisplayWidth.harmless(record.title), .bold)
+                + (flags.isEmpty ? "" : "  " + terminal.styled("(\(flags))", .yellow)))
+        var rows = [("id", record.id.text)]
+        let moment = Moment.now
         for field in entity.fields where !field.isSecret && !record[field.name].isNull {
-            let value = try await context.shown(record, field.name)
+            var value = try await context.shown(record, field.name)
             if value.isEmpty { continue }
-            terminal.line("\(field.name.padding(toLength: 22, withPad: " ", startingAt: 0))\(value)")
+            if case .date = field.type, let day = record.integer(field.name) { value += "  (\(DateWords.distance(of: day, moment)))" }
+            rows.append((field.name, value))
         }
-        terminal.line("\("updated".padding(toLength: 22, withPad: " ", startingAt: 0))\(FieldText.time(record.updatedAt))")
+        rows.append(("created_at", try await context.shown(record, "created_at")))
+        let author = try await context.shown(record, "created_by")
+        if !author.isEmpty { rows.append(("created_by", author)) }
+        rows.append(("updated_at", try await context.shown(record, "updated_at")))
+        if record.isDeleted { rows.append(("deleted_at", try await context.shown(record, "deleted_at"))) }
+        terminal.pairs(rows.map { (name: $0.0, value: $0.1) })
         return .done
     }
 
@@ -85,8 +107,8 @@ extension Command {
             References are typed by name, sets with commas, parts with a dot. `replica schema ENTITY` lists the fields.
 
               replica add client name="Pier 9 Marina" tags=marina,vip billing_address.city=Oslo
-              replica add deal title="Winter refit" client="Pier 9" amount=1250.00 currency=USD owner=olivia@example.com
-            """
+              replica add deal title="Winter refit" client="Pier 9" amount=1,250.00 owner=olivia@example.com expected_close=+30d
+            """, group: .records, arguments: [.entity, .assignment]
     ) { context, arguments in
         let words = try Context.words(arguments, 1...1000, "add ENTITY FIELD=VALUE…")
         let entity = try context.entity(words[0])
@@ -109,11 +131,11 @@ extension Command {
 
               replica set client "Pier 9" phone=+15550142 tags+=vip tags-=prospect
               replica set site "Pier 9 north" custom.gate_code=7781 access_notes=
-            """
+            """, group: .records, arguments: [.entity, .record, .assignment]
     ) { context, arguments in
         let words = try Context.words(arguments, 3...1000, "set ENTITY RECORD FIELD=VALUE…")
         let entity = try context.entity(words[0])
-        let record = try await context.record(entity, words[1])
+        let record = try await context.record(entity.name, words[1])
         let values = try await context.values(try words.dropFirst(2).map { try Assignment($0) }, of: entity, current: record)
         let result = try await context.requireReplica().write { edit in try edit.set(entity.name, record.id, values) }
         context.report(
@@ -129,16 +151,19 @@ extension Command {
 
               replica do qualify deal "Winter refit"
               replica do lose deal "Winter refit" reason="too expensive"
-            """
+            """, group: .records, arguments: [.transition, .entity, .record, .transitionArgument]
     ) { context, arguments in
         let words = try Context.words(arguments, 3...100, "do TRANSITION ENTITY RECORD [ARGUMENT=VALUE…]")
         let entity = try context.entity(words[1])
-        let record = try await context.record(entity, words[2])
+        let record = try await context.record(entity.name, words[2])
         guard let transition = entity.machine?.transition(words[0]) else {
             let names = entity.machine?.transitions.map(\.name) ?? []
+            let near = Near.names(to: words[0], in: names)
             throw UsageError(
                 names.isEmpty ? "\(entity.name) has no transitions" : "\(entity.name) has no transition \(words[0])",
-                hint: names.isEmpty ? nil : "transitions: \(names.joined(separator: ", "))")
+                hint: names.isEmpty
+                    ? "replica schema lists which entities have some"
+                    : near.isEmpty ? "transitions: \(names.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
         }
         let text = try await context.fieldText(for: record)
         var given: [String: JSONValue] = [:]
@@ -159,11 +184,12 @@ extension Command {
 
     static let remove = Command(
         name: "remove", words: "ENTITY RECORD", summary: "delete a record",
-        help: "What belongs to it goes with it; `replica restore` brings all of that back.\n\n  replica remove site \"Old mill\""
+        help: "What belongs to it goes with it; `replica restore` brings all of that back.\n\n  replica remove site \"Old mill\"",
+        group: .records, arguments: [.entity, .record]
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "remove ENTITY RECORD")
         let entity = try context.entity(words[0])
-        let record = try await context.record(entity, words[1])
+        let record = try await context.record(entity.name, words[1])
         let result = try await context.requireReplica().write { edit in try edit.delete(entity.name, record.id) }
         context.report(result.outcome, set: result.counter, id: record.id, did: "removed \(record.title)")
         return .done
@@ -171,11 +197,12 @@ extension Command {
 
     static let restore = Command(
         name: "restore", words: "ENTITY RECORD", summary: "bring a deleted record back",
-        help: "Owners and managers only. `replica list ENTITY --deleted` shows what was deleted.\n\n  replica restore site 0190"
+        help: "Owners and managers only. `replica list ENTITY --deleted` shows what was deleted.\n\n  replica restore site \"Old mill\"",
+        group: .records, arguments: [.entity, .deletedRecord]
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "restore ENTITY RECORD")
         let entity = try context.entity(words[0])
-        let record = try await context.record(entity, words[1], includingDeleted: true)
+        let record = try await context.record(entity.name, words[1], includingDeleted: true)
         let result = try await context.requireReplica().write { edit in try edit.restore(entity.name, record.id) }
         context.report(result.outcome, set: result.counter, id: record.id, did: "restored \(record.title)")
         return .done
@@ -183,11 +210,6 @@ extension Command {
 }
 
 extension Context {
-    func record(_ entity: EntitySchema, _ name: String, includingDeleted: Bool = false) async throws -> Record {
-        let replica = try requireReplica()
-        return try await replica.resolve(entity.name, name, includingDeleted: includingDeleted)
-    }
-
     func report(_ outcome: Outcome, set: Int64?, id: Identifier, did: String) {
         if terminal.isJSON {
             terminal.json([
@@ -214,43 +236,61 @@ extension Context {
         return names
     }
 
+    /// Columns that somebody asked for.
+    func chosenColumns(_ text: String, of entity: EntitySchema) throws -> [String] {
+        let names = FieldText.elements(text)
+        guard !names.isEmpty else {
+            throw UsageError("--columns names fields, with commas between them", hint: "--columns name,phone,custom.gate_code")
+        }
+        for name in names {
+            let root = String(name.prefix { $0 != "." })
+            guard entity.field(root)?.isSecret == false || RowLayout.common.contains(name) else {
+                let known = entity.fields.filter { !$0.isSecret }.map(\.name) + RowLayout.common
+                let near = Near.names(to: name, in: known)
+                throw UsageError(
+                    "--columns: \(entity.name) has no field \(name)",
+                    hint: near.isEmpty ? "fields: \(known.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
+            }
+        }
+        return names
+    }
+
+    func tableColumn(_ name: String, of entity: EntitySchema) -> Table.Column {
+        var column = Table.Column(title: name)
+        switch entity.field(name)?.type {
+        case .integer, .counter, .money, .quantity, .basisPoints: (column.isRight, column.isRigid) = (true, true)
+        case .date, .instant, .bool, .currency, .phone: column.isRigid = true
+        case .choice: column.isRigid = true
+        default: column.isRigid = name == "id" || name.hasSuffix("_at")
+        }
+        return column
+    }
+
     /// A value for people: references by what they are called.
     func shown(_ record: Record, _ name: String) async throws -> String {
-        guard let field = record.schema.field(name) else { return FieldText.plain(record[name]) }
-        if case .reference(let target, _) = field.type, let id = record.identifier(name) {
-            return try await requireReplica().get(target, id)?.title ?? String(id.text.prefix(8))
+        guard let field = record.schema.field(name) else {
+            if name.hasSuffix("_at"), let milliseconds = record.integer(name) { return FieldText.time(milliseconds) }
+            if name == "created_by", let id = record.identifier(name) { return try await title("member", id) }
+            if let dot = name.firstIndex(of: "."), record.schema.field(String(name[..<dot]))?.type.isMap == true {
+                let type = try? await customType(String(name[name.index(after: dot)...]), record.schema)
+                if let type { return try await fieldText(for: record).show(record[name], as: type) }
+            }
+            return record[name].isNull ? "" : FieldText.plain(record[name])
+        }
+        switch field.type {
+        case .reference(let target, _):
+            if let id = record.identifier(name) { return try await title(target, id) }
+        case .anyReferenceID:
+            if let target = record.text(name.replacing("_id", with: "_type")), let id = record.identifier(name) {
+                return try await title(target, id)
+            }
+        default: break
         }
         return try await fieldText(for: record).show(record[name], as: field.type)
     }
 
-    /// `FIELD OP VALUE` as a filter.
-    func filter(_ text: String, _ entity: EntitySchema, _ fieldText: FieldText) async throws -> Filter {
-        let parts = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: true).map(String.init)
-        let symbols: [String: Filter.Operator] = ["contains": .contains, "is": .equal]
-        guard parts.count == 3, let comparison = symbols[parts[1]] ?? Filter.Operator(rawValue: parts[1]) else {
-            throw UsageError(
-                "\"\(text)\" is not FIELD OP VALUE", hint: "operators: = != < <= > >= contains is; example: 'amount >= 1000.00'")
-        }
-        let (name, value) = (parts[0], parts[2])
-        if value == "null" { return Filter(name, comparison, .null) }
-        guard let field = entity.field(name) else {
-            let isCommon = RowLayout.common.contains(name) || name.hasPrefix("custom.")
-            guard isCommon else {
-                throw UsageError(
-                    "\(entity.name) has no field \(name)", hint: "fields: \(entity.fields.map(\.name).joined(separator: ", "))")
-            }
-            return Filter(name, comparison, Int64(value).map { .integer($0) } ?? .string(value))
-        }
-        do {
-            switch field.type {
-            case .reference(let target, _): return Filter(name, comparison, .string(try await resolve(target, value).text))
-            case .set, .map, .json, .address: return Filter(name, comparison, .string(value))
-            default:
-                return Filter(
-                    name, comparison, comparison == .contains ? .string(value) : try fieldText.parse(value, as: field.type, field: name))
-            }
-        } catch let violation as Violation {
-            throw UsageError("--where: \(violation.message)")
-        }
+    private func title(_ entity: String, _ id: Identifier) async throws -> String {
+        guard entities.contains(where: { $0.name == entity }) else { return String(id.text.suffix(12)) }
+        return try await requireReplica().get(entity, id)?.title ?? String(id.text.suffix(12))
     }
 }

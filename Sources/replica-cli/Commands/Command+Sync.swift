@@ -14,7 +14,8 @@ extension Command {
 
             Then run `replica sync` to fetch the data. Everything else works without a network.
             """,
-        options: [.value("label", "NAME", "what to call this replica; default: the name of this machine")], opensReplica: false
+        options: [.value("label", "NAME", "what to call this replica; default: the name of this machine")], opensReplica: false,
+        group: .exchange
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "enroll URL CODE")
         guard let url = URL(string: words[0]), let scheme = url.scheme, ["http", "https"].contains(scheme), url.host != nil else {
@@ -59,15 +60,43 @@ extension Command {
         options: [
             .flag("watch", "stay and sync whenever there is something new"),
             .flag("rebuild", "fetch everything anew, keeping what is pending"),
-        ]
+        ], group: .exchange
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "sync")
         let replica = try context.requireReplica()
         if arguments.has("watch") { return try await watch(replica, context) }
-        let report = try await replica.sync(SyncOptions(pageLimit: 5000, rebuilds: arguments.has("rebuild")))
+        let rebuilds = arguments.has("rebuild")
+        let report = try await showingProgress(of: replica, context) {
+            try await replica.sync(SyncOptions(pageLimit: 5000, rebuilds: rebuilds))
+        }
         show(report, context)
         if let failure = report.pushFailure { throw failure }
         return report.newProblems.isEmpty ? .done : .refused
+    }
+
+    /// What the sync is at, for as long as it runs and somebody watches.
+    private static func showingProgress(
+        of replica: Replica, _ context: Context, _ body: () async throws -> SyncReport
+    ) async throws -> SyncReport {
+        let states = replica.state
+        let progress = Task {
+            var progress = Progress("syncing", terminal: context.terminal)
+            for await state in states where !Task.isCancelled {
+                switch state {
+                case .idle, .stopped: break
+                case .pushing(let sets): progress.say("sending \(sets) \(sets == 1 ? "change" : "changes")")
+                case .pulling(let records): progress.say(records == 0 ? "fetching" : "fetched \(records) records")
+                case .applying: progress.say("storing")
+                case .waiting(let milliseconds, let reason): progress.say("\(reason); trying again in \(max(1, milliseconds / 1000)) s")
+                }
+            }
+            progress.finish()
+        }
+        let result: Result<SyncReport, any Error>
+        do { result = .success(try await body()) } catch { result = .failure(error) }
+        progress.cancel()
+        await progress.value
+        return try result.get()
     }
 
     private static func watch(_ replica: Replica, _ context: Context) async throws -> ExitCode {
@@ -79,7 +108,10 @@ extension Command {
         }
         defer { waits.cancel() }
         try await replica.syncContinuously { report in
-            if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty { show(report, context) }
+            if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty {
+                show(report, context)
+                context.terminal.flush()
+            }
         }
         return .done
     }
@@ -107,7 +139,9 @@ extension Command {
         }
         for problem in report.newProblems {
             for violation in problem.violations {
-                terminal.line(terminal.styled("problem \(problem.id): \(problem.summary): \(ErrorReport.words(violation))", .red))
+                terminal.line(
+                    terminal.styled(
+                        "problem \(problem.id): \(DisplayWidth.harmless("\(problem.summary): \(ErrorReport.words(violation))"))", .red))
             }
         }
         if !report.newProblems.isEmpty { terminal.line("see replica problems; then retry, edit or discard") }
@@ -115,7 +149,7 @@ extension Command {
 
     static let status = Command(
         name: "status", words: "", summary: "who you are, what is pending, how much there is",
-        help: "Needs no network.\n\n  replica status\n  replica --json status"
+        help: "Needs no network.\n\n  replica status\n  replica --json status", group: .exchange
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "status")
         let replica = try context.requireReplica()
@@ -138,7 +172,8 @@ extension Command {
             ["last sync", status.syncedAt.map { FieldText.time($0) } ?? "never"],
         ]
         rows += counts.filter { $0.count > 0 }.map { [$0.name, "\($0.count)"] }
-        for row in rows { terminal.line("\(row[0].padding(toLength: 18, withPad: " ", startingAt: 0))\(row[1])") }
+        terminal.pairs(rows.map { (name: $0[0], value: $0[1]) })
+        if status.checkpoint == nil { terminal.line("\nthe first sync is not complete yet; run: replica sync") }
         return .done
     }
 
@@ -148,7 +183,7 @@ extension Command {
             Equal hashes mean equal content. With --server the server's are fetched and compared; exit code 1 if they differ.
             Pending changes are not part of the server's content yet: sync first.
             """,
-        options: [.flag("server", "fetch the server's and compare")]
+        options: [.flag("server", "fetch the server's and compare")], group: .exchange, isPaged: true
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "digest")
         let replica = try context.requireReplica()

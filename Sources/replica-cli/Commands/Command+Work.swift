@@ -6,7 +6,7 @@ import SyncProtocol
 extension Command {
     static let pending = Command(
         name: "pending", words: "", summary: "what the server has not confirmed yet",
-        help: "One line per change set, oldest first. `replica sync` sends them."
+        help: "One line per change set, oldest first. `replica sync` sends them.", group: .problems, isPaged: true
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "pending")
         let sets = try await context.requireReplica().pending()
@@ -28,12 +28,16 @@ extension Command {
             terminal.line("nothing is pending")
             return .done
         }
+        let rows = sets.map { set in
+            let state = set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
+            return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
+        }
         terminal.table(
-            ["set", "when", "what", ""],
-            sets.map { set in
-                let state = set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
-                return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
-            }, alignRight: [0])
+            Table(
+                columns: [
+                    .init(title: "set", isRight: true, isRigid: true), .init(title: "when", isRigid: true), .init(title: "what"),
+                    .init(title: ""),
+                ], rows: rows))
         return .done
     }
 
@@ -44,7 +48,7 @@ extension Command {
               replica retry PROBLEM                   do it again on today's data
               replica edit PROBLEM FIELD=VALUE…       do it again with other values
               replica discard PROBLEM                 give it up
-            """
+            """, group: .problems, arguments: [.problem], isPaged: true
     ) { context, arguments in
         let words = try Context.words(arguments, 0...1, "problems [PROBLEM]")
         let replica = try context.requireReplica()
@@ -52,7 +56,11 @@ extension Command {
         if let word = words.first {
             let id = try problemID(word)
             problems = problems.filter { $0.id == id }
-            if problems.isEmpty { throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems") }
+            if problems.isEmpty {
+                throw HintedError(
+                    error: ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems"),
+                    hint: "replica problems lists them")
+            }
         }
         let terminal = context.terminal
         if terminal.isJSON {
@@ -63,21 +71,25 @@ extension Command {
         }
         if problems.isEmpty { terminal.line("no problems") }
         for problem in problems {
-            terminal.line(terminal.styled("\(problem.id)  \(problem.summary)", .bold) + "  \(FieldText.time(problem.createdAt))")
+            terminal.line(
+                terminal.styled("\(problem.id)  \(DisplayWidth.harmless(problem.summary))", .bold)
+                    + "  \(FieldText.time(problem.createdAt))")
             for violation in problem.violations {
-                terminal.line("   \(ErrorReport.words(violation))")
+                terminal.line("   \(DisplayWidth.harmless(ErrorReport.words(violation)))")
                 let type = context.schema.entity(violation.entity)?.field(violation.field ?? "")?.type
                 let text = FieldText(currency: try await context.tenantCurrency())
                 for (key, title) in [("base", "was"), ("server", "server"), ("yours", "yours")] {
                     guard let value = violation.parameters[key] else { continue }
                     let shown = type.map { text.show(value, as: $0) } ?? FieldText.plain(value)
-                    terminal.line("     \(title.padding(toLength: 8, withPad: " ", startingAt: 0))\(shown.isEmpty ? "(empty)" : shown)")
+                    terminal.line(
+                        "     \(title.padding(toLength: 8, withPad: " ", startingAt: 0))\(shown.isEmpty ? "(empty)" : DisplayWidth.harmless(shown))"
+                    )
                 }
                 if let by = violation.parameters["by"]?.stringValue.flatMap({ Identifier($0) }),
                     let member = try await replica.get("member", by)
                 {
                     let when = violation.parameters["at"]?.integerValue.map { " at \(FieldText.time($0))" } ?? ""
-                    terminal.line("     by      \(member.title)\(when)")
+                    terminal.line("     by      \(DisplayWidth.harmless(member.title))\(when)")
                 }
             }
         }
@@ -92,14 +104,17 @@ extension Command {
     private static func openProblem(_ word: String, _ context: Context) async throws -> Problem {
         let id = try problemID(word)
         guard let problem = try await context.requireReplica().problems().first(where: { $0.id == id }) else {
-            throw ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems")
+            throw HintedError(
+                error: ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems"), hint: "replica problems lists them"
+            )
         }
         return problem
     }
 
     static let retry = Command(
         name: "retry", words: "PROBLEM", summary: "do a rejected change again, on today's data",
-        help: "What you did is made anew as a pending change that knows everything fetched since.\n\n  replica retry 3"
+        help: "What you did is made anew as a pending change that knows everything fetched since.\n\n  replica retry 3", group: .problems,
+        arguments: [.problem]
     ) { context, arguments in
         let problem = try await openProblem(try Context.words(arguments, 1...1, "retry PROBLEM")[0], context)
         let result = try await context.requireReplica().retry(problem)
@@ -109,7 +124,8 @@ extension Command {
 
     static let edit = Command(
         name: "edit", words: "PROBLEM FIELD=VALUE…", summary: "do a rejected change again with other values",
-        help: "The values replace those of the record the change was about.\n\n  replica edit 3 access_notes=\"Ask for Sam; key at desk\""
+        help: "The values replace those of the record the change was about.\n\n  replica edit 3 access_notes=\"Ask for Sam; key at desk\"",
+        group: .problems, arguments: [.problem, .assignment]
     ) { context, arguments in
         let words = try Context.words(arguments, 2...1000, "edit PROBLEM FIELD=VALUE…")
         let replica = try context.requireReplica()
@@ -125,7 +141,8 @@ extension Command {
 
     static let discard = Command(
         name: "discard", words: "PROBLEM", summary: "give a rejected change up",
-        help: "The server's values stand. What you did stays in the file's history.\n\n  replica discard 3"
+        help: "The server's values stand. What you did stays in the file's history.\n\n  replica discard 3", group: .problems,
+        arguments: [.problem]
     ) { context, arguments in
         let problem = try await openProblem(try Context.words(arguments, 1...1, "discard PROBLEM")[0], context)
         try await context.requireReplica().discard(problem)

@@ -14,7 +14,31 @@ enum ExitCode: Int32, Error {
     case storage = 5
 }
 
+/// What a word of a command line is, for completion.
+enum ArgumentKind: Sendable, Hashable {
+    case text, file, command, shell
+    case entity
+    /// A record of the entity named before; live ones, or deleted ones.
+    case record, deletedRecord
+    /// A field of the entity named before, and its value.
+    case assignment
+    /// A field with a sign for the order; several fields with commas.
+    case sortField, fields
+    case condition
+    case transition, transitionArgument
+    case problem
+    case word([String])
+}
+
 struct Command: Sendable {
+    enum Group: String, Sendable, CaseIterable {
+        case exchange = "Begin, and exchange with the server"
+        case records = "Records"
+        case problems = "What is on its way, and what came back"
+        case bulk = "In bulk"
+        case more = "More"
+    }
+
     var name: String
     /// Words after the name, as help shows them.
     var words: String
@@ -24,6 +48,13 @@ struct Command: Sendable {
     var options: [OptionSpecification] = []
     /// Needs an existing replica file. `enroll` makes one.
     var opensReplica = true
+    var group = Group.more
+    /// What each word is; the last one repeats.
+    var arguments: [ArgumentKind] = []
+    /// Long output goes through the pager.
+    var isPaged = false
+    /// Not for people.
+    var isHidden = false
     var run: @Sendable (Context, ParsedArguments) async throws -> ExitCode
 }
 
@@ -41,13 +72,16 @@ struct Context: Sendable {
 
     var schema: Schema { .tideline }
 
+    /// Entities that replicas hold.
+    var entities: [EntitySchema] { schema.entities.filter { $0.scopes != [.none] } }
+
     func entity(_ name: String) throws -> EntitySchema {
-        let held = schema.entities.filter { $0.scopes != [.none] }
-        guard let entity = held.first(where: { $0.name == name }) else {
-            let near = held.map(\.name).filter { $0.hasPrefix(name.prefix(3)) || name.hasPrefix($0.prefix(3)) }
+        guard let entity = entities.first(where: { $0.name == name }) else {
+            let near = Near.names(to: name, in: entities.map(\.name))
             throw UsageError(
                 "there is no entity \(name)",
-                hint: "entities: \((near.isEmpty ? held.map(\.name) : near).joined(separator: ", "))")
+                hint: near.isEmpty
+                    ? "entities: \(entities.map(\.name).joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
         }
         return entity
     }
@@ -55,7 +89,12 @@ struct Context: Sendable {
     /// Words of a command, exactly so many.
     static func words(_ arguments: ParsedArguments, _ count: ClosedRange<Int>, _ usage: String) throws -> [String] {
         guard count.contains(arguments.words.count) else {
-            throw UsageError(arguments.words.count < count.lowerBound ? "something is missing" : "too many words", hint: "replica \(usage)")
+            let isShort = arguments.words.count < count.lowerBound
+            throw UsageError(
+                isShort
+                    ? "something is missing"
+                    : "too many words after \"\(arguments.words[count.upperBound - 1 < 0 ? 0 : count.upperBound - 1])\"",
+                hint: "usage: replica \(usage)\(isShort ? "" : "   (a name with spaces is written in quotes)")")
         }
         return arguments.words
     }
@@ -74,5 +113,24 @@ struct Context: Sendable {
     }
 
     /// A reference typed as a name becomes an id.
-    func resolve(_ entity: String, _ name: String) async throws -> Identifier { try await requireReplica().resolve(entity, name).id }
+    func resolve(_ entity: String, _ name: String) async throws -> Identifier { try await record(entity, name).id }
+
+    /// The record that a person means, or an error that says how to find it.
+    func record(_ entity: String, _ name: String, includingDeleted: Bool = false) async throws -> Record {
+        do {
+            return try await requireReplica().resolve(entity, name, includingDeleted: includingDeleted)
+        } catch let error as ReplicaError where error.code == .notFound {
+            let looks =
+                self.schema.entity(entity)?.titleField.map { " --where '\($0) ~ \(name.prefix(12).replacing("'", with: ""))'" } ?? ""
+            throw HintedError(error: error, hint: "look for it: replica list \(entity)\(Identifier(name) == nil ? looks : "")")
+        } catch let error as ReplicaError where error.code == .ambiguous {
+            throw HintedError(error: error, hint: "give more of the name, or the end of the id as replica list shows it")
+        }
+    }
+}
+
+/// An error, and what to do next.
+struct HintedError: Error {
+    var error: ReplicaError
+    var hint: String
 }

@@ -1,0 +1,100 @@
+// Errors as words (or one JSON document), with what to do next, and as exit codes.
+
+import Replica
+import SyncProtocol
+
+enum ErrorReport {
+    static func show(_ error: any Error, _ terminal: Terminal) -> ExitCode {
+        switch error {
+        case let usage as UsageError:
+            report("usage", usage.message, violations: [], hint: usage.hint, terminal)
+            return .usage
+        case let refusal as Refusal:
+            report("refused", "not done", violations: refusal.violations, hint: hint(refusal.violations), terminal)
+            return .refused
+        case let hinted as HintedError:
+            report(hinted.error.code.rawValue, hinted.error.message, violations: hinted.error.violations, hint: hinted.hint, terminal)
+            return exitCode(hinted.error.code)
+        case let error as ReplicaError:
+            report(
+                error.code.rawValue, error.message, violations: error.violations, hint: hint(error.violations) ?? hint(error.code), terminal
+            )
+            return exitCode(error.code)
+        case let error as CSVError:
+            report("invalid_csv", "line \(error.line): \(error.message)", violations: [], hint: nil, terminal)
+            return .usage
+        case let error as ExitCode: return error
+        default:
+            report("storage", String(describing: error), violations: [], hint: nil, terminal)
+            return .storage
+        }
+    }
+
+    private static func exitCode(_ code: ReplicaError.Code) -> ExitCode {
+        switch code {
+        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .cancelled:
+            .refused
+        case .invalidQuery: .usage
+        case .unreachable: .unreachable
+        case .notAllowed, .notEnrolled, .alreadyEnrolled: .notAllowed
+        case .storage, .newerFile: .storage
+        }
+    }
+
+    private static func hint(_ code: ReplicaError.Code) -> String? {
+        switch code {
+        case .unreachable: "your work is safe on this machine; sync again when there is a connection"
+        case .firstSyncIncomplete: "run: replica sync"
+        case .notAllowed: "ask an owner for a new enrolment code; your work stays on this machine"
+        case .notEnrolled: "enrol it: replica enroll URL CODE; an owner makes the code"
+        case .alreadyEnrolled: "name another file: replica --db FILE enroll URL CODE"
+        case .ambiguous: "give more characters of the id, or the whole id"
+        case .syncInProgress: "another replica sync is running on this file; wait for it or stop it"
+        case .newerFile, .outdated: "install a newer replica program"
+        case .storage: "replica status shows which file is meant; is the disk full, or the file in use or read-only?"
+        default: nil
+        }
+    }
+
+    /// For the first refusal that has a usual way out.
+    private static func hint(_ violations: [Violation]) -> String? {
+        for violation in violations {
+            switch ViolationCode(rawValue: violation.code) {
+            case .unknownField, .required, .readOnly, .immutable: return "replica schema \(violation.entity) lists the fields"
+            case .unknownTransition, .staleTransition:
+                return "replica schema \(violation.entity) lists the transitions and the states they start from"
+            case .duplicate: return "replica list \(violation.entity) shows the record that has it"
+            case .recordDeleted: return "replica restore \(violation.entity) RECORD brings it back"
+            case .forbidden: return "replica status shows your role"
+            case .onlineOnly: return "this is done at the server, by an owner"
+            default: continue
+            }
+        }
+        return nil
+    }
+
+    private static func report(_ code: String, _ message: String, violations: [Violation], hint: String?, _ terminal: Terminal) {
+        if terminal.isJSON {
+            var object: JSONObject = ["code": .string(code), "message": .string(message)]
+            if !violations.isEmpty { object["fields"] = .array(violations.map(\.json)) }
+            if let hint { object["hint"] = .string(hint) }
+            terminal.json(["error": .object(object)])
+            return
+        }
+        if violations.isEmpty {
+            terminal.note("replica: \(DisplayWidth.harmless(message, keepingLines: true))")
+        } else {
+            for violation in violations { terminal.note("replica: \(DisplayWidth.harmless(Self.words(violation)))") }
+        }
+        if let hint { terminal.note("  \(DisplayWidth.harmless(hint))") }
+    }
+
+    /// `phone: is a phone number (invalid_format)`
+    static func words(_ violation: Violation) -> String {
+        let field = violation.field.map { "\($0): " } ?? ""
+        let message = violation.field.map {
+            violation.message.hasPrefix("\($0) ") ? String(violation.message.dropFirst($0.count + 1)) : violation.message
+        }
+        return "\(field)\(message ?? violation.message) (\(violation.code))"
+    }
+}
