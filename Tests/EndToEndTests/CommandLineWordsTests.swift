@@ -90,6 +90,8 @@ import Testing
         }
         #expect(DisplayWidth.shortened("東京ホテル", to: 6) == "東京…")
         #expect(DisplayWidth.shortened("abc", to: 3) == "abc")
+        #expect(DisplayWidth.wrapped("  one two three\nfour", to: 9) == ["  one two", "  three", "four"])
+        #expect(DisplayWidth.wrapped("unbreakable", to: 4) == ["unbreakable"])
         #expect(DisplayWidth.harmless("a\u{1B}[31mb\u{202E}\tc\nd") == "a\u{FFFD}[31mb\u{FFFD} c d")
     }
 

@@ -62,7 +62,9 @@ extension Command {
         let hidden = terminal.table(table)
         let noRoom = hidden.isEmpty ? "" : "; no room for \(hidden.joined(separator: ", "))"
         let rest = page.hasMore ? "; continue with --cursor \(page.nextCursor ?? "")" : ""
-        terminal.line(terminal.styled("\(page.data.count) of \(page.total)\(noRoom)\(rest)", .dim))
+        for line in DisplayWidth.wrapped("\(page.data.count) of \(page.total)\(noRoom)\(rest)", to: terminal.width ?? .max) {
+            terminal.line(terminal.styled(line, .dim))
+        }
         return .done
     }
 
@@ -229,6 +231,8 @@ extension Context {
         for field in entity.fields where names.count < 6 && !names.contains(field.name) && !field.isSecret {
             switch field.type {
             case .rich, .map, .json, .address: continue
+            // Amounts say their currency.
+            case .currency where entity.fields.contains(where: { $0.type.name == "money" }): continue
             default: if field.isIndexed || field.isRequired || ["email", "phone", "tags"].contains(field.name) { names.append(field.name) }
             }
         }
@@ -256,11 +260,11 @@ extension Context {
     }
 
     func tableColumn(_ name: String, of entity: EntitySchema) -> Table.Column {
-        var column = Table.Column(title: name)
+        var column = Table.Column(title: name, isKey: name == entity.titleField)
         switch entity.field(name)?.type {
         case .integer, .counter, .money, .quantity, .basisPoints: (column.isRight, column.isRigid) = (true, true)
         case .date, .instant, .bool, .currency, .phone: column.isRigid = true
-        case .choice: column.isRigid = true
+        case .choice: (column.isRigid, column.isKey) = (true, name == entity.machine?.field)
         default: column.isRigid = name == "id" || name.hasSuffix("_at")
         }
         return column

@@ -42,19 +42,22 @@ enum DisplayWidth {
         return right ? padding + text : text + padding
     }
 
-    /// Lines of at most `width` columns, broken between words where there are any.
+    /// Lines of at most `width` columns, broken between words where there are any; what follows keeps the indentation.
     static func wrapped(_ text: String, to width: Int) -> [String] {
         var lines: [String] = []
         for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-            var current = ""
-            for word in line.split(separator: " ", omittingEmptySubsequences: false) {
-                let candidate = current.isEmpty ? String(word) : current + " " + word
-                if of(candidate) <= width || current.isEmpty {
+            let indentation = String(line.prefix { $0 == " " })
+            var current = indentation
+            var isEmpty = true
+            for word in line.dropFirst(indentation.count).split(separator: " ", omittingEmptySubsequences: false) {
+                let candidate = isEmpty ? current + word : current + " " + word
+                if isEmpty || of(candidate) <= width {
                     current = candidate
                 } else {
                     lines.append(current)
-                    current = String(word)
+                    current = indentation + word
                 }
+                isEmpty = false
             }
             lines.append(current)
         }

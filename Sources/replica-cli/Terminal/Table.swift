@@ -8,13 +8,17 @@ struct Table {
         var isRight = false
         /// Never shortened: ids, dates, numbers, states.
         var isRigid = false
+        /// Left out last: what the record is called, and its state.
+        var isKey = false
     }
 
     var columns: [Column]
     var rows: [[String]]
 
     static let gap = 2
-    private static let flexibleMin = 10
+    /// A text shorter than that tells nobody anything.
+    private static let textMin = 10
+    private static let keyMin = 20
 
     /// The lines, and the titles of the columns for which there was no room.
     /// - Parameter width: of the window; nil where nobody looks, then nothing is shortened.
@@ -28,15 +32,16 @@ struct Table {
         var widths = natural
         if let width {
             while true {
-                if let fitting = fitted(shown, natural, width, least: Self.flexibleMin) {
+                if let fitting = fitted(shown, natural, width, keyMin: min(Self.keyMin, width / 3)) {
                     widths = fitting
                     break
                 }
-                guard shown.count > 2, let index = leastImportant(shown) else {
-                    widths = fitted(shown, natural, width, least: 1) ?? natural
+                guard shown.count > 2, let index = leastImportant(shown, cells) else {
+                    widths = fitted(shown, natural, width, keyMin: nil) ?? natural
                     break
                 }
-                hidden.append(columns[index].title)
+                // Where no row has anything nothing is missed.
+                if cells.contains(where: { !$0[index].isEmpty }) { hidden.append(columns[index].title) }
                 shown.removeAll { $0 == index }
             }
         }
@@ -54,12 +59,16 @@ struct Table {
         return ([formatted(columns.map(\.title))] + cells.map(formatted), hidden.reversed())
     }
 
-    /// The widths with which the columns fit: flexible ones are shortened, the widest first. nil when that would go below `least`.
-    private func fitted(_ shown: [Int], _ natural: [Int], _ width: Int, least: Int) -> [Int]? {
+    /// The widths with which the columns fit: flexible ones are shortened, the widest first. nil when too little would be left.
+    /// - Parameter keyMin: what the name of a record keeps at least; nil: anything may be shortened to anything.
+    private func fitted(_ shown: [Int], _ natural: [Int], _ width: Int, keyMin: Int?) -> [Int]? {
         var widths = natural
         var needed = shown.reduce(Self.gap * (shown.count - 1)) { $0 + widths[$1] }
         while needed > width {
-            let flexible = shown.filter { (least == 1 || !columns[$0].isRigid) && widths[$0] > least }
+            let flexible = shown.filter { index in
+                guard let keyMin else { return widths[index] > 1 }
+                return !columns[index].isRigid && widths[index] > (columns[index].isKey ? keyMin : Self.textMin)
+            }
             guard let widest = flexible.max(by: { widths[$0] < widths[$1] }) else { return nil }
             widths[widest] -= 1
             needed -= 1
@@ -67,8 +76,13 @@ struct Table {
         return widths
     }
 
-    /// The last titled column before the end; what comes first names the record, what has no title says that it is special.
-    private func leastImportant(_ shown: [Int]) -> Int? { shown.dropFirst(2).last { !columns[$0].title.isEmpty } ?? shown.dropFirst().last }
+    /// What comes first names the record, what has no title says that it is special; of the others an empty column goes first,
+    /// then the last one that is not the state.
+    private func leastImportant(_ shown: [Int], _ cells: [[String]]) -> Int? {
+        let titled = shown.dropFirst(2).filter { !columns[$0].title.isEmpty }
+        return titled.last { index in cells.allSatisfy { $0[index].isEmpty } } ?? titled.last { !columns[$0].isKey } ?? titled.last
+            ?? shown.dropFirst().last
+    }
 }
 
 extension Terminal {

@@ -39,7 +39,8 @@ struct Terminal: Sendable {
     /// To standard error, after what was printed before it.
     func note(_ text: String) {
         output.flush()
-        Output.write(text + "\n", to: STDERR_FILENO)
+        let lines = width.map { isatty(STDERR_FILENO) == 1 ? DisplayWidth.wrapped(text, to: $0) : [text] } ?? [text]
+        Output.write(lines.joined(separator: "\n") + "\n", to: STDERR_FILENO)
     }
 
     /// Nobody reads any more (`| head`): long work that only prints may end.
