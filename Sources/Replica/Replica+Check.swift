@@ -9,19 +9,22 @@ public struct EntityDigest: Sendable, Hashable {
     public let hash: String
 }
 
+/// The server's digests, and when they were true.
+public struct ServerDigest: Sendable, Hashable {
+    public let position: FeedPosition
+    public let schemaVersion: Int64?
+    public let entities: [String: EntityDigest]
+}
+
 extension Replica {
     /// Digests of confirmed state by entity, entities without records included.
     public func digest() async throws -> [String: EntityDigest] {
         try await reading("digest") { store in
-            let bases = Dictionary(uniqueKeysWithValues: try store.bases().map { ($0.key, $0) })
+            let confirmed = try ConfirmedRecords(store)
             var digests: [String: EntityDigest] = [:]
             for table in store.tables.all {
                 var digest = ContentDigest(of: table.schema)
-                try store.connection.forEach(table.select + " ORDER BY id") { row in
-                    let record = try table.record(row)
-                    guard let base = bases[record.key] else { return digest.add(record) }
-                    if let image = base.image { digest.add(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
-                }
+                try confirmed.forEach(table) { digest.add($0) }
                 digests[table.schema.name] = EntityDigest(count: digest.count, hash: digest.finish())
             }
             return digests
@@ -29,22 +32,28 @@ extension Replica {
     }
 
     /// The server's digests as of now, with the position they hold at.
-    public func serverDigest() async throws -> (position: Int64, entities: [String: EntityDigest]) {
+    public func serverDigest() async throws -> ServerDigest {
         do {
-            let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("digest") }
-            let json = try JSONValue(parsing: try await transport(to: identity.server, "digest").digest(token: identity.token))
+            let json = try await ask("digest", DigestRequest().query, "digest")
             var entities: [String: EntityDigest] = [:]
             for (name, value) in json["entities"]?.objectValue ?? JSONObject() {
                 guard let count = value["count"]?.integerValue, let hash = value["hash"]?.stringValue else { continue }
                 entities[name] = EntityDigest(count: count, hash: hash)
             }
             guard let position = json["position"]?.integerValue else { throw TransportFailure.malformed("a digest has a position") }
-            return (position, entities)
-        } catch let error as JSONError {
-            throw ReplicaError.translated(TransportFailure.malformed(error.description), operation: "digest")
+            return ServerDigest(
+                position: FeedPosition(epoch: json["epoch"]?.integerValue ?? 0, position: position),
+                schemaVersion: json["schema"]?.integerValue, entities: entities)
         } catch {
             throw ReplicaError.translated(error, operation: "digest")
         }
+    }
+
+    /// Asks the server beside a sync.
+    func ask(_ path: String, _ query: [(name: String, value: String)], _ operation: String) async throws -> JSONValue {
+        let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity(operation) }
+        let bytes = try await transport(to: identity.server, operation).get(path, query, token: identity.token)
+        do { return try JSONValue(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
     }
 
     /// What SQLite's full check finds, and what this library expects of its own tables; empty when all is well.
@@ -70,6 +79,30 @@ extension Replica {
                 findings.append("base images are left though nothing is pending")
             }
             return findings
+        }
+    }
+}
+
+/// What the server has confirmed, whatever pending edits make of it in the view.
+struct ConfirmedRecords {
+    private let store: Store
+    private let bases: [RecordKey: BaseRow]
+
+    init(_ store: Store) throws {
+        self.store = store
+        bases = Dictionary(uniqueKeysWithValues: try store.bases().map { ($0.key, $0) })
+    }
+
+    /// In ascending order of id, behind `after` and up to `through`; tombstones included.
+    func forEach(
+        _ table: RecordTable, after: Identifier? = nil, through: Identifier? = nil, _ body: (RecordState) throws -> Void
+    ) throws {
+        try store.connection.forEach(
+            table.select + " WHERE id > ?1 AND id <= ?2 ORDER BY id", [.text(after?.text ?? ""), .text(through?.text ?? "g")]
+        ) { row in
+            let record = try table.record(row)
+            guard let base = bases[record.key] else { return try body(record) }
+            if let image = base.image { try body(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
         }
     }
 }

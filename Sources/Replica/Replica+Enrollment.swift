@@ -95,7 +95,7 @@ extension Replica {
         #endif
     }
 
-    private static var platform: String {
+    static var platform: String {
         #if os(Linux)
             "linux"
         #elseif os(macOS)

@@ -21,6 +21,8 @@ struct Commission {
     /// What its author knew; nil while the first sync has not reached its end.
     var checkpoint: FeedPosition?
     var wallMilliseconds: Int64
+    /// The set that this one takes back.
+    var undoes: Int64?
 }
 
 extension Store {
@@ -51,7 +53,7 @@ extension Store {
         }
     }
 
-    private func commission(_ newIdentifier: @escaping () -> Identifier, _ summary: String?) throws -> Commission {
+    func commission(_ newIdentifier: @escaping () -> Identifier, _ summary: String?) throws -> Commission {
         Commission(
             newIdentifier: newIdentifier, summary: summary, checkpoint: try Metadata(connection: connection).checkpoint()?.position,
             wallMilliseconds: environment.wallMilliseconds())
@@ -103,7 +105,8 @@ extension Store {
         for record in written { try put(record) }
         try step(.writePending)
         let text = commission.summary ?? ChangeSummary.text(of: changes) { key in edit.state(of: key)?.title }
-        try insertPending(set, sealed: sealed, hash: ChangeSet.hash(ofSealed: sealed), summary: text, undo: edit.undo)
+        try insertPending(
+            set, sealed: sealed, hash: ChangeSet.hash(ofSealed: sealed), summary: text, undo: edit.undo, undoes: commission.undoes)
         try meta.set(.counter, counter)
         try meta.set(clock)
         return WriteResult(value: value, counter: counter, outcome: decision.outcome, records: written.map(\.key))

@@ -15,6 +15,12 @@ struct Applied: Sendable {
     var predictedRejections = 0
     /// Ids of problems that arose.
     var problems: [Int64] = []
+    /// The first counter that another copy of this file used for something else.
+    var forkedAt: Int64?
+    /// Sets that another copy has sent and this one never had.
+    var unknownSets = 0
+    /// Those of them that were rejected.
+    var unknownRejected = 0
 }
 
 extension Store {
@@ -81,11 +87,27 @@ extension Store {
     }
 
     /// Sets up to `acknowledged` whose outcome is known leave pending; one whose answer is still unknown is asked for again.
-    private func settle(_ outcomes: [(counter: Int64, outcome: [UInt8])], acknowledged: Int64, _ applied: inout Applied) throws {
-        var told: [Int64: [UInt8]] = [:]
-        for (counter, outcome) in outcomes { told[counter] = outcome }
+    private func settle(_ outcomes: [ToldOutcome], acknowledged: Int64, _ applied: inout Applied) throws {
+        var told: [Int64: ToldOutcome] = [:]
+        for outcome in outcomes { told[outcome.counter] = outcome }
+        // Acknowledged beyond what was ever offered here: this file is a copy, or was restored from one.
+        let counter = try Metadata(connection: connection).integer(.counter) ?? 0
+        if acknowledged > counter {
+            applied.forkedAt = counter + 1
+            applied.unknownSets = Int(acknowledged - counter)
+            applied.unknownRejected = outcomes.count { told in
+                told.counter > counter
+                    && (try? JSONValue(parsing: told.outcome)).flatMap(Outcome.init(json:))?.status == .rejected
+            }
+        }
         for row in try pendingRows() where row.counter <= acknowledged {
-            guard let text = told[row.counter].map({ String(decoding: $0, as: UTF8.self) }) ?? row.outcome else { continue }
+            // An outcome given to another set with this counter is not this one's.
+            if let other = told[row.counter], other.hash != row.hash {
+                applied.forkedAt = min(applied.forkedAt ?? row.counter, row.counter)
+                continue
+            }
+            if let forkedAt = applied.forkedAt, row.counter >= forkedAt { continue }
+            guard let text = told[row.counter].map({ String(decoding: $0.outcome, as: UTF8.self) }) ?? row.outcome else { continue }
             guard let outcome = Outcome(json: try JSONValue(parsing: text)) else {
                 throw WireError("outcomes", "the outcome of set \(row.counter) has no status this build knows")
             }
@@ -101,12 +123,13 @@ extension Store {
             } else {
                 try connection.execute(
                     """
-                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at, undo) \
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at, undo, undoes) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                     """,
                     [
                         .integer(row.counter), .text(row.hash), SQLiteValue(row.sealed), .integer(row.sealedAt), .text(row.summary),
                         .text(text), .integer(environment.wallMilliseconds()), SQLiteValue(row.undo),
+                        SQLiteValue(row.undoes),
                     ])
             }
             try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])

@@ -21,6 +21,8 @@ struct Metadata {
         case syncedAt = "synced_at"
         /// Replicas that this file was copied from, each with the last counter both have: `{replica: counter}`.
         case sharedLanes = "shared_lanes"
+        /// Feed position up to which the copy of the timeline is complete.
+        case activityNext = "activity_next"
     }
 
     let connection: SQLiteConnection

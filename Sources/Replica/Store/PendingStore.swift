@@ -14,17 +14,18 @@ struct PendingRow: Sendable {
     var predicted: String?
     var feed: FeedPosition
     var undo: String?
+    var undoes: Int64?
 }
 
 extension Store {
     private static let pendingColumns =
-        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo"
+        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes"
 
     private func pendingRow(_ row: borrowing SQLiteRow) -> PendingRow {
         PendingRow(
             counter: row.integer(0), hash: row.text(1), sealed: row.optionalBlob(2), sealedAt: row.integer(3), summary: row.text(4),
             isAnswered: row.text(5) == "answered", outcome: row.optionalText(6), predicted: row.optionalText(7),
-            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10))
+            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10), undoes: row.optionalInteger(11))
     }
 
     func pendingRows(after counter: Int64 = 0) throws -> [PendingRow] {
@@ -40,15 +41,16 @@ extension Store {
     }
 
     /// - Parameter undo: what the named parts were before, one entry a change; nil when that is not known.
-    func insertPending(_ set: ChangeSet, sealed: [UInt8], hash: String, summary: String, undo: JSONValue?) throws {
+    func insertPending(_ set: ChangeSet, sealed: [UInt8], hash: String, summary: String, undo: JSONValue?, undoes: Int64? = nil) throws {
         try connection.execute(
             """
-            INSERT INTO _tideline_pending (counter, hash, sealed, sealed_at, summary, state, feed_epoch, feed_position, undo) \
-            VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8)
+            INSERT INTO _tideline_pending (counter, hash, sealed, sealed_at, summary, state, feed_epoch, feed_position, undo, undoes) \
+            VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9)
             """,
             [
                 .integer(set.dot.counter), .text(hash), .blob(sealed), .integer(set.timestamp.milliseconds), .text(summary),
                 .integer(set.clock.feed.epoch), .integer(set.clock.feed.position), SQLiteValue(undo?.canonicalText),
+                SQLiteValue(undoes),
             ])
     }
 

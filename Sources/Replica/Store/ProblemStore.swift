@@ -18,13 +18,13 @@ extension Store {
         }
         try connection.execute(
             """
-            INSERT INTO _tideline_problem (counter, hash, sealed, summary, violations, created, status, created_at) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            INSERT INTO _tideline_problem (counter, hash, sealed, summary, violations, created, status, created_at, undo) \
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
             """,
             [
                 .integer(row.counter), .text(row.hash), .blob(sealed), .text(row.summary),
                 .text(JSONValue.array(violations.map(\.json)).canonicalText), .text(JSONValue.array(created ?? []).canonicalText),
-                .text(status.rawValue), .integer(environment.wallMilliseconds()),
+                .text(status.rawValue), .integer(environment.wallMilliseconds()), SQLiteValue(row.undo),
             ])
         return connection.lastInsertRowID
     }

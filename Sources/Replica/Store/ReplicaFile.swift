@@ -14,7 +14,7 @@ enum ReplicaFile {
         """
         CREATE TABLE IF NOT EXISTS _tideline_pending (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
         sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, predicted TEXT, \
-        feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL, undo TEXT)
+        feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL, undo TEXT, undoes INTEGER)
         """,
         // The confirmed image of every record that pending sets changed; NULL: there is none at the server.
         """
@@ -29,12 +29,12 @@ enum ReplicaFile {
         "CREATE TABLE IF NOT EXISTS _tideline_stage (page INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
         """
         CREATE TABLE IF NOT EXISTS _tideline_journal (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
-        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, outcome TEXT NOT NULL, confirmed_at INTEGER NOT NULL, undo TEXT)
+        sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, outcome TEXT NOT NULL, confirmed_at INTEGER NOT NULL, undo TEXT, undoes INTEGER)
         """,
         """
         CREATE TABLE IF NOT EXISTS _tideline_problem (id INTEGER PRIMARY KEY, counter INTEGER NOT NULL, hash TEXT NOT NULL, \
         sealed BLOB NOT NULL, summary TEXT NOT NULL, violations TEXT NOT NULL, created TEXT NOT NULL, status TEXT NOT NULL, \
-        created_at INTEGER NOT NULL, resolved_at INTEGER, resolution TEXT)
+        created_at INTEGER NOT NULL, resolved_at INTEGER, resolution TEXT, undo TEXT)
         """,
         """
         CREATE TABLE IF NOT EXISTS _tideline_checkpoint_mark (position INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, \
@@ -48,13 +48,15 @@ enum ReplicaFile {
 
     /// Columns that engine tables have gained since the first format.
     private static let addedColumns = [
-        (table: "_tideline_pending", column: "undo", type: "TEXT"), (table: "_tideline_journal", column: "undo", type: "TEXT"),
+        (table: "_tideline_pending", column: "undo", type: "TEXT"), (table: "_tideline_pending", column: "undoes", type: "INTEGER"),
+        (table: "_tideline_journal", column: "undo", type: "TEXT"), (table: "_tideline_journal", column: "undoes", type: "INTEGER"),
+        (table: "_tideline_problem", column: "undo", type: "TEXT"),
     ]
 
     /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.
     static func prepare(_ store: Store) throws {
         let connection = store.connection
-        let engineTables = engineTables + CaptureTable.engineTables
+        let engineTables = engineTables + CaptureTable.engineTables + ActivityTable.engineTables
         let triggers = store.tables.all.flatMap(CaptureTable.triggers)
         let statements = engineTables + store.tables.all.flatMap { [$0.create] + $0.indexes } + triggers
         let layout = Hex.encode(SHA256.hash(Array(statements.joined(separator: ";\n").utf8)))

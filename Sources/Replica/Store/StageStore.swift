@@ -62,7 +62,10 @@ extension Store {
             try meta.set(.stagePurpose, reason.rawValue)
             try meta.set(.stageVersionsAfter, least)
             // A restored server may have forgotten what it had answered.
-            if reason == .newEpoch { try reoffer(from: 1) }
+            if reason == .newEpoch {
+                try reoffer(from: 1)
+                try forgetActivity()
+            }
         }
     }
 

@@ -36,7 +36,17 @@
                 "GET", "/v1/sync/pull?" + query, token: token, extraMilliseconds: request.waitMilliseconds ?? 0)
         }
 
-        func digest(token: String) async throws -> [UInt8] { try await line.exchange("GET", "/v1/sync/digest", token: token) }
+        func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply {
+            let bytes = try await line.exchange("POST", "/v1/sync/fork", token: token, body: request.json.canonicalBytes())
+            do { return try EnrollmentReply(json: try JSONValue(parsing: bytes)) } catch {
+                throw TransportFailure.malformed(String(describing: error))
+            }
+        }
+
+        func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
+            let target = "/v1/sync/" + path + (query.isEmpty ? "" : "?" + HTTPMapping.query(query))
+            return try await line.exchange("GET", target, token: token)
+        }
     }
 
     /// One kept-alive connection; requests take turns. Blocking calls run on a queue of its own.

@@ -54,6 +54,7 @@ struct SyncWork {
     private var identity: ReplicaIdentity?
     private var page: PullPage?
     private var mayWait = true
+    private var unknown = (sets: 0, rejected: 0)
 
     init(
         file: OpenFile, transport: any SyncTransport, options: SyncOptions, state: Broadcast<SyncState>, longPoll: LongPollInterruption
@@ -85,8 +86,9 @@ struct SyncWork {
                 try await stage()
                 instruction = session.handle(.staged)
             case .apply:
-                try await apply()
-                instruction = session.handle(.applied)
+                let forkedAt = try await apply()
+                instruction = session.handle(.applied(forkedAt: forkedAt))
+            case .fork(let counter): instruction = session.handle(try await fork(at: counter))
             case .prepareRebuild(let reason):
                 try await file.write { try $0.prepareRebuild(reason) }
                 instruction = session.handle(.rebuildPrepared)
@@ -106,6 +108,7 @@ struct SyncWork {
                 instruction = session.handle(.waited)
             case .finish:
                 report.pushFailure = session.unresolvedPushFailure?.replicaError(operation: "push")
+                await fetchActivity()
                 return
             case .stop(let failure):
                 throw failure.replicaError(operation: "sync")
@@ -228,8 +231,9 @@ struct SyncWork {
         try await file.write { try $0.stage(page, versionsAfter: versionsAfter) }
     }
 
-    private mutating func apply() async throws {
-        guard let page else { return }
+    /// Returns the first counter that another copy of the file has used.
+    private mutating func apply() async throws -> Int64? {
+        guard let page else { return nil }
         self.page = nil
         state.send(.applying)
         let isRebuilding = session.isRebuilding
@@ -242,5 +246,90 @@ struct SyncWork {
         report.add(applied.0)
         report.newProblems += applied.1
         if isRebuilding { report.isResync = true }
+        if applied.0.forkedAt != nil { unknown = (applied.0.unknownSets, applied.0.unknownRejected) }
+        return applied.0.forkedAt
+    }
+
+    // MARK: Timeline
+
+    /// Brings the copy of the timeline up to the checkpoint. It is told after the data, and its failing fails nothing: the next
+    /// sync goes on where this one stopped.
+    private mutating func fetchActivity() async {
+        guard options.activityEntries > 0, !Task.isCancelled, let token = identity?.token else { return }
+        let (count, since) = (
+            options.activityEntries, file.environment.wallMilliseconds() - Int64(options.activityDays) * 86_400_000
+        )
+        do {
+            while true {
+                let next = try await file.read { store -> (next: Int64?, isDue: Bool) in
+                    let meta = Metadata(connection: store.connection)
+                    let next = try meta.integer(.activityNext)
+                    return (next, try meta.checkpoint().map { next ?? -1 < $0.position.position } ?? false)
+                }
+                guard next.isDue else { return }
+                let request = ActivityRequest(
+                    after: next.next, newest: next.next == nil ? Int64(count) : nil,
+                    sinceMilliseconds: next.next == nil ? max(0, since) : nil,
+                    limit: ActivityRequest.entriesMax)
+                let page = try ActivityPage(parsing: try await transport.get("activity", request.query, token: token))
+                guard page.next > next.next ?? -1 else { return }
+                try await file.write { store in
+                    try store.connection.immediateTransaction {
+                        try store.insertActivity(page.entries)
+                        try Metadata(connection: store.connection).set(.activityNext, page.next)
+                        if !page.hasMore { try store.pruneActivity(keeping: count, sinceMilliseconds: since) }
+                    }
+                }
+            }
+        } catch {
+            report.activityFailure = ReplicaError.translated(error, operation: "activity")
+        }
+    }
+
+    // MARK: Fork
+
+    /// Sets below the counter are shared and have their outcomes; the others, and all to come, are a new replica's.
+    private mutating func fork(at counter: Int64) async throws -> SyncSession.Event {
+        do {
+            // 1. What both copies share was answered long ago: fetch those answers while the id is still this one.
+            while let shared = try await sharedOffer(below: counter) {
+                let bytes = try await transport.push(shared.bytes, token: shared.token)
+                let reply: PushReply
+                do { reply = try PushReply(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
+                guard Set(reply.outcomes.map(\.counter)).isSuperset(of: shared.sets.map(\.counter)) else {
+                    throw TransportFailure.malformed("not every set was answered")
+                }
+                try await file.write { store in
+                    try store.connection.immediateTransaction { try store.recordOutcomes(reply.outcomes) }
+                }
+            }
+            // 2. A replica id of its own.
+            let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
+            let request = ForkRequest(
+                counter: counter - 1, label: String("copy on \(ProcessInfo.processInfo.hostName)".prefix(80)), platform: Replica.platform,
+                schemaVersion: file.tables.schema.version)
+            let reply = try await transport.fork(request, token: identity.token)
+            // 3. Move.
+            let moved = try await file.write { try $0.fork(to: reply, at: counter) }
+            self.identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
+            report.fork = ForkReport(
+                movedSets: moved, unknownSets: unknown.sets, unknownRejected: unknown.rejected, replica: reply.replica)
+            return .forked
+        } catch let failure as TransportFailure {
+            return .forkFailed(failure)
+        } catch is CancellationError {
+            return .forkFailed(.cancelled)
+        }
+    }
+
+    private func sharedOffer(below counter: Int64) async throws -> Offer? {
+        try await file.write { store -> Offer? in
+            let meta = Metadata(connection: store.connection)
+            let identity = try meta.requireIdentity("fork")
+            let sets = try store.nextBatch(maximumSets: Limits.setsPerPush).filter { $0.counter < counter }
+            if sets.isEmpty { return nil }
+            let request = PushRequest(schemaVersion: store.schema.version, cursor: try meta.text(.cursor), sets: sets)
+            return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
+        }
     }
 }

@@ -9,6 +9,10 @@ public struct SyncOptions: Sendable {
     public var pageLimit: Int
     /// Fetches all confirmed state anew, keeping pending sets.
     public var rebuilds: Bool
+    /// Entries of the timeline that the file keeps, at most; 0: none.
+    public var activityEntries = 10_000
+    /// How far back the timeline goes, days.
+    public var activityDays = 90
     /// Continuous syncs look at the file for edits of other processes.
     public var watchesFile: Bool
 
@@ -52,6 +56,10 @@ public struct SyncReport: Sendable {
     public internal(set) var durationMilliseconds: Int64 = 0
     /// Confirmed state was fetched anew.
     public internal(set) var isResync = false
+    /// The file turned out to be a copy, or an old state, of another one that has synced since; it goes on as a replica of its own.
+    public internal(set) var fork: ForkReport?
+    /// The timeline could not be brought up to date; the data was.
+    public internal(set) var activityFailure: ReplicaError?
     /// Pushing failed though pulling worked; the sets are still pending.
     public internal(set) var pushFailure: ReplicaError?
 
@@ -66,6 +74,18 @@ public struct SyncReport: Sendable {
         pulledRecords += applied.records
         evicted += applied.evicted
     }
+}
+
+/// A copied or restored file has become a replica of its own. Nothing was applied twice, nothing was lost.
+public struct ForkReport: Sendable, Hashable {
+    /// Unsent sets that moved to the new id.
+    public let movedSets: Int
+    /// Sets that the other copy has sent and this file never had; their effects came with this sync.
+    public let unknownSets: Int
+    /// Those of them that the server rejected: they wait in the problems of the other copy.
+    public let unknownRejected: Int
+    /// The new id.
+    public let replica: Identifier
 }
 
 /// What the sync of a replica is doing.

@@ -18,7 +18,10 @@ struct SyncSession: Sendable {
         case received(PullPage)
         case pullFailed(TransportFailure)
         case staged
-        case applied
+        /// With the first counter that another copy of this file has used, if the page told so.
+        case applied(forkedAt: Int64?)
+        case forked
+        case forkFailed(TransportFailure)
         case waited
         case withdrawn
         case reoffered
@@ -37,6 +40,8 @@ struct SyncSession: Sendable {
         /// Offer sets from this counter again, answered or not.
         case reoffer(from: Int64)
         case withdrawFirst
+        /// Go on under a replica id of its own, from this counter on.
+        case fork(at: Int64)
         case wait(attempt: Int)
         case finish
         case stop(TransportFailure)
@@ -45,6 +50,7 @@ struct SyncSession: Sendable {
     static let unansweredAttemptsMax = 3
     static let pullAttemptsMax = 3
     static let rebuildsMax = 2
+    static let forksMax = 2
 
     private enum Push: Sendable { case due, putOff, done, failed }
 
@@ -61,6 +67,7 @@ struct SyncSession: Sendable {
     private var pullFailures = 0
     private var rebuilds = 0
     private var reoffers = 0
+    private var forks = 0
     private var hasCheckpoint = false
     private var stagedPages = 0
     private var pageHasMore = false
@@ -86,10 +93,11 @@ struct SyncSession: Sendable {
         case .staged:
             stagedPages += 1
             return .pull
-        case .applied:
+        case .applied(let forkedAt):
             if pageHasMore { return .pull }
             (hasCheckpoint, isRebuilding, stagedPages) = (true, false, 0)
             (pullWorked, pullIsDue) = (true, false)
+            if let forkedAt, forks < Self.forksMax { return fork(at: forkedAt) }
             if push == .putOff { push = .due }
             return next()
         case .pullFailed(let failure): return pullFailed(failure)
@@ -99,6 +107,12 @@ struct SyncSession: Sendable {
             push = .due
             return next()
         case .reoffered: return next()
+        case .forked:
+            // Everything from here on is a new replica's: nothing of it was offered yet.
+            (push, pushFailure, pullIsDue) = (.due, nil, true)
+            (batchLimit, unanswered, singleUnanswered, isProbing) = (Limits.setsPerPush, 0, 0, false)
+            return next()
+        case .forkFailed(let failure): return .stop(failure)
         case .rebuildPrepared:
             (isRebuilding, stagedPages, pullIsDue, pullFailures) = (true, 0, true, 0)
             return next()
@@ -142,6 +156,8 @@ struct SyncSession: Sendable {
                     reoffers += 1
                     return .reoffer(from: expected)
                 }
+            case .fork where forks < Self.forksMax:
+                if let counter = reply.details["counter"]?.integerValue { return fork(at: counter) }
             case .payloadTooLarge:
                 guard sets > 1 else { return .withdrawFirst }
                 batchLimit = sets / 2
@@ -211,6 +227,12 @@ struct SyncSession: Sendable {
         // What the server had answered may be lost with its history.
         if reason == .newEpoch { push = .putOff }
         return .prepareRebuild(reason)
+    }
+
+    private mutating func fork(at counter: Int64) -> Instruction {
+        forks += 1
+        isProbing = false
+        return .fork(at: counter)
     }
 
     /// Whether pushing ended without an answer to everything.

@@ -10,6 +10,8 @@ public protocol SyncTransport: Sendable {
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8]
     /// `GET /v1/sync/pull`; returns the bytes of one page.
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8]
-    /// `GET /v1/sync/digest`; returns the bytes of the reply.
-    func digest(token: String) async throws -> [UInt8]
+    /// `POST /v1/sync/fork`
+    func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply
+    /// `GET /v1/sync/<path>` for what is asked now and then: `digest`, `records`, `activity`; returns the bytes of the reply.
+    func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8]
 }

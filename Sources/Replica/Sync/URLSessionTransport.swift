@@ -49,7 +49,16 @@
             return try await send("GET", "/v1/sync/pull", query: request.query, token: token, timeoutSeconds: Self.timeoutSeconds + wait)
         }
 
-        public func digest(token: String) async throws -> [UInt8] { try await send("GET", "/v1/sync/digest", token: token) }
+        public func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply {
+            let bytes = try await send("POST", "/v1/sync/fork", token: token, body: request.json.canonicalBytes())
+            do { return try EnrollmentReply(json: try JSONValue(parsing: bytes)) } catch {
+                throw TransportFailure.malformed(String(describing: error))
+            }
+        }
+
+        public func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
+            try await send("GET", "/v1/sync/" + path, query: query, token: token)
+        }
 
         private func send(
             _ method: String, _ path: String, query: [(name: String, value: String)] = [], token: String? = nil, body: [UInt8]? = nil,

@@ -34,6 +34,40 @@ public struct EnrollmentRequest: Hashable, Sendable {
     }
 }
 
+/// `POST /v1/sync/fork`: a file that turned out to be a copy asks for a replica id of its own. The answer is an ``EnrollmentReply``.
+public struct ForkRequest: Hashable, Sendable {
+    /// The last counter that this file and the other copy share; the new replica goes on behind it.
+    public var counter: Int64
+    public var label: String
+    public var platform: String
+    public var schemaVersion: Int64
+
+    public init(counter: Int64, label: String, platform: String, schemaVersion: Int64) {
+        self.counter = counter
+        self.label = label
+        self.platform = platform
+        self.schemaVersion = schemaVersion
+    }
+
+    public var json: JSONValue {
+        [
+            "protocol": .integer(ProtocolVersion.current), "counter": .integer(counter), "label": .string(label),
+            "platform": .string(platform), "schema": .integer(schemaVersion),
+        ]
+    }
+
+    public init(json: JSONValue) throws(WireError) {
+        guard let counter = json["counter"]?.integerValue, counter >= 0 else {
+            throw WireError("counter", "is the last counter that both copies share")
+        }
+        guard let label = json["label"]?.stringValue, !label.isEmpty, TextNormalization.scalarCount(label) <= 80 else {
+            throw WireError("label", "is a name of 1 to 80 characters for the replica")
+        }
+        guard let schema = json["schema"]?.integerValue else { throw WireError("schema", "is the schema version of the replica") }
+        self.init(counter: counter, label: label, platform: json["platform"]?.stringValue ?? "", schemaVersion: schema)
+    }
+}
+
 public struct EnrollmentReply: Hashable, Sendable {
     public var token: String
     public var tenant: Identifier

@@ -78,12 +78,26 @@ public struct Checkpoint: Hashable, Sendable {
     }
 }
 
+/// A stored outcome with the hash of the set it was given to: of two copies of a file only one made that set.
+public struct ToldOutcome: Hashable, Sendable {
+    public var counter: Int64
+    /// The exact bytes.
+    public var outcome: [UInt8]
+    public var hash: String
+
+    public init(counter: Int64, outcome: [UInt8], hash: String) {
+        self.counter = counter
+        self.outcome = outcome
+        self.hash = hash
+    }
+}
+
 /// One pull reply. Rows stay raw, validated slices of `bytes`, so that a page can be staged and bound without a tree.
 ///
 /// ```
 /// {"server_time":ms,"entities":[{"entity":"client","columns":[…],"rows":[[…]…]}…],"evictions":[["client",id]…],
 ///  "next":cursor,"has_more":bool,
-///  "checkpoint":{"at":[epoch,position,fingerprint],"timestamp":[ms,logical],"acknowledged":n},"outcomes":[[counter,outcome]…]}
+///  "checkpoint":{"at":[epoch,position,fingerprint],"timestamp":[ms,logical],"acknowledged":n},"outcomes":[[counter,outcome,hash]…]}
 /// ```
 /// `checkpoint` and `outcomes` are there only when `has_more` is false.
 public struct PullPage: Sendable {
@@ -101,7 +115,7 @@ public struct PullPage: Sendable {
     public var next: String = ""
     public var hasMore = false
     public var checkpoint: Checkpoint?
-    public var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+    public var outcomes: [ToldOutcome] = []
 
     public var rowCount: Int { blocks.reduce(0) { $0 + $1.rows.count } }
 
@@ -126,7 +140,7 @@ public struct PullPage: Sendable {
                 case "next": page.next = try reader.readString()
                 case "has_more": page.hasMore = try reader.readBool()
                 case "checkpoint": page.checkpoint = try PullPage.checkpoint(try reader.readValue())
-                case "outcomes": page.outcomes = try reader.readOutcomes(of: bytes)
+                case "outcomes": page.outcomes = try PullPage.readOutcomes(&reader, bytes)
                 default: _ = try reader.skipValue()
                 }
             }
@@ -150,7 +164,7 @@ public struct PullPage: Sendable {
         var next: String?
         var hasMore: Bool?
         var checkpoint: Checkpoint?
-        var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+        var outcomes: [ToldOutcome] = []
     }
 
     private static func readBlock(_ reader: inout JSONReader) throws -> Block {
@@ -182,7 +196,7 @@ public struct PullPage: Sendable {
     /// Writes a page around rows that are JSON text already.
     public static func write(
         serverMilliseconds: Int64, blocks: [(entity: String, columns: [String], rows: [[UInt8]])], evictions: [RecordKey] = [],
-        next: String, checkpoint: Checkpoint?, outcomes: [(counter: Int64, outcome: [UInt8])]
+        next: String, checkpoint: Checkpoint?, outcomes: [ToldOutcome]
     ) -> [UInt8] {
         var writer = JSONWriter(reservingCapacity: 1024 + blocks.reduce(0) { $0 + $1.rows.reduce(200) { $0 + $1.count } })
         writer.beginObject()
@@ -218,9 +232,34 @@ public struct PullPage: Sendable {
                 "at": checkpoint.mark.json, "timestamp": checkpoint.timestamp.json, "acknowledged": .integer(checkpoint.acknowledged),
             ])
             writer.key("outcomes")
-            writer.outcomes(outcomes)
+            writer.beginArray()
+            for told in outcomes {
+                writer.beginArray()
+                writer.integer(told.counter)
+                writer.raw(told.outcome)
+                writer.string(told.hash)
+                writer.endArray()
+            }
+            writer.endArray()
         }
         writer.endObject()
         return writer.bytes
+    }
+
+    private static func readOutcomes(_ reader: inout JSONReader, _ bytes: [UInt8]) throws -> [ToldOutcome] {
+        let malformed = WireError("outcomes", "an outcome is [counter, outcome, hash]")
+        var outcomes: [ToldOutcome] = []
+        try reader.beginArray()
+        while try reader.nextElement() {
+            try reader.beginArray()
+            guard try reader.nextElement() else { throw malformed }
+            let counter = try reader.readInteger()
+            guard try reader.nextElement() else { throw malformed }
+            let range = try reader.skipValue()
+            guard try reader.nextElement() else { throw malformed }
+            outcomes.append(ToldOutcome(counter: counter, outcome: Array(bytes[range]), hash: try reader.readString()))
+            guard try !reader.nextElement() else { throw malformed }
+        }
+        return outcomes
     }
 }

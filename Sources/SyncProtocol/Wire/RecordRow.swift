@@ -83,14 +83,56 @@ public struct ContentDigest: Sendable {
     public mutating func add(_ record: RecordState) {
         guard record.isLive else { return }
         count += 1
+        hash.update(ContentDigest.row(record, columns))
+        hash.update([0x0A])
+    }
+
+    private static func row(_ record: RecordState, _ columns: [String]) -> [UInt8] {
         var writer = JSONWriter(reservingCapacity: 512)
         writer.beginArray()
         for column in columns { writer.value(record.column(column)) }
         writer.endArray()
-        hash.update(writer.bytes)
-        hash.update([0x0A])
+        return writer.bytes
+    }
+
+    /// Of one record alone: the first 16 digits of the hash of its row.
+    public static func hash(of record: RecordState) -> String {
+        String(Hex.encode(SHA256.hash(row(record, columns(of: record.schema)))).prefix(16))
     }
 
     /// Lower-case hex.
     public mutating func finish() -> String { Hex.encode(hash.finalize()) }
+}
+
+/// The digests of an entity by ranges of ids, with a fixed number of live records each: where two copies differ, only a few of
+/// them do. The side that compares cuts its own records at the bounds of the other.
+public struct DigestRanges: Sendable {
+    private let schema: EntitySchema
+    private var finished: [DigestRange] = []
+    private var current: ContentDigest
+    private var last: Identifier?
+
+    public init(of schema: EntitySchema) {
+        self.schema = schema
+        current = ContentDigest(of: schema)
+    }
+
+    /// Adds the next record, in ascending order of id. Tombstones do not count.
+    public mutating func add(_ record: RecordState) {
+        guard record.isLive else { return }
+        if current.count == Int64(DigestRequest.rangeRecords) { close(through: last) }
+        current.add(record)
+        last = record.id
+    }
+
+    /// The last range reaches to the end.
+    public mutating func finish() -> [DigestRange] {
+        close(through: nil)
+        return finished
+    }
+
+    private mutating func close(through id: Identifier?) {
+        finished.append(DigestRange(through: id, count: current.count, hash: current.finish()))
+        current = ContentDigest(of: schema)
+    }
 }

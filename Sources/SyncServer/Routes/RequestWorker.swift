@@ -117,9 +117,46 @@ final class RequestWorker: HTTPWorker {
         return .respond(.json(200, page.bytes))
     }
 
+    func fork(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        let message: ForkRequest
+        do {
+            let json = try JSONValue(parsing: request.body)
+            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
+                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
+            }
+            message = try ForkRequest(json: json)
+        } catch let error as JSONError {
+            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
+        } catch let error as WireError {
+            throw ErrorReply(.badRequest, error.description)
+        }
+        let reply = try Fork(context: context, connection: try connection()).run(message, token: token)
+        return .respond(.json(200, reply.json.canonicalBytes()))
+    }
+
     func digest(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        return .respond(.json(200, try Digest(context: context, connection: try connection()).run(token: token)))
+        let wanted = try query(DigestRequest.init(query:), request)
+        return .respond(.json(200, try Digest(context: context, connection: try connection()).run(wanted, token: token)))
+    }
+
+    func records(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        let wanted = try query(RecordsRequest.init(query:), request)
+        return .respond(.json(200, try Records(context: context, connection: try connection()).run(wanted, token: token)))
+    }
+
+    func replicaActivity(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        let wanted = try query(ActivityRequest.init(query:), request)
+        return .respond(.json(200, try Activity(context: context, connection: try connection()).run(wanted, token: token)))
+    }
+
+    private func query<Message>(
+        _ read: ([(name: String, value: String)]) throws(WireError) -> Message, _ request: HTTPRequest
+    ) throws -> Message {
+        do { return try read(request.query) } catch { throw ErrorReply(.badRequest, error.description) }
     }
 
     func schema(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, schemaDocument)) }

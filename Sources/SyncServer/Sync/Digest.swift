@@ -1,4 +1,5 @@
-// `GET /v1/sync/digest`: count and content hash of every entity, to compare with a replica (protocol §7.5).
+// `GET /v1/sync/digest`: count and content hash of every entity, of the ranges of one, or of single records, to compare with a
+// replica and to find where they differ (protocol §7.5).
 
 import SyncProtocol
 
@@ -6,44 +7,82 @@ struct Digest {
     let context: SyncContext
     let connection: PostgresConnection
 
-    /// Rows in memory at a time.
-    private static let batch: Int64 = 2_000
-
-    /// `{"position":n,"epoch":e,"entities":{"client":{"count":n,"hash":hex}}}`, all in one snapshot.
-    func run(token: AccessToken) throws -> [UInt8] {
+    /// `{"position","epoch"}` and `entities`, `ranges` or `records`, all in one snapshot.
+    func run(_ request: DigestRequest = DigestRequest(), token: AccessToken) throws -> [UInt8] {
         try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
             let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
             _ = try Authentication.replica(of: principal)
             guard let head = TenantHead(try connection.run(TenantHead.read(token.tenant))) else { throw Authentication.unauthorized }
-            let store = RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch)
-            var entities = JSONObject()
-            for table in context.tables.replicated {
-                let digest = try digest(table, store: store, hidesRestricted: principal.role == .field, on: connection)
-                entities[table.entity.name] = ["count": .integer(digest.count), "hash": .string(digest.hash)]
-            }
-            let reply: JSONValue = [
-                "position": .integer(head.position.position), "epoch": .integer(head.position.epoch), "entities": .object(entities),
+            let reader = LiveRecords(
+                store: RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch),
+                hidesRestricted: principal.role == .field, connection: connection)
+            var reply: JSONObject = [
+                "position": .integer(head.position.position), "epoch": .integer(head.position.epoch),
+                "schema": .integer(context.schema.version),
             ]
-            return reply.canonicalBytes()
+            if let entity = request.entity {
+                guard let table = context.tables.replicated.first(where: { $0.entity.name == entity }) else {
+                    throw ErrorReply(.badRequest, "entity: there is no \(entity)")
+                }
+                if request.isStretch {
+                    reply["records"] = try records(table, reader, request)
+                } else {
+                    reply["ranges"] = try ranges(table, reader)
+                }
+            } else {
+                var entities = JSONObject()
+                for table in context.tables.replicated {
+                    var digest = ContentDigest(of: table.entity)
+                    try reader.forEach(table) { digest.add($0) }
+                    entities[table.entity.name] = ["count": .integer(digest.count), "hash": .string(digest.finish())]
+                }
+                reply["entities"] = .object(entities)
+            }
+            return JSONValue.object(reply).canonicalBytes()
         }
     }
 
-    private func digest(
-        _ table: EntityTable, store: RecordStore, hidesRestricted: Bool, on connection: PostgresConnection
-    ) throws -> (count: Int64, hash: String) {
-        var digest = ContentDigest(of: table.entity)
-        var last = Identifier.zero
+    private func ranges(_ table: EntityTable, _ reader: LiveRecords) throws -> JSONValue {
+        var ranges = DigestRanges(of: table.entity)
+        try reader.forEach(table) { ranges.add($0) }
+        return .array(ranges.finish().map(\.json))
+    }
+
+    /// `[[id, hash]…]` of one stretch.
+    private func records(_ table: EntityTable, _ reader: LiveRecords, _ request: DigestRequest) throws -> JSONValue {
+        var records: [JSONValue] = []
+        try reader.forEach(table, after: request.after, through: request.through) { record in
+            guard records.count < DigestRequest.rangeRecords * 2 else {
+                throw ErrorReply(.badRequest, "through: the stretch has more than \(DigestRequest.rangeRecords * 2) records")
+            }
+            records.append(.array([.string(record.id.text), .string(ContentDigest.hash(of: record))]))
+        }
+        return .array(records)
+    }
+}
+
+/// Live records of one entity as a replica may hold them, in id order, a batch in memory at a time.
+struct LiveRecords {
+    private static let batch: Int64 = 2_000
+
+    let store: RecordStore
+    let hidesRestricted: Bool
+    let connection: PostgresConnection
+
+    func forEach(
+        _ table: EntityTable, after first: Identifier? = nil, through end: Identifier? = nil, _ body: (RecordState) throws -> Void
+    ) throws {
+        var last = first ?? Identifier.zero
         let hidden = hidesRestricted ? table.entity.fields.filter(\.isRestricted).map(\.name) : []
         while true {
-            let result = try connection.run(
-                table.selectLiveByID, .identifier(store.tenant), .identifier(last), .integer(Digest.batch))
+            let result = try connection.run(table.selectLiveByID, .identifier(store.tenant), .identifier(last), .integer(Self.batch))
             for var record in try store.states(of: table.entity.name, in: result) {
+                if let end, record.id > end { return }
                 for field in hidden { record[field] = .null }
-                digest.add(record)
+                try body(record)
                 last = record.id
             }
-            if result.rowCount < Int(Digest.batch) { break }
+            if result.rowCount < Int(Self.batch) { return }
         }
-        return (digest.count, digest.finish())
     }
 }

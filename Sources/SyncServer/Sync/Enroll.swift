@@ -38,34 +38,55 @@ struct Enroll {
         guard row.isNull(0, 6), let status = row.text(0, 4), status != "disabled", let role = row.text(0, 5).flatMap(Role.init(rawValue:))
         else { throw ErrorReply(.forbidden, "this member is disabled") }
 
-        let replica = context.identifiers.next(milliseconds: now)
-        var fields: JSONObject = ["member": .string(member.text), "label": .string(request.label), "replication": .string(replication)]
-        if !request.platform.isEmpty { fields["platform"] = .string(request.platform) }
-        var changes = [Change("replica", replica, .create(fields: fields))]
+        var changes: [Change] = []
         if status == "invited" {
             changes.append(Change("member", member, .transition(name: "accept", observed: "invited", arguments: JSONObject())))
         }
-        try ServerWrite(context: context, tenant: tenant, connection: connection)
-            .writeInTransaction(changes, author: .system).requireAccepted()
+        let new = NewReplica(
+            member: member, label: request.label, platform: request.platform, replication: replication, acknowledged: 0)
+        let (replica, token) = try new.register(context, tenant, connection, along: changes)
+        _ = try connection.run(
+            "UPDATE tideline.enrollment_code SET used_at = $3 WHERE tenant = $1::uuid AND hash = $2::bytea", .identifier(tenant),
+            .bytes(code.hash), .integer(now))
+        return EnrollmentReply(
+            token: token.text, tenant: tenant, member: member, replica: replica, role: role, replication: replication,
+            serverMilliseconds: now, schemaVersion: context.schema.version)
+    }
+}
 
+/// A replica about to be: its record that people see, the engine's row, and its token.
+struct NewReplica {
+    var member: Identifier
+    var label: String
+    var platform: String
+    var replication: String
+    /// Its first set has the counter behind this one.
+    var acknowledged: Int64
+
+    /// Inside a transaction of the tenant; whoever opened it announces.
+    func register(
+        _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
+    ) throws -> (replica: Identifier, token: AccessToken) {
+        let now = context.now()
+        let replica = context.identifiers.next(milliseconds: now)
+        var fields: JSONObject = ["member": .string(member.text), "label": .string(label), "replication": .string(replication)]
+        if !platform.isEmpty { fields["platform"] = .string(platform) }
+        try ServerWrite(context: context, tenant: tenant, connection: connection)
+            .writeInTransaction([Change("replica", replica, .create(fields: fields))] + changes, author: .system).requireAccepted()
         let token = try AccessToken.make(tenant: tenant, on: connection)
         try connection.batch([
             PostgresStatement(
                 """
-                INSERT INTO tideline.replica (tenant, id, member, label, replication, last_epoch, last_seen_at, created_at) \
-                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, epoch, $6, $6 FROM tideline.tenant_head WHERE tenant = $1::uuid
+                INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at) \
+                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch, $6, $6 FROM tideline.tenant_head WHERE tenant = $1::uuid
                 """,
                 [
-                    .identifier(tenant), .identifier(replica), .identifier(member), .text(request.label), .text(replication), .integer(now),
+                    .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
+                    .integer(acknowledged),
                 ]),
-            token.store(member: member, replica: replica, kind: .replica, label: request.label, nowMilliseconds: now),
-            PostgresStatement(
-                "UPDATE tideline.enrollment_code SET used_at = $3 WHERE tenant = $1::uuid AND hash = $2::bytea",
-                [.identifier(tenant), .bytes(code.hash), .integer(now)]),
+            token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: now),
         ])
-        return EnrollmentReply(
-            token: token.text, tenant: tenant, member: member, replica: replica, role: role, replication: replication,
-            serverMilliseconds: now, schemaVersion: context.schema.version)
+        return (replica, token)
     }
 }
 

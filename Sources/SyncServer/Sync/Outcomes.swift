@@ -54,7 +54,7 @@ enum Outcomes {
     static func after(_ counter: Int64, replica: Identifier, tenant: Identifier, count: Int64) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT counter, outcome FROM (SELECT counter, outcome FROM tideline.change_set \
+            SELECT counter, outcome, hash FROM (SELECT counter, outcome, hash FROM tideline.change_set \
             WHERE tenant = $1::uuid AND replica = $2::uuid AND counter > $3 ORDER BY counter DESC LIMIT $4) newest ORDER BY counter
             """,
             [.identifier(tenant), .identifier(replica), .integer(counter), .integer(count)])

@@ -74,11 +74,12 @@ struct Pull {
         )
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
         let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor))
-        var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+        var outcomes: [ToldOutcome] = []
         if rows.isLast {
             outcomes = opening[3].rows.compactMap { row in
-                guard let counter = opening[3].integer(row, 0), let bytes = opening[3].utf8(row, 1) else { return nil }
-                return (counter, bytes)
+                guard let counter = opening[3].integer(row, 0), let bytes = opening[3].utf8(row, 1), let hash = opening[3].text(row, 2)
+                else { return nil }
+                return ToldOutcome(counter: counter, outcome: bytes, hash: hash)
             }
         }
         let bytes = PullPage.write(

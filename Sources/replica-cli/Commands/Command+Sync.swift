@@ -137,6 +137,7 @@ extension Command {
             terminal.line(
                 terminal.styled("\(report.predictedRejections) pending would be rejected as things stand; see replica problems", .yellow))
         }
+        if let fork = report.fork { show(fork, terminal) }
         for problem in report.newProblems {
             for violation in problem.violations {
                 terminal.line(
@@ -145,6 +146,19 @@ extension Command {
             }
         }
         if !report.newProblems.isEmpty { terminal.line("see replica problems; then retry, edit or discard") }
+    }
+
+    private static func show(_ fork: ForkReport, _ terminal: Terminal) {
+        terminal.line(
+            terminal.styled("this file was a copy, or an old state, of another one that has synced since; both go on", .yellow))
+        terminal.line(
+            "it is a replica of its own now (\(fork.replica.text)); nothing was applied twice"
+                + (fork.movedSets > 0
+                    ? ", and \(fork.movedSets) unsent \(fork.movedSets == 1 ? "change" : "changes") came along" : ""))
+        if fork.unknownSets > 0 {
+            let rejected = fork.unknownRejected > 0 ? ", \(fork.unknownRejected) of them rejected: see the problems of that file" : ""
+            terminal.line("\(fork.unknownSets) later \(fork.unknownSets == 1 ? "change" : "changes") of the other file are here\(rejected)")
+        }
     }
 
     static let status = Command(

@@ -26,6 +26,7 @@ final class ModelServer: @unchecked Sendable {
         var rejectedCreations: Set<Identifier> = []
         var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
         var horizon: Int64 = 0
+        var feed: [ActivityEntry] = []
         /// Sets that took effect, by dot: more than once is a bug.
         var applications: [Dot: Int] = [:]
     }
@@ -154,6 +155,82 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
+    // MARK: Inspection
+
+    func get(_ path: String, _ query: [(name: String, value: String)], token: String) throws -> [UInt8] {
+        try lock.withLock {
+            let account = try account(token)
+            do {
+                switch path {
+                case "digest": return try digest(DigestRequest(query: query))
+                case "records": return try records(RecordsRequest(query: query))
+                case "activity": return try activity(ActivityRequest(query: query), account)
+                default: throw refusal(.notFound)
+                }
+            } catch let error as WireError {
+                throw refusal(.badRequest, error.description)
+            }
+        }
+    }
+
+    private func live(_ entity: String) -> [RecordState] {
+        state.records.values.filter { $0.schema.name == entity && $0.isLive }.sorted { $0.id < $1.id }
+    }
+
+    private func digest(_ request: DigestRequest) throws -> [UInt8] {
+        var reply: JSONObject = ["position": .integer(state.position), "epoch": .integer(state.epoch), "schema": .integer(schema.version)]
+        if let entity = request.entity, let schema = schema.entity(entity) {
+            let all = live(entity)
+            if request.isStretch {
+                let stretch = all.filter { record in
+                    if let end = request.through, record.id > end { return false }
+                    return record.id > request.after ?? .zero
+                }
+                reply["records"] = .array(stretch.map { .array([.string($0.id.text), .string(ContentDigest.hash(of: $0))]) })
+            } else {
+                var ranges = DigestRanges(of: schema)
+                for record in all { ranges.add(record) }
+                reply["ranges"] = .array(ranges.finish().map(\.json))
+            }
+        } else {
+            var entities = JSONObject()
+            for entity in schema.entities where entity.scopes != [.none] {
+                var digest = ContentDigest(of: entity)
+                for record in live(entity.name) { digest.add(record) }
+                entities[entity.name] = ["count": .integer(digest.count), "hash": .string(digest.finish())]
+            }
+            reply["entities"] = .object(entities)
+        }
+        return JSONValue.object(reply).canonicalBytes()
+    }
+
+    private func records(_ request: RecordsRequest) throws -> [UInt8] {
+        guard let schema = schema.entity(request.entity) else { throw refusal(.badRequest) }
+        let columns = RowLayout(of: schema, audience: .replica).columns
+        let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.map { record in
+            JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) })
+        }
+        let block: JSONValue = [
+            "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),
+        ]
+        return JSONValue.object(["position": .integer(state.position), "epoch": .integer(state.epoch), "entities": .array([block])])
+            .canonicalBytes()
+    }
+
+    private func activity(_ request: ActivityRequest, _ account: Account) throws -> [UInt8] {
+        let visible = state.feed.filter { entry in
+            entry.scopeKeys.contains { !$0.hasPrefix("member:") || $0 == "member:\(account.member.text)" }
+        }
+        let newest = request.newest.map { Int($0) } ?? Int.max
+        let after = request.after ?? visible.suffix(newest).first.map { $0.position.position - 1 } ?? state.position
+        let page = visible.filter { $0.position.position > after }.prefix(request.limit)
+        let hasMore = page.last.map { last in visible.contains { $0.position.position > last.position.position } } ?? false
+        return ActivityPage.write(
+            entries: page.map { $0.json.canonicalBytes() },
+            next: hasMore ? page.last?.position.position ?? after : max(after, state.position),
+            hasMore: hasMore)
+    }
+
     // MARK: The verbs
 
     func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
@@ -179,6 +256,20 @@ final class ModelServer: @unchecked Sendable {
             schemaVersion: schema.version)
     }
 
+    func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply {
+        let shared = try lock.withLock {
+            let account = try account(token)
+            guard request.counter <= state.acknowledged[account.replica] ?? 0 else { throw refusal(.badRequest) }
+            return account
+        }
+        let code = UUID().uuidString
+        lock.withLock { codes[code] = (shared.member, shared.role) }
+        let reply = try enroll(
+            EnrollmentRequest(code: code, label: request.label, platform: request.platform, schemaVersion: request.schemaVersion))
+        lock.withLock { state.acknowledged[reply.replica] = request.counter }
+        return reply
+    }
+
     func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
         let reply = try lock.withLock { try pushLocked(bytes, token) }
         poke()
@@ -198,6 +289,9 @@ final class ModelServer: @unchecked Sendable {
                 guard stored.hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(dot.counter)]) }
                 outcomes.append((dot.counter, stored.bytes))
                 continue
+            }
+            guard dot.counter > state.acknowledged[replica] ?? 0 else {
+                throw refusal(.fork, details: ["counter": .integer(dot.counter)])
             }
             let expected = (state.acknowledged[replica] ?? 0) + 1
             let mayJump = state.lastEpoch[replica] ?? 0 < state.epoch && dot.counter > expected
@@ -252,7 +346,7 @@ final class ModelServer: @unchecked Sendable {
         }
         let acknowledged = state.acknowledged[account.replica] ?? 0
         let outcomes = (state.outcomes[account.replica] ?? [:]).filter { $0.key > request.outcomesAfter }.sorted { $0.key < $1.key }
-            .map { (counter: $0.key, outcome: $0.value.bytes) }
+            .map { ToldOutcome(counter: $0.key, outcome: $0.value.bytes, hash: $0.value.hash) }
         let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
         return PullPage.write(
             serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end),
@@ -338,6 +432,7 @@ final class ModelServer: @unchecked Sendable {
             }
             for record in workspace.writtenRecords { state.records[record.key] = record }
             for entry in decision.entries { state.fingerprints[entry.position.position] = "\(history)-\(entry.position.position)" }
+            state.feed += decision.entries.map { ActivityEntry($0) }
             state.position = processor.head.position
             state.stamp = max(state.stamp, submission.timestamp)
             if decision.outcome.status == .rejected { state.rejectedCreations.formUnion(decision.created) }

@@ -5,7 +5,7 @@ import SyncProtocol
 
 @testable import Replica
 
-enum Call: String, Sendable { case enroll, push, pull, digest }
+enum Call: String, Sendable { case enroll, push, pull, fork, get }
 
 enum Fault: Sendable {
     /// Never arrives at the server.
@@ -79,11 +79,16 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         return try carry(.pull, fault) { try server.pull(request, token: token) }
     }
 
-    func digest(token: String) async throws -> [UInt8] {
-        let entities = server.digest().map {
-            ($0.key, JSONValue.object(["count": .integer($0.value.count), "hash": .string($0.value.hash)]))
-        }
-        return JSONValue.object(["position": .integer(server.position), "entities": .object(JSONObject(entities))]).canonicalBytes()
+    func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply {
+        let fault = next(.fork)
+        if case .fail(let failure) = fault { throw failure }
+        let reply = try server.fork(request, token: token)
+        if case .loseReply(let failure) = fault { throw failure }
+        return reply
+    }
+
+    func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
+        try carry(.get, next(.get)) { try server.get(path, query, token: token) }
     }
 
     private func next(_ call: Call) -> Fault? {

@@ -29,7 +29,7 @@ import Testing
         #expect(session.handle(.pushed(500)) == .push(maximumSets: 500))
         #expect(session.handle(.pushed(0)) == .pull)
         #expect(session.handle(.received(try page(isLast: true))) == .apply)
-        #expect(session.handle(.applied) == .finish)
+        #expect(session.handle(.applied(forkedAt: nil)) == .finish)
         #expect(session.unresolvedPushFailure == nil)
     }
 
@@ -39,9 +39,9 @@ import Testing
             _ = session.handle(.started(progress(hasCheckpoint: hasCheckpoint)))
             _ = session.handle(.pushed(0))
             #expect(session.handle(.received(try page(isLast: false))) == (hasCheckpoint ? .stage : .apply))
-            #expect(session.handle(hasCheckpoint ? .staged : .applied) == .pull)
+            #expect(session.handle(hasCheckpoint ? .staged : .applied(forkedAt: nil)) == .pull)
             #expect(session.handle(.received(try page(isLast: true))) == .apply)
-            #expect(session.handle(.applied) == .finish)
+            #expect(session.handle(.applied(forkedAt: nil)) == .finish)
         }
     }
 
@@ -51,7 +51,7 @@ import Testing
         let dropped = TransportFailure.dropped("")
         #expect(session.handle(.pushFailed(dropped, sets: 4)) == .pull)
         _ = session.handle(.received(try page(isLast: true)))
-        #expect(session.handle(.applied) == .push(maximumSets: 500))
+        #expect(session.handle(.applied(forkedAt: nil)) == .push(maximumSets: 500))
         var tried: [Int] = []
         var probes = 0
         var sets = 4
@@ -86,7 +86,7 @@ import Testing
         _ = session.handle(.started(progress()))
         _ = session.handle(.pushFailed(.timeout, sets: 1))
         _ = session.handle(.received(try page(isLast: true)))
-        var instruction = session.handle(.applied)
+        var instruction = session.handle(.applied(forkedAt: nil))
         var steps = 0
         while instruction != .finish {
             #expect(instruction != .withdrawFirst)
@@ -112,7 +112,7 @@ import Testing
         #expect(session.handle(.received(try page(isLast: false))) == .stage)
         #expect(session.handle(.staged) == .pull)
         #expect(session.handle(.received(try page(isLast: true))) == .apply)
-        #expect(session.handle(.applied) == .push(maximumSets: 500))
+        #expect(session.handle(.applied(forkedAt: nil)) == .push(maximumSets: 500))
         #expect(session.handle(.pushed(3)) == .push(maximumSets: 500))
         #expect(session.handle(.pushed(0)) == .pull)
     }
@@ -143,7 +143,7 @@ import Testing
             _ = session.handle(.started(progress()))
             #expect(session.handle(.pushFailed(refusal(code), sets: 1)) == .pull)
             _ = session.handle(.received(try page(isLast: true)))
-            #expect(session.handle(.applied) == .finish)
+            #expect(session.handle(.applied(forkedAt: nil)) == .finish)
             #expect(session.unresolvedPushFailure == refusal(code))
         }
     }

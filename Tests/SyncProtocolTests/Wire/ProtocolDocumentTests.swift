@@ -35,6 +35,7 @@ import Testing
     }
     @Test func enrollment() throws {
         for example in try examples("enroll-request") { #expect(try EnrollmentRequest(json: example).json == example) }
+        for example in try examples("fork-request") { #expect(try ForkRequest(json: example).json == example) }
         for example in try examples("enroll-reply") { #expect(try EnrollmentReply(json: example).json == example) }
     }
     @Test func push() throws {

@@ -1,0 +1,311 @@
+// Is this file sound, is its server well, and do both hold the same? Where not, which records differ; mending them leaves
+// pending work alone.
+
+import SyncProtocol
+
+/// What a check-up found.
+public struct Diagnosis: Sendable {
+    public enum Level: String, Sendable, Comparable {
+        case ok, warning, problem
+        public static func < (one: Level, other: Level) -> Bool { one.rank < other.rank }
+        private var rank: Int { self == .ok ? 0 : self == .warning ? 1 : 2 }
+    }
+
+    public struct Finding: Sendable {
+        /// `file`, `pending`, `problems`, `clock`, `server`, `epoch`, `schema`, `content`.
+        public let check: String
+        public let level: Level
+        public let text: String
+        /// What to do about it.
+        public let advice: String?
+    }
+
+    public struct Difference: Sendable, Hashable {
+        public enum Kind: String, Sendable { case missing, extra, different }
+        public let key: RecordKey
+        /// `missing` here, `extra` here, or `different`.
+        public let kind: Kind
+        /// What it is called here.
+        public let title: String?
+    }
+
+    public internal(set) var findings: [Finding] = []
+    /// Records that differ from the server's.
+    public internal(set) var differences: [Difference] = []
+    /// False when the server could not be asked, or changed faster than it could be compared with.
+    public internal(set) var isCompared = false
+
+    public var level: Level { findings.map(\.level).max() ?? .ok }
+
+    mutating func add(_ check: String, _ level: Level, _ text: String, _ advice: String? = nil) {
+        findings.append(Finding(check: check, level: level, text: text, advice: advice))
+    }
+}
+
+extension Replica {
+    /// Checks the file, and with `online` the server and that both hold the same. Sends nothing and changes nothing; sync before
+    /// it if the comparison is to be complete.
+    public func diagnose(online: Bool = true) async throws -> Diagnosis {
+        var diagnosis = Diagnosis()
+        let damage = try await integrityCheck()
+        if damage.isEmpty {
+            diagnosis.add("file", .ok, "the file is sound")
+        } else {
+            for finding in damage.prefix(10) {
+                diagnosis.add("file", .problem, finding, "export your work, enrol a new file, and send a support bundle")
+            }
+        }
+        let status = try await status()
+        guard status.isEnrolled else {
+            diagnosis.add("server", .warning, "this replica is not enrolled", "replica enroll URL CODE")
+            return diagnosis
+        }
+        describe(status, &diagnosis)
+        guard online else { return diagnosis }
+        do {
+            let server = try await serverDigest()
+            diagnosis.add("server", .ok, "\(status.server ?? "the server") answers and takes the token")
+            try await compare(server, status, &diagnosis)
+        } catch {
+            let error = ReplicaError.translated(error, operation: "doctor")
+            switch error.code {
+            case .unreachable: diagnosis.add("server", .warning, error.message, "work goes on; try again when there is a network")
+            case .notAllowed:
+                diagnosis.add("server", .problem, error.message, "ask an owner for a new enrolment code; what is pending can be exported")
+            default: diagnosis.add("server", .problem, error.message)
+            }
+        }
+        return diagnosis
+    }
+
+    private func describe(_ status: ReplicaStatus, _ diagnosis: inout Diagnosis) {
+        if status.pendingSets == 0 {
+            diagnosis.add("pending", .ok, "nothing is waiting to be sent")
+        } else {
+            diagnosis.add("pending", .ok, "\(status.pendingSets) change sets wait to be confirmed")
+        }
+        if status.predictedRejections > 0 {
+            diagnosis.add(
+                "pending", .warning, "\(status.predictedRejections) of them would be rejected as things stand", "replica problems")
+        }
+        if status.problems > 0 {
+            diagnosis.add("problems", .warning, "\(status.problems) problems wait for you", "replica problems")
+        }
+        let offset = status.clockOffsetMilliseconds
+        if abs(offset) > HybridClock.skewToleranceMilliseconds {
+            diagnosis.add(
+                "clock", .warning, "this machine's clock is \(abs(offset) / 1000) s \(offset > 0 ? "behind" : "ahead of") the server's",
+                "set the clock; edits are stamped with corrected time meanwhile")
+        } else {
+            diagnosis.add("clock", .ok, "the clock is within \(max(1, abs(offset) / 1000)) s of the server's")
+        }
+        if status.checkpoint == nil {
+            diagnosis.add("content", .warning, "the first sync has not finished", "replica sync")
+        }
+    }
+
+    private func compare(_ server: ServerDigest, _ status: ReplicaStatus, _ diagnosis: inout Diagnosis) async throws {
+        if let version = server.schemaVersion, version != status.schemaVersion {
+            diagnosis.add(
+                "schema", .warning,
+                version > status.schemaVersion
+                    ? "the server's schema is newer (\(version)) than this program's (\(status.schemaVersion))"
+                    : "the server's schema (\(version)) is older than this program's (\(status.schemaVersion)); edits wait until it is updated",
+                version > status.schemaVersion ? "update this program to see what is new; nothing is lost meanwhile" : nil)
+        }
+        guard let checkpoint = status.checkpoint else { return }
+        guard server.position.epoch == checkpoint.epoch else {
+            return diagnosis.add(
+                "epoch", .warning, "the server was restored from a backup since the last sync", "replica sync (fetches everything anew)")
+        }
+        guard server.position == checkpoint else {
+            return diagnosis.add(
+                "content", .warning, "the server is at \(server.position.position), this file at \(checkpoint.position)",
+                "replica sync, then check again")
+        }
+        let own = try await digest()
+        diagnosis.isCompared = true
+        for (entity, digest) in server.entities.sorted(by: { $0.key < $1.key }) where own[entity] != digest {
+            guard let mine = own[entity] else { continue }
+            let found = try await differences(entity)
+            diagnosis.differences += found
+            diagnosis.add(
+                "content", .problem,
+                "\(entity): \(digest.count) records there, \(mine.count) here, \(found.count) differ",
+                "replica doctor --repair")
+        }
+        if diagnosis.differences.isEmpty, !diagnosis.findings.contains(where: { $0.check == "content" }) {
+            diagnosis.add("content", .ok, "all \(server.entities.count) entities are the same here and there")
+        }
+    }
+
+    /// The records of an entity that differ: ranges first, then the records of those that do.
+    private func differences(_ entity: String) async throws -> [Diagnosis.Difference] {
+        let ranges = (try await ask("digest", DigestRequest(entity: entity).query, "doctor"))["ranges"]?.arrayValue ?? []
+        var differences: [Diagnosis.Difference] = []
+        var after: Identifier?
+        for range in ranges.compactMap(DigestRange.init(json:)) {
+            let (first, last) = (after, range.through)
+            after = range.through
+            let mine = try await reading("doctor") {
+                store -> (digest: EntityDigest, hashes: [Identifier: String], titles: [Identifier: String]) in
+                guard let table = store.tables[entity] else { throw Listing.unknown(entity) }
+                var digest = ContentDigest(of: table.schema)
+                var hashes: [Identifier: String] = [:]
+                var titles: [Identifier: String] = [:]
+                try ConfirmedRecords(store).forEach(table, after: first, through: last) { record in
+                    titles[record.id] = record.title
+                    guard record.isLive else { return }
+                    digest.add(record)
+                    hashes[record.id] = ContentDigest.hash(of: record)
+                }
+                return (EntityDigest(count: digest.count, hash: digest.finish()), hashes, titles)
+            }
+            guard mine.digest != EntityDigest(count: range.count, hash: range.hash) else { continue }
+            let stretch = DigestRequest(entity: entity, after: first, through: last)
+            var theirs: [Identifier: String] = [:]
+            for pair in (try await ask("digest", stretch.query, "doctor"))["records"]?.arrayValue ?? [] {
+                if let id = pair[0]?.stringValue.flatMap({ Identifier($0) }), let hash = pair[1]?.stringValue { theirs[id] = hash }
+            }
+            for id in Set(theirs.keys).union(mine.hashes.keys).sorted() where theirs[id] != mine.hashes[id] {
+                let kind: Diagnosis.Difference.Kind = theirs[id] == nil ? .extra : mine.hashes[id] == nil ? .missing : .different
+                differences.append(Diagnosis.Difference(key: RecordKey(entity, id), kind: kind, title: mine.titles[id]))
+            }
+        }
+        return differences
+    }
+
+    /// Takes the server's state of the records that differ. Pending edits stay and are replayed on top. Returns how many were mended.
+    @discardableResult
+    public func repair(_ diagnosis: Diagnosis) async throws -> Int {
+        var mended = 0
+        for (entity, differences) in Dictionary(grouping: diagnosis.differences, by: \.key.entity).sorted(by: { $0.key < $1.key }) {
+            let ids = differences.map(\.key.id)
+            for start in stride(from: 0, to: ids.count, by: RecordsRequest.recordsMax) {
+                let part = Array(ids[start..<min(start + RecordsRequest.recordsMax, ids.count)])
+                do {
+                    let reply = try await ask("records", RecordsRequest(entity: entity, ids: part).query, "doctor")
+                    mended += try await writing("doctor") { try $0.repair(entity, part, reply) }
+                } catch {
+                    throw ReplicaError.translated(error, operation: "doctor")
+                }
+            }
+        }
+        return mended
+    }
+
+    /// What a developer needs to understand a problem: no field values, no names, no token.
+    public func supportBundle(_ diagnosis: Diagnosis) async throws -> JSONValue {
+        let status = try await status()
+        let facts = try await writing("bundle") { try $0.supportFacts() }
+        return [
+            "program": [
+                "protocol": .integer(ProtocolVersion.current), "schema": .integer(schema.version), "platform": .string(Self.platform),
+            ],
+            "replica": [
+                "tenant": status.tenant.map { .string($0.text) } ?? .null, "member": status.member.map { .string($0.text) } ?? .null,
+                "replica": status.replica.map { .string($0.text) } ?? .null,
+                "role": status.role.map { .string($0.rawValue) } ?? .null,
+                "checkpoint": status.checkpoint.map { [.integer($0.epoch), .integer($0.position)] } ?? .null,
+                "synced_at": status.syncedAt.map { .integer($0) } ?? .null, "clock_offset_ms": .integer(status.clockOffsetMilliseconds),
+            ],
+            "findings": .array(
+                diagnosis.findings.map { ["check": .string($0.check), "level": .string($0.level.rawValue), "text": .string($0.text)] }),
+            "differences": .array(
+                diagnosis.differences.prefix(1_000).map {
+                    ["entity": .string($0.key.entity), "id": .string($0.key.id.text), "kind": .string($0.kind.rawValue)]
+                }),
+            "file": facts,
+        ]
+    }
+}
+
+extension Store {
+    fileprivate func repair(_ entity: String, _ ids: [Identifier], _ reply: JSONValue) throws -> Int {
+        guard let table = tables[entity] else { return 0 }
+        return try connection.immediateTransaction {
+            try sealCaptured()
+            let head = try Metadata(connection: connection).checkpoint()?.position
+            var found: Set<Identifier> = []
+            var mended = 0
+            for block in reply["entities"]?.arrayValue ?? [] {
+                let columns = (block["columns"]?.arrayValue ?? []).compactMap(\.stringValue)
+                for row in block["rows"]?.arrayValue ?? [] {
+                    let record = try RecordState(schema: table.schema, columns: columns, row: row.arrayValue ?? [], epoch: 0)
+                    found.insert(record.id)
+                    // What is newer than the checkpoint comes with the next pull, together with what it belongs to.
+                    guard record.position.position <= head?.position ?? 0 else { continue }
+                    if try hasBase(record.key) { try updateBase(record.key, image: RecordImage.encode(record)) } else { try put(record) }
+                    mended += 1
+                }
+            }
+            for id in ids where !found.contains(id) {
+                let key = RecordKey(entity, id)
+                if try hasBase(key) { try updateBase(key, image: nil) } else { try remove(key) }
+                mended += 1
+            }
+            try replay()
+            return mended
+        }
+    }
+
+    fileprivate func supportFacts() throws -> JSONValue {
+        func number(_ sql: String) throws -> JSONValue { .integer(try connection.scalarInteger(sql) ?? 0) }
+        var counts = JSONObject()
+        for table in tables.all {
+            counts[table.schema.name] = [
+                "live": try number("SELECT count(*) FROM \"\(table.schema.name)\" WHERE deleted_at IS NULL"),
+                "deleted": try number("SELECT count(*) FROM \"\(table.schema.name)\" WHERE deleted_at IS NOT NULL"),
+            ]
+        }
+        let pending = try pendingRows().prefix(500).map { row -> JSONValue in
+            let changes = row.sealed.flatMap { try? ChangeSet(sealed: $0) }?.changes ?? []
+            return [
+                "counter": .integer(row.counter), "hash": .string(row.hash), "bytes": .integer(Int64(row.sealed?.count ?? 0)),
+                "answered": .bool(row.isAnswered), "withdrawn": .bool(row.sealed == nil),
+                "predicted": .array(codes(row.predicted)), "knew": [.integer(row.feed.epoch), .integer(row.feed.position)],
+                "changes": .array(changes.prefix(50).map(shape)),
+            ]
+        }
+        let problems = try connection.query(
+            "SELECT counter, status, violations, created_at FROM _tideline_problem WHERE resolved_at IS NULL ORDER BY id LIMIT 500"
+        ) { row -> JSONValue in
+            [
+                "counter": .integer(row.integer(0)), "status": .string(row.text(1)), "codes": .array(codes(row.text(2))),
+                "at": .integer(row.integer(3)),
+            ]
+        }
+        return [
+            "sqlite": .string(try connection.scalarText("SELECT sqlite_version()") ?? ""),
+            "journal": .string(try connection.scalarText("PRAGMA journal_mode") ?? ""), "pages": try number("PRAGMA page_count"),
+            "page_size": try number("PRAGMA page_size"), "free_pages": try number("PRAGMA freelist_count"),
+            "unsealed": try number("SELECT count(*) FROM _tideline_edit"),
+            "journal_sets": try number("SELECT count(*) FROM _tideline_journal"),
+            "timeline": try number("SELECT count(*) FROM _tideline_activity"),
+            "staged_pages": try number("SELECT count(*) FROM _tideline_stage"),
+            "entities": .object(counts), "pending": .array(Array(pending)), "problems": .array(problems),
+        ]
+    }
+
+    private func codes(_ violations: String?) -> [JSONValue] {
+        guard let violations, let list = try? JSONValue(parsing: violations).arrayValue else { return [] }
+        return list.compactMap { one in
+            one["code"]?.stringValue.map {
+                .string([one["entity"]?.stringValue, one["field"]?.stringValue, $0].compactMap { $0 }.joined(separator: "."))
+            }
+        }
+    }
+
+    /// What a change does, without what it says.
+    private func shape(_ change: Change) -> JSONValue {
+        var object: JSONObject = [
+            "op": .string(change.operation.name), "entity": .string(change.key.entity), "id": .string(change.key.id.text),
+        ]
+        switch change.operation {
+        case .create(let fields), .patch(let fields, _): object["fields"] = .array(fields.keys.map { .string($0) })
+        case .transition(let name, _, _): object["name"] = .string(name)
+        default: break
+        }
+        return .object(object)
+    }
+}

@@ -1,0 +1,58 @@
+// `GET /v1/sync/activity`: the feed in position order for a replica's own copy of the timeline (protocol §7.9).
+
+import SyncProtocol
+
+struct Activity {
+    let context: SyncContext
+    let connection: PostgresConnection
+
+    private static let pageBytes = 4 << 20
+
+    func run(_ request: ActivityRequest, token: AccessToken) throws -> [UInt8] {
+        try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
+            let tenant = token.tenant
+            let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
+            _ = try Authentication.replica(of: principal)
+            guard let head = TenantHead(try connection.run(TenantHead.read(tenant))) else { throw Authentication.unauthorized }
+            let after = try request.after ?? start(request, tenant: tenant, on: connection)
+            let found = try connection.run(
+                """
+                SELECT position, row_to_json(e)::text FROM (\
+                SELECT position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, category, level, changes, \
+                CASE WHEN $4::boolean THEN '{}'::jsonb ELSE restricted_changes END AS restricted_changes, anchors, scope_keys, cause, depth, \
+                operation_at FROM tideline.feed WHERE tenant = $1::uuid AND position > $2::bigint \
+                AND EXISTS (SELECT 1 FROM unnest(scope_keys) k WHERE k NOT LIKE 'member:%' OR k = 'member:' || $3) \
+                ORDER BY position LIMIT $5::bigint) e
+                """, .identifier(tenant), .integer(after), .text(principal.member.text), .bool(principal.role == .field),
+                .integer(Int64(request.limit) + 1))
+            var entries: [[UInt8]] = []
+            var next = after
+            var bytes = 0
+            var hasMore = found.rowCount > request.limit
+            for row in found.rows.prefix(request.limit) {
+                guard let position = found.integer(row, 0), let entry = found.utf8(row, 1) else { continue }
+                bytes += entry.count
+                if bytes > Self.pageBytes, !entries.isEmpty {
+                    hasMore = true
+                    break
+                }
+                entries.append(entry)
+                next = position
+            }
+            // What lies behind the last visible entry need not be looked through again.
+            if !hasMore { next = max(next, head.position.position) }
+            return ActivityPage.write(entries: entries, next: next, hasMore: hasMore)
+        }
+    }
+
+    /// The position before the first of the newest entries that are wanted.
+    private func start(_ request: ActivityRequest, tenant: Identifier, on connection: PostgresConnection) throws -> Int64 {
+        let found = try connection.run(
+            """
+            SELECT min(position) - 1 FROM (SELECT position, at FROM tideline.feed WHERE tenant = $1::uuid ORDER BY position DESC \
+            LIMIT $2::bigint) n WHERE at >= $3::bigint
+            """, .identifier(tenant), .integer(request.newest ?? 1_000_000), .integer(request.sinceMilliseconds ?? 0))
+        if let start = found.isEmpty ? nil : found.integer(0, 0) { return start }
+        return TenantHead(try connection.run(TenantHead.read(tenant)))?.position.position ?? 0
+    }
+}

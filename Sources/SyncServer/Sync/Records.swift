@@ -1,0 +1,35 @@
+// `GET /v1/sync/records`: single records as they are now, for a replica that mends a difference (protocol §7.8).
+
+import SyncProtocol
+
+struct Records {
+    let context: SyncContext
+    let connection: PostgresConnection
+
+    /// `{"position","epoch","entities":[block]}` with the rows of a pull page, tombstones included, versions left out.
+    func run(_ request: RecordsRequest, token: AccessToken) throws -> [UInt8] {
+        try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
+            let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
+            _ = try Authentication.replica(of: principal)
+            guard let head = TenantHead(try connection.run(TenantHead.read(token.tenant))) else { throw Authentication.unauthorized }
+            guard let table = context.tables.replicated.first(where: { $0.entity.name == request.entity }) else {
+                throw ErrorReply(.badRequest, "entity: there is no \(request.entity)")
+            }
+            let store = RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch)
+            let result = try connection.run(
+                table.selectByID, .identifier(token.tenant), .textArray(request.ids.map(\.text)))
+            let columns = RowLayout(of: table.entity, audience: .replica).columns
+            let hidden = principal.role == .field ? Set(table.entity.fields.filter(\.isRestricted).map(\.name)) : []
+            let rows = try store.states(of: request.entity, in: result).map { record in
+                JSONValue.array(columns.map { $0 == "versions" || hidden.contains($0) ? .null : record.column($0) })
+            }
+            let block: JSONValue = [
+                "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),
+            ]
+            let reply: JSONValue = [
+                "position": .integer(head.position.position), "epoch": .integer(head.position.epoch), "entities": .array([block]),
+            ]
+            return reply.canonicalBytes()
+        }
+    }
+}

@@ -1,0 +1,196 @@
+// Copied and restored files: both sides go on working, nothing is applied twice, nothing is lost, and the person is told.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct ForkTests {
+    /// A byte for byte copy of the file, opened beside the original.
+    private func copy(_ site: Site, _ name: String, in world: World) async throws -> Site {
+        let shell = SQLiteShell(path: site.replica.path)
+        try await shell.execute("VACUUM INTO '\(world.path(name))';")
+        return try await opened(name, like: site, in: world)
+    }
+
+    private func opened(_ name: String, like site: Site, in world: World) async throws -> Site {
+        let transport = ModelTransport(world.server)
+        let replica = try await world.open(name, transport)
+        return Site(name: name, replica: replica, transport: transport, id: site.id, member: site.member)
+    }
+
+    private func names(_ site: Site) async throws -> [String] {
+        try await site.replica.list("client", sort: Sort("name")).data.map(\.title)
+    }
+
+    @Test func copyOnTwoLaptops_bothWorking_becomesTwoReplicas() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Shared")
+        try await a.sync()
+        let b = try await copy(a, "b", in: world)
+        try await a.client("Only a")
+        try await b.client("Only b")
+        let shared = try #require(try await b.replica.list("client", where: [Filter("name", .equal, "Shared")]).data.first).id
+        try await b.set("client", shared, ["phone": "+15550100"])
+        try await a.sync()
+
+        let report = try await b.sync()
+        let fork = try #require(report.fork)
+        #expect(fork.movedSets == 2)
+        #expect(report.accepted == 2)
+        let moved = try await b.replica.replicaID
+        #expect(moved == fork.replica)
+        #expect(moved != a.id)
+        try await expectConverged(world, a, b)
+        #expect(try await names(a) == ["Only a", "Only b", "Shared"])
+        #expect(try await a.value("client", shared, "phone") == "+15550100")
+        // Both go on under their own ids without a further fork.
+        for site in [a, b] {
+            try await site.client("Again \(site.name)")
+            #expect(try await site.sync().fork == nil)
+        }
+        try await expectConverged(world, a, b)
+        #expect(try await names(b).count == 5)
+    }
+
+    @Test func copyMadeWhilePending_appliesTheSharedSetsOnce() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        for number in 1...3 { try await a.client("Pending \(number)") }
+        let b = try await copy(a, "b", in: world)
+        try await a.sync()
+        try await b.client("After the copy")
+        // The other copy goes on, too.
+        try await a.client("Also after")
+        try await a.sync()
+
+        let report = try await b.sync()
+        #expect(report.fork?.movedSets == 1)
+        try await expectConverged(world, a, b)
+        #expect(try await names(b) == ["After the copy", "Also after", "Pending 1", "Pending 2", "Pending 3"])
+        for counter in 1...3 { #expect(world.server.applications(of: Dot(replica: a.id, counter: Int64(counter))) <= 1) }
+        #expect(try await b.replica.pending().isEmpty)
+    }
+
+    @Test func fileRestoredFromABackup_isToldApart_evenBeforeItsFirstEdit() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Before the backup")
+        try await a.sync()
+        let b = try await copy(a, "backup", in: world)
+        for number in 1...4 { try await a.client("After \(number)") }
+        let report = try await a.sync()
+        #expect(report.accepted == 4)
+        await a.replica.close()
+
+        let restored = try await b.sync()
+        #expect(restored.fork?.unknownSets == 4)
+        #expect(restored.fork?.movedSets == 0)
+        #expect(try await names(b).count == 5)
+        try await b.client("New work")
+        #expect(try await b.sync().accepted == 1)
+        try await expectConverged(world, b)
+    }
+
+    @Test func backupWithPendingWork_keepsIt_andJudgesItByWhatItsAuthorKnew() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await a.sync()
+        let b = try await copy(a, "backup", in: world)
+        try await a.set("client", id, ["notes": "newer"])
+        try await a.sync()
+        // notes are guarded: the restored file did not know the newer text.
+        try await b.set("client", id, ["notes": "from the old file"])
+        try await b.set("client", id, ["phone": "+15550100"])
+        let report = try await b.sync()
+        #expect(report.fork != nil)
+        #expect(report.rejected == 1)
+        #expect(report.newProblems.first?.violations.map(\.code) == ["conflict"])
+        try await expectConverged(world, a, b)
+        #expect(try await a.value("client", id, "notes") == "newer")
+        #expect(try await a.value("client", id, "phone") == "+15550100")
+    }
+
+    /// An own edit made before the copy is known to both, though it carries the old id.
+    @Test func guardedEditOnSharedHistory_isNoConflict() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await a.sync()
+        try await a.set("client", id, ["notes": "shared edit"])
+        let b = try await copy(a, "b", in: world)
+        try await a.sync()
+        try await a.client("Elsewhere")
+        try await a.sync()
+        try await b.set("client", id, ["notes": "on top of the shared edit"])
+        let report = try await b.sync()
+        #expect(report.fork != nil)
+        #expect(report.rejected == 0)
+        try await expectConverged(world, a, b)
+        #expect(try await a.value("client", id, "notes") == "on top of the shared edit")
+    }
+
+    /// The push is lost, so only the pull tells: the outcome it brings belongs to the other copy's set.
+    @Test func outcomeOfTheOtherCopy_isNotTakenForOnesOwn() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let b = try await copy(a, "b", in: world)
+        try await a.client("From a")
+        try await b.client("From b")
+        try await a.sync()
+        b.transport.breaking { call, number in call == .push && number == 1 ? .fail(.timeout) : nil }
+        let report = try await b.sync()
+        b.transport.breaking(nil)
+        #expect(report.fork != nil)
+        try await b.sync()
+        try await expectConverged(world, a, b)
+        #expect(try await names(a) == ["From a", "From b"])
+    }
+
+    @Test func crashOrLostReply_whileForking_onlyRepeatsIt() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let shell = SQLiteShell(path: a.replica.path)
+        try await shell.execute("VACUUM INTO '\(world.path("b"))';")
+        let faults = StorageFaults()
+        let transport = ModelTransport(world.server)
+        let replica = try await world.open("b", transport, faults: faults)
+        let b = Site(name: "b", replica: replica, transport: transport, id: a.id, member: a.member)
+        try await a.client("From a")
+        try await b.client("From b")
+        try await a.sync()
+        transport.breaking { call, number in call == .fork && number == 1 ? .loseReply(.dropped("cut")) : nil }
+        _ = try? await b.sync()
+        transport.breaking(nil)
+        faults.fail(at: .fork)
+        _ = try? await b.sync()
+        #expect(faults.reached.contains(.fork))
+        faults.fail(at: nil)
+        #expect(try await b.sync().fork != nil)
+        try await expectConverged(world, a, b)
+        #expect(try await names(b) == ["From a", "From b"])
+    }
+
+    @Test func editsByPlainSQL_inBothCopies_areKept() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Acme")
+        try await a.sync()
+        try await a.shell.execute("UPDATE client SET notes = 'captured before the copy';")
+        let b = try await copy(a, "b", in: world)
+        try await b.shell.execute("INSERT INTO client (name) VALUES ('Made in the copy');")
+        try await a.client("Made in the original")
+        try await a.sync()
+        try await b.sync()
+        #expect(try await b.replica.problems().isEmpty)
+        try await expectConverged(world, a, b)
+        #expect(try await names(a) == ["Acme", "Made in the copy", "Made in the original"])
+    }
+}

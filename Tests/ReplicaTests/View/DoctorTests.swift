@@ -1,0 +1,89 @@
+// The check-up: what differs from the server is found by name and mended, pending work stays.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct DoctorTests {
+    @Test func soundFile_hasNothingToSay() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Acme")
+        try await a.sync()
+        let diagnosis = try await a.replica.diagnose()
+        #expect(diagnosis.level == .ok, "\(diagnosis.findings)")
+        #expect(diagnosis.isCompared)
+    }
+
+    @Test func differences_areNamedAndMended_pendingWorkStays() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        var ids: [Identifier] = []
+        for number in 0..<2_300 { ids.append(Identifier(high: 0x018F_0000_0000_7000, low: 0x8000_0000_0000_0000 | UInt64(number))) }
+        let all = ids
+        _ = try await a.replica.writeEach(
+            all.enumerated().map { index, id in
+                { @Sendable edit in try edit.create("client", ["name": .string("Client \(index)"), "phone": "+15550100"], id: id) }
+            })
+        for _ in 0..<2 { try await a.sync() }
+        try await a.set("client", ids[700], ["notes": "pending"])
+        try await a.client("Pending creation")
+        // The file loses its way behind the library's back: no trigger runs, as with a damaged or tampered file.
+        try await a.replica.writing("damage") { store in
+            try store.connection.execute("DELETE FROM client WHERE id = ?1", [.text(all[3].text)])
+            try store.connection.execute(
+                "UPDATE client SET phone = '+15550999' WHERE id IN (?1, ?2)", [.text(all[1500].text), .text(all[2299].text)])
+            try store.connection.execute(
+                "INSERT INTO client (id, name, created_at, updated_at) VALUES ('018f0000-0000-7000-9000-000000000001', 'Ghost', 1, 1)")
+            try store.connection.execute(
+                "UPDATE _tideline_base SET image = replace(image, '+15550100', '+15550888') WHERE id = ?1", [.text(all[700].text)])
+        }
+        let diagnosis = try await a.replica.diagnose()
+        #expect(diagnosis.level == .problem)
+        let found = Dictionary(uniqueKeysWithValues: diagnosis.differences.map { ($0.key.id, $0.kind) })
+        #expect(found[ids[3]] == .missing)
+        #expect(found[ids[1500]] == .different)
+        #expect(found[ids[2299]] == .different)
+        #expect(found[ids[700]] == .different)
+        #expect(found[try #require(Identifier("018f0000-0000-7000-9000-000000000001"))] == .extra)
+        #expect(found.count == 5)
+
+        #expect(try await a.replica.repair(diagnosis) == 5)
+        #expect(try await a.replica.diagnose().differences.isEmpty)
+        #expect(try await a.value("client", ids[700], "notes") == "pending")
+        #expect(try await a.value("client", ids[700], "phone") == "+15550100")
+        #expect(try await a.replica.pending().count == 2)
+        try await a.sync()
+        try await expectConverged(world, a)
+        #expect(try await a.replica.count("client") == 2_301)
+    }
+
+    @Test func unreachableServer_revokedToken_andClock_areTold() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        a.transport.breaking { _, _ in .fail(.unreachable("no route")) }
+        let offline = try await a.replica.diagnose()
+        #expect(offline.findings.contains { $0.check == "server" && $0.level == .warning && $0.advice != nil })
+        a.transport.breaking(nil)
+        world.server.isRevoked = true
+        #expect(try await a.replica.diagnose().findings.contains { $0.check == "server" && $0.level == .problem })
+        world.server.isRevoked = false
+        let late = try await world.replica("late", offset: -3_600_000)
+        #expect(try await late.replica.diagnose().findings.contains { $0.check == "clock" && $0.text.contains("3600 s behind") })
+    }
+
+    @Test func supportBundle_holdsNoValuesAndNoToken() async throws {
+        let world = try World()
+        let a = try await world.replica("Confidential Person")
+        let id = try await a.client("Secret Client", ["notes": "private words"])
+        try await a.sync()
+        try await a.set("client", id, ["notes": "more private words"])
+        let token = try await a.replica.reading("test") { try Metadata(connection: $0.connection).identity()?.token }
+        let bundle = try await a.replica.supportBundle(try await a.replica.diagnose()).canonicalText
+        for secret in ["Secret", "private", "Confidential", try #require(token)] { #expect(!bundle.contains(secret), "\(secret)") }
+        #expect(bundle.contains("\"fields\":[\"notes\"]"))
+    }
+}
