@@ -18,6 +18,9 @@ final class SQLiteChangeTracker {
     /// Tables that statements compiled since the last call of `takeCompiledTables` are able to write.
     private var compiledTables: Set<String> = []
 
+    /// Statements may change rows of tables that do not begin so, and nothing else: no schema, no settings. Triggers may all.
+    var protectedPrefix: String?
+
     /// Tables that statements compiled since then read; nil while nobody asks.
     private var readTables: Set<String>?
 
@@ -56,7 +59,12 @@ final class SQLiteChangeTracker {
         )
         sqlite3_set_authorizer(
             database,
-            { context, action, table, _, database, _ in
+            { context, action, table, _, database, trigger in
+                if let context, trigger == nil,
+                    Unmanaged<SQLiteChangeTracker>.fromOpaque(context).takeUnretainedValue().isRefused(action, table)
+                {
+                    return SQLITE_DENY
+                }
                 if action == SQLITE_READ {
                     if let context, let table {
                         Unmanaged<SQLiteChangeTracker>.fromOpaque(context).takeUnretainedValue().read(table)
@@ -120,6 +128,16 @@ final class SQLiteChangeTracker {
         changedTables.insert(String(cString: table))
         free(previousTable)
         previousTable = strdup(table)
+    }
+
+    private func isRefused(_ action: Int32, _ table: UnsafePointer<CChar>?) -> Bool {
+        guard let protectedPrefix else { return false }
+        switch action {
+        case SQLITE_INSERT, SQLITE_UPDATE, SQLITE_DELETE:
+            return table.map { strncmp($0, protectedPrefix, protectedPrefix.utf8.count) == 0 || strncmp($0, "sqlite_", 7) == 0 } ?? true
+        case SQLITE_READ, SQLITE_SELECT, SQLITE_FUNCTION, SQLITE_TRANSACTION, SQLITE_SAVEPOINT, SQLITE_RECURSIVE: return false
+        default: return true
+        }
     }
 
     private func read(_ table: UnsafePointer<CChar>) {

@@ -202,14 +202,25 @@ extension Command {
     }
 
     static let sql = Command(
-        name: "sql", words: "QUERY", summary: "read the file with SQL",
+        name: "sql", words: "QUERY [--write]", summary: "read the file with SQL, or change records with it",
         help: """
             Every entity is a table with the names `replica schema ENTITY` shows; deleted records have deleted_at.
 
               replica sql "SELECT name, count(*) FROM site WHERE deleted_at IS NULL GROUP BY name ORDER BY 2 DESC LIMIT 5"
-            """, group: .bulk, isPaged: true
+
+            With --write, INSERT, UPDATE and DELETE become changes like any other: what the schema forbids is refused at once, the rest is
+            pending, one set a record, or one in all with --summary. Any other SQLite tool can do the same to the file (docs/sql.md).
+
+              replica sql --write "UPDATE contact SET phone = '+15550100' WHERE last_name = 'Ortiz'"
+            """,
+        options: [
+            .flag("write", "change records"), .value("summary", "TEXT", "with --write: make it one set, called so"),
+        ],
+        group: .bulk, isPaged: true
     ) { context, arguments in
         let query = try Context.words(arguments, 1...1, "sql QUERY")[0]
+        if arguments.has("write") { return try await writeSQL(query, arguments.value("summary"), context) }
+        if arguments.value("summary") != nil { throw UsageError("--summary belongs to --write") }
         let result = try await context.requireReplica().query(query)
         func plain(_ value: SQLiteValue) -> JSONValue {
             switch value {

@@ -2,9 +2,9 @@
 
 enum Commands {
     static let all: [Command] = [
-        .enroll, .sync, .status, .digest,
-        .list, .show, .add, .set, .transition, .remove, .restore,
-        .pending, .problems, .retry, .edit, .discard,
+        .enroll, .sync, .status, .doctor, .digest,
+        .list, .show, .history, .log, .add, .set, .transition, .remove, .restore,
+        .pending, .problems, .retry, .edit, .discard, .undo,
         .importRecords, .exportRecords, .sql, .schema,
         .completions, .help, .complete,
     ]

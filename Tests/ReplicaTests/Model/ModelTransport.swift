@@ -115,3 +115,8 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         }
     }
 }
+
+extension SyncTransport {
+    /// A request as small as any.
+    func digest(token: String) async throws -> [UInt8] { try await get("digest", [], token: token) }
+}

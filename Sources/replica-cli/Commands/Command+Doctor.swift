@@ -1,0 +1,91 @@
+// The check-up: file, queue, clock, token, server, and whether both sides hold the same.
+
+import Foundation
+import Replica
+import SyncProtocol
+
+extension Command {
+    static let doctor = Command(
+        name: "doctor", words: "[--repair]", summary: "is this file sound, and does it hold what the server holds",
+        help: """
+            Checks the file, what is pending, the clock, the token and the server, and compares every entity with it: counts and content
+            hashes first, then ranges, then the records that differ by name. --repair takes the server's state of those and leaves what is
+            pending alone. Exit code 1 when something is wrong.
+
+              replica sync; replica doctor
+              replica doctor --repair
+              replica doctor --bundle support.json     for the people who help you: no field values, no names, no token
+            """,
+        options: [
+            .flag("repair", "fetch records that differ anew"), .flag("offline", "check the file only"),
+            .value("bundle", "FILE", "write a support file without contents"),
+        ],
+        group: .exchange
+    ) { context, arguments in
+        _ = try Context.words(arguments, 0...0, "doctor")
+        let replica = try context.requireReplica()
+        let terminal = context.terminal
+        var diagnosis = try await replica.diagnose(online: !arguments.has("offline"))
+        var mended: Int?
+        if arguments.has("repair"), !diagnosis.differences.isEmpty {
+            mended = try await replica.repair(diagnosis)
+            let found = diagnosis.differences
+            if !terminal.isJSON { show(found, terminal) }
+            diagnosis = try await replica.diagnose()
+        }
+        if let path = arguments.value("bundle") {
+            let bundle = try await replica.supportBundle(diagnosis)
+            do { try Data((bundle.canonicalText + "\n").utf8).write(to: URL(fileURLWithPath: path)) } catch {
+                throw ReplicaError(.storage, "cannot write \(path): \(error.localizedDescription)", operation: "doctor")
+            }
+        }
+        let isWell = diagnosis.level != .problem
+        if terminal.isJSON {
+            terminal.json([
+                "level": .string(diagnosis.level.rawValue), "compared": .bool(diagnosis.isCompared),
+                "findings": .array(
+                    diagnosis.findings.map { finding in
+                        var object: JSONObject = [
+                            "check": .string(finding.check), "level": .string(finding.level.rawValue), "text": .string(finding.text),
+                        ]
+                        if let advice = finding.advice { object["advice"] = .string(advice) }
+                        return .object(object)
+                    }),
+                "differences": .array(
+                    diagnosis.differences.map {
+                        ["entity": .string($0.key.entity), "id": .string($0.key.id.text), "kind": .string($0.kind.rawValue)]
+                    }),
+                "repaired": mended.map { .integer(Int64($0)) } ?? .null,
+            ])
+            return isWell ? .done : .refused
+        }
+        for finding in diagnosis.findings {
+            let (mark, style): (String, Terminal.Style) =
+                switch finding.level {
+                case .ok: ("ok      ", .green)
+                case .warning: ("look    ", .yellow)
+                case .problem: ("PROBLEM ", .red)
+                }
+            terminal.line(terminal.styled(mark, style) + "\(finding.check): \(finding.text)")
+            if let advice = finding.advice { terminal.line("          \(advice)") }
+        }
+        show(diagnosis.differences, terminal)
+        if let mended { terminal.line("\(mended) \(mended == 1 ? "record was" : "records were") fetched anew") }
+        if let path = arguments.value("bundle") { terminal.line("wrote \(path)") }
+        return isWell ? .done : .refused
+    }
+
+    private static func show(_ differences: [Diagnosis.Difference], _ terminal: Terminal) {
+        let shown = 50
+        for difference in differences.prefix(shown) {
+            let words =
+                switch difference.kind {
+                case .missing: "is missing here"
+                case .extra: "is not at the server"
+                case .different: "differs"
+                }
+            terminal.line("  \(difference.key.entity) \(difference.title ?? "") \(difference.key.id.text) \(words)")
+        }
+        if differences.count > shown { terminal.line("  … and \(differences.count - shown) more") }
+    }
+}
