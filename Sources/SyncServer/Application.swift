@@ -32,12 +32,12 @@ final class Application: @unchecked Sendable {
             http.listen = configuration.listen
             http.workers = configuration.workers
             let limit = EnrollmentLimit()
-            let schemaDocument = schema.json.canonicalBytes()
+            let documents = SchemaDocuments(schema)
             server = HTTPServer(
                 configuration: http, log: { Application.note($0, log) },
                 makeWorker: { _ in
                     RequestWorker(
-                        context: context, database: database, enrollmentLimit: limit, schemaDocument: schemaDocument)
+                        context: context, database: database, enrollmentLimit: limit, documents: documents)
                 })
             timers = Timers(database: database, context: context, log: log)
             self.database = database

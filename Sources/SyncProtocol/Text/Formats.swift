@@ -37,6 +37,11 @@ public enum Formats {
     /// ISO 4217 alphabetic code in use.
     public static func isCurrency(_ text: String) -> Bool { CodeLists.currencies.contains(text) }
 
+    /// Every ISO 4217 alphabetic code in use, sorted.
+    public static let currencies = CodeLists.currencies.sorted()
+    /// Every ISO 3166-1 alpha-2 code, sorted.
+    public static let countries = CodeLists.countries.sorted()
+
     /// ISO 3166-1 alpha-2.
     public static func isCountry(_ text: String) -> Bool { CodeLists.countries.contains(text) }
 

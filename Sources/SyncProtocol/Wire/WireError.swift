@@ -19,6 +19,10 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case unauthorized, forbidden
     case notFound = "not_found"
     case methodNotAllowed = "method_not_allowed"
+    case conflict
+    case preconditionFailed = "precondition_failed"
+    case unsupportedMediaType = "unsupported_media_type"
+    case idempotencyKeyReused = "idempotency_key_reused"
     case payloadTooLarge = "payload_too_large"
     case invalidCursor = "invalid_cursor"
     case codeInvalid = "code_invalid"
@@ -40,9 +44,12 @@ public enum ErrorCode: String, Sendable, CaseIterable {
         case .forbidden, .replicaRevoked: 403
         case .notFound, .codeInvalid: 404
         case .methodNotAllowed: 405
-        case .counterGap, .fork, .newEpoch: 409
+        case .counterGap, .fork, .newEpoch, .conflict: 409
         case .codeExpired, .codeUsed, .resyncRequired: 410
+        case .preconditionFailed: 412
         case .payloadTooLarge: 413
+        case .unsupportedMediaType: 415
+        case .idempotencyKeyReused: 422
         case .schemaTooOld, .protocolUnsupported: 426
         case .internal: 500
         case .overloaded, .unavailable: 503

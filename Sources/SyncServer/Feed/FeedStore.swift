@@ -17,15 +17,18 @@ enum FeedStore {
     }
 
     private static let insert = """
+        WITH r AS MATERIALIZED (SELECT * FROM jsonb_to_recordset($2::jsonb) AS r(position bigint, epoch bigint, at bigint, \
+        actor_kind text, actor uuid, replica uuid, counter bigint, entity text, record uuid, operation text, kind text, category text, \
+        level text, changes jsonb, restricted_changes jsonb, anchors text[], scope_keys text[], cause bigint, depth bigint, \
+        operation_at bigint)), \
+        anchor AS (INSERT INTO tideline.feed_anchor (tenant, anchor, position) SELECT $1::uuid, unnest(r.anchors), r.position FROM r) \
         INSERT INTO tideline.feed (tenant, position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, \
         category, level, changes, restricted_changes, anchors, scope_keys, cause, depth, operation_at, fingerprint) \
         SELECT $1::uuid, r.position, r.epoch, r.at, r.actor_kind, r.actor, r.replica, r.counter, r.entity, r.record, r.operation, r.kind, \
         r.category, r.level, r.changes, r.restricted_changes, r.anchors, r.scope_keys, r.cause, r.depth, r.operation_at, \
         left(encode(sha256(convert_to(concat_ws('/', r.epoch, r.position, r.at, r.entity, r.record, r.kind), 'UTF8') \
         || tideline.random_bytes(16)), 'hex'), 16) \
-        FROM jsonb_to_recordset($2::jsonb) AS r(position bigint, epoch bigint, at bigint, actor_kind text, actor uuid, replica uuid, \
-        counter bigint, entity text, record uuid, operation text, kind text, category text, level text, changes jsonb, \
-        restricted_changes jsonb, anchors text[], scope_keys text[], cause bigint, depth bigint, operation_at bigint)
+        FROM r
         """
 
     private static func write(_ entry: FeedEntry, to writer: inout JSONWriter) {

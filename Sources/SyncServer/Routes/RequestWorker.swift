@@ -7,17 +7,17 @@ final class RequestWorker: HTTPWorker {
     private let context: SyncContext
     private let database: Database
     private let enrollmentLimit: EnrollmentLimit
-    private let schemaDocument: [UInt8]
+    private let documents: SchemaDocuments
     private var session: PostgresConnection?
     private var backoff = RetryBackoff()
     /// Until then the database is not tried again, so that a request never waits for it to come back.
     private var retryAt = DispatchTime.now()
 
-    init(context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, schemaDocument: [UInt8]) {
+    init(context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, documents: SchemaDocuments) {
         self.context = context
         self.database = database
         self.enrollmentLimit = enrollmentLimit
-        self.schemaDocument = schemaDocument
+        self.documents = documents
     }
 
     func handle(_ request: HTTPRequest, attempt: HTTPAttempt) -> HTTPReply {
@@ -159,7 +159,41 @@ final class RequestWorker: HTTPWorker {
         do { return try read(request.query) } catch { throw ErrorReply(.badRequest, error.description) }
     }
 
-    func schema(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, schemaDocument)) }
+    func activity(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        return .respond(try ActivityList(context: context, connection: try connection()).run(request, token: token))
+    }
+
+    /// Everything about records: what the target is, and whether the method goes with it, follows from the schema.
+    func rest(_ request: HTTPRequest, _ target: RestTarget) throws -> HTTPReply {
+        guard let entity = context.schema.entity(target.entity), entity.isServed else { throw Route.nothingHere }
+        let operations = entity.restOperations(on: target)
+        guard !operations.isEmpty else { throw Route.nothingHere }
+        let method = request.method == "HEAD" ? "GET" : request.method
+        guard let operation = operations.first(where: { $0.method == method }) else {
+            throw Route.methodNotAllowed(operations.map(\.method))
+        }
+        let token = try bearer(request)
+        switch (operation, target) {
+        case (.list, _):
+            return .respond(try RecordList(context: context, connection: try connection(), entity: entity).run(request, token: token))
+        case (.get, .record(_, let id)):
+            return .respond(
+                try RecordRead(context: context, connection: try connection(), entity: entity, id: id).run(request, token: token))
+        default:
+            return .respond(
+                try RecordWrite(context: context, connection: try connection(), entity: entity, operation: operation, target: target)
+                    .run(request, token: token))
+        }
+    }
+
+    func openAPI(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, documents.openAPI)) }
+
+    func documentation(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        .respond(.typed(200, "text/html; charset=utf-8", documents.page))
+    }
+
+    func schema(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, documents.schema)) }
 
     func health(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, Array(#"{"status":"ok"}"#.utf8))) }
 

@@ -15,7 +15,8 @@ struct Route: Sendable {
         self.answer = answer
     }
 
-    private static let all: [Route] = [
+    /// The paths that no entity can have.
+    static let all: [Route] = [
         Route("POST", "/v1/enroll") { try $0.enroll($1, $2) },
         Route("POST", "/v1/sync/push") { try $0.push($1, $2) },
         Route("GET", "/v1/sync/pull") { try $0.pull($1, $2) },
@@ -23,6 +24,9 @@ struct Route: Sendable {
         Route("GET", "/v1/sync/digest") { try $0.digest($1, $2) },
         Route("GET", "/v1/sync/records") { try $0.records($1, $2) },
         Route("GET", "/v1/sync/activity") { try $0.replicaActivity($1, $2) },
+        Route("GET", "/v1/activity") { try $0.activity($1, $2) },
+        Route("GET", "/v1/openapi.json") { try $0.openAPI($1, $2) },
+        Route("GET", "/v1/docs") { try $0.documentation($1, $2) },
         Route("GET", "/v1/schema") { try $0.schema($1, $2) },
         Route("GET", "/healthz") { try $0.health($1, $2) },
         Route("GET", "/readyz") { try $0.readiness($1, $2) },
@@ -31,10 +35,20 @@ struct Route: Sendable {
     /// Throws `not_found` or `method_not_allowed` (with the methods that are, in `allow`). HEAD asks what GET would answer.
     static func find(_ request: HTTPRequest) throws -> Route {
         let candidates = all.filter { $0.path == request.pathSegments }
-        guard !candidates.isEmpty else { throw ErrorReply(.notFound, "there is nothing at this path") }
+        guard !candidates.isEmpty else {
+            // Everything else below /v1 is an entity's, or nothing.
+            guard let target = RestTarget(request.pathSegments) else { throw nothingHere }
+            return Route(request.method, request.path) { worker, request, _ in try worker.rest(request, target) }
+        }
         let method = request.method == "HEAD" ? "GET" : request.method
         if let route = candidates.first(where: { $0.method == method }) { return route }
-        let allowed = candidates.map(\.method).flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] }.joined(separator: ", ")
-        throw ErrorReply(.methodNotAllowed, "use \(allowed)", details: ["allow": .string(allowed)])
+        throw methodNotAllowed(candidates.map(\.method))
     }
+
+    static func methodNotAllowed(_ methods: [String]) -> ErrorReply {
+        let allowed = methods.flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] }.joined(separator: ", ")
+        return ErrorReply(.methodNotAllowed, "use \(allowed)", details: ["allow": .string(allowed)])
+    }
+
+    static let nothingHere = ErrorReply(.notFound, "there is nothing at this path")
 }

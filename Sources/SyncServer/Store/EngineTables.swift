@@ -4,7 +4,8 @@
 enum EngineTables {
     /// The tables that row level security guards, besides the entities' own.
     static let guarded = [
-        "tenant_head", "entity_head", "feed", "change_set", "scope_exit", "replica", "token", "enrollment_code", "consumer", "delivery",
+        "tenant_head", "entity_head", "feed", "feed_anchor", "idempotency_key", "change_set", "scope_exit", "replica", "token",
+        "enrollment_code", "consumer", "delivery",
     ]
 
     static let definition: [String] = [
@@ -33,7 +34,23 @@ enum EngineTables {
         "ALTER TABLE tideline.feed ALTER COLUMN tenant SET STATISTICS 0",
         // Not led by tenant, so that no look-up by position can take it for a way to all of a tenant's entries.
         "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (record, tenant, position)",
-        "CREATE INDEX IF NOT EXISTS feed_anchors_idx ON tideline.feed USING gin (anchors)",
+        "CREATE INDEX IF NOT EXISTS feed_at_idx ON tideline.feed (tenant, at, position)",
+        // On whose timelines an entry stands, in an order that a page can start anywhere in.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.feed_anchor (tenant uuid NOT NULL, anchor text NOT NULL, position bigint NOT NULL, \
+        PRIMARY KEY (tenant, anchor, position))
+        """,
+        // Answers of REST writes by the key that their caller gave, so that a repeated request is not a second write.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.idempotency_key (tenant uuid NOT NULL, member uuid NOT NULL, key text NOT NULL, \
+        request text NOT NULL, status bigint NOT NULL, etag text NOT NULL, location text, body text NOT NULL, created_at bigint NOT NULL, \
+        PRIMARY KEY (tenant, member, key))
+        """,
+        // Immutable for texts, which the general function is not declared to be: an index needs that.
+        """
+        CREATE OR REPLACE FUNCTION tideline.joined(elements text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE \
+        SET search_path = pg_catalog AS $$SELECT array_to_string(elements, ' ')$$
+        """,
         // The outcome is text, not jsonb: it is answered again byte for byte.
         """
         CREATE TABLE IF NOT EXISTS tideline.change_set (tenant uuid NOT NULL, replica uuid NOT NULL, counter bigint NOT NULL, \

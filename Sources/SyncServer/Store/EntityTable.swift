@@ -16,6 +16,10 @@ struct EntityTable: Sendable {
     /// The same without secrets, ending before `versions`: the reader decides how much of them to send.
     private let replicaRowHead: String
     private let fieldRoleRowHead: String
+    /// A row as the text of a JSON object by column, without secrets: what REST answers.
+    let document: String
+    /// The same without restricted fields.
+    let fieldRoleDocument: String
     let upsert: String
 
     init(_ entity: EntitySchema) {
@@ -37,6 +41,14 @@ struct EntityTable: Sendable {
         let sent = RowLayout(of: entity, audience: .replica).columns.dropLast()
         replicaRowHead = rowText(Array(sent)) { _ in false }
         fieldRoleRowHead = rowText(Array(sent)) { $0.isRestricted }
+        func documentText(_ fields: [FieldSchema]) -> String {
+            let members = (EntityTable.documentCommon + fields.map(\.name)).map { column in
+                "\"\(column)\":'||\(EntityTable.jsonText(of: column, in: entity))"
+            }
+            return "'{" + members.joined(separator: "||',") + "||'}'"
+        }
+        document = documentText(entity.fields.filter { !$0.isSecret })
+        fieldRoleDocument = documentText(entity.fields.filter { !$0.isSecret && !$0.isRestricted })
         let columns = layout.columns.map { PostgresIdentifier.quoted($0) }
         let typed = layout.columns.map { "\(PostgresIdentifier.quoted($0)) \(EntityTable.columnType(of: $0, in: entity))" }
         let updates = columns.filter { $0 != "\"id\"" }.map { "\($0) = excluded.\($0)" }
@@ -47,6 +59,9 @@ struct EntityTable: Sendable {
             ON CONFLICT (tenant, id) DO UPDATE SET \(updates.joined(separator: ", "))
             """
     }
+
+    /// The members of every document, before its fields.
+    static let documentCommon = ["id", "position", "created_at", "created_by", "updated_at", "deleted_at"]
 
     private static let reserved: Set<String> = Set(RowLayout.common + ["tenant", "extra", "versions", "scope_keys"])
 
@@ -122,7 +137,7 @@ struct EntityTable: Sendable {
             """
     }
 
-    private static func jsonText(of column: String, in entity: EntitySchema) -> String {
+    fileprivate static func jsonText(of column: String, in entity: EntitySchema) -> String {
         let quoted = "t." + PostgresIdentifier.quoted(column)
         switch column {
         case "id": return "'\"'||t.id||'\"'"
@@ -188,11 +203,28 @@ struct EntityTable: Sendable {
             case .text:
                 // A B-tree entry holds at most a third of a page.
                 if EntityTable.mayExceedIndexEntry(field.type) { continue }
-                statements.append(index(field.name, on: "(tenant, \(column))"))
-            case .integer, .identifier: statements.append(index(field.name, on: "(tenant, \(column))"))
+                statements.append(scalarIndex(field))
+            case .integer, .identifier: statements.append(scalarIndex(field))
             }
         }
+        if let words = searchedWords { statements.append(index("words", on: "USING gin (to_tsvector('simple', \(words)))")) }
         return statements
+    }
+
+    /// Lists sort on it and continue from any row, so the id ends it: equal values are in order too.
+    private func scalarIndex(_ field: FieldSchema) -> String {
+        let column = PostgresIdentifier.quoted(field.name)
+        return field.isIndexed ? index(field.name + "_id", on: "(tenant, \(column), id)") : index(field.name, on: "(tenant, \(column))")
+    }
+
+    /// Whether lists can be sorted on a field and continue anywhere at the same cost.
+    static func isSortable(_ field: FieldSchema) -> Bool {
+        guard field.isIndexed, !field.isSecret else { return false }
+        switch field.type.storage {
+        case .integer, .identifier: return true
+        case .text: return !mayExceedIndexEntry(field.type)
+        case .textSet, .json: return false
+        }
     }
 
     private func index(_ column: String, on target: String) -> String {

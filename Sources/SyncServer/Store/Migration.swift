@@ -49,7 +49,11 @@ struct Migration {
         return !hash.isEmpty && hash.text(0, 0) == fingerprint
     }
 
-    private var definition: [String] { EngineTables.definition + tables.all.flatMap(\.definition) + EngineTables.functions }
+    private var definition: [String] {
+        EngineTables.definition + tables.all.flatMap(\.definition) + EngineTables.functions + searchFunctions.map(\.definition)
+    }
+
+    private var searchFunctions: [(signature: String, definition: String)] { tables.all.flatMap(\.searchFunctions) }
 
     private var fingerprint: String {
         Hex.encode(SHA256.hash(Array((definition + grants + [Migration.policyCondition]).joined(separator: ";").utf8)))
@@ -127,6 +131,9 @@ struct Migration {
         for table in EngineTables.crossTenant where !existing.contains("tideline.\(table).tideline_owner") {
             statements.append("CREATE POLICY tideline_owner ON tideline.\(table) FOR SELECT TO current_user USING (true)")
         }
+        for table in tables.all where !table.searchFunctions.isEmpty && !existing.contains("public.\(table.entity.name).tideline_owner") {
+            statements.append("CREATE POLICY tideline_owner ON \(table.name) FOR SELECT TO current_user USING (true)")
+        }
         try connection.script(statements.joined(separator: ";\n"))
     }
 
@@ -134,15 +141,16 @@ struct Migration {
         let role = TenantSession.runtimeRole
         var statements = [
             "GRANT USAGE ON SCHEMA tideline, public TO \(role)", "GRANT SELECT ON tideline.meta TO \(role)",
-            "GRANT EXECUTE ON FUNCTION tideline.random_bytes(integer) TO \(role)",
+            "GRANT EXECUTE ON FUNCTION tideline.random_bytes(integer), tideline.joined(text[]) TO \(role)",
             // What happened stays: the feed and stored outcomes cannot be rewritten by the running server.
-            "GRANT SELECT, INSERT ON tideline.feed, tideline.change_set TO \(role)",
+            "GRANT SELECT, INSERT ON tideline.feed, tideline.feed_anchor, tideline.change_set TO \(role)",
         ]
-        for function in EngineTables.functionSignatures {
+        for function in EngineTables.functionSignatures + searchFunctions.map(\.signature) {
             statements += ["REVOKE ALL ON FUNCTION \(function) FROM PUBLIC", "GRANT EXECUTE ON FUNCTION \(function) TO \(role)"]
         }
         let writable =
-            EngineTables.guarded.filter { $0 != "feed" && $0 != "change_set" }.map { "tideline.\($0)" } + tables.all.map(\.name)
+            EngineTables.guarded.filter { !["feed", "feed_anchor", "change_set"].contains($0) }.map { "tideline.\($0)" }
+            + tables.all.map(\.name)
         statements.append("GRANT SELECT, INSERT, UPDATE, DELETE ON \(writable.joined(separator: ", ")) TO \(role)")
         return statements
     }

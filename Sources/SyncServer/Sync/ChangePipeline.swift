@@ -18,6 +18,8 @@ struct ChangePipeline {
         /// Head afterwards.
         var head: TenantHead
         var entries: [FeedEntry]
+        /// Everything the sets wrote, as it will be stored.
+        var records: [RecordState]
         var statements: [PostgresStatement]
     }
 
@@ -52,7 +54,7 @@ struct ChangePipeline {
             var statements = store.write(written)
             if let heads = store.writeHeads(written, before: { workspace.original($0) }) { statements.append(heads) }
             if let feed = FeedStore.append(entries, tenant: tenant) { statements.append(feed) }
-            return Decided(decisions: decisions, head: after, entries: entries, statements: statements)
+            return Decided(decisions: decisions, head: after, entries: entries, records: written, statements: statements)
         }
         throw Unsettled()
     }

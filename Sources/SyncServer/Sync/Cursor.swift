@@ -51,23 +51,29 @@ struct CursorSeal: Sendable {
         return CursorSeal(key: key)
     }
 
-    func seal(_ cursor: Cursor) -> String {
-        let bytes = cursor.bytes
-        return Base64URL.encode(bytes + HMACSHA256.authenticate(bytes, key: key).prefix(CursorSeal.codeBytes))
+    func seal(_ cursor: Cursor) -> String { seal(cursor.bytes) }
+
+    /// Any bytes that only this server can have made.
+    func seal(_ bytes: [UInt8]) -> String {
+        Base64URL.encode(bytes + HMACSHA256.authenticate(bytes, key: key).prefix(CursorSeal.codeBytes))
     }
 
     /// Throws `invalid_cursor` for anything this server did not make for this tenant.
     func open(_ text: String, tenant: Identifier) throws(ErrorReply) -> Cursor {
-        guard text.utf8.count < 1_000, let sealed = Base64URL.decode(text), sealed.count > CursorSeal.codeBytes else { throw invalid }
-        let bytes = sealed.dropLast(CursorSeal.codeBytes)
-        let code = Array(HMACSHA256.authenticate(Array(bytes), key: key).prefix(CursorSeal.codeBytes))
-        guard constantTimeEqual(code, Array(sealed.suffix(CursorSeal.codeBytes))), let cursor = Cursor(bytes: bytes),
-            cursor.tenant == tenant
-        else { throw invalid }
+        guard text.utf8.count < 1_000, let cursor = Cursor(bytes: try open(text)), cursor.tenant == tenant else { throw invalid }
         return cursor
     }
 
-    private var invalid: ErrorReply {
+    /// The bytes that were sealed. Throws `invalid_cursor`.
+    func open(_ text: String) throws(ErrorReply) -> ArraySlice<UInt8> {
+        guard text.utf8.count < 4_000, let sealed = Base64URL.decode(text), sealed.count > CursorSeal.codeBytes else { throw invalid }
+        let bytes = sealed.dropLast(CursorSeal.codeBytes)
+        let code = Array(HMACSHA256.authenticate(Array(bytes), key: key).prefix(CursorSeal.codeBytes))
+        guard constantTimeEqual(code, Array(sealed.suffix(CursorSeal.codeBytes))) else { throw invalid }
+        return bytes
+    }
+
+    var invalid: ErrorReply {
         ErrorReply(.invalidCursor, "the cursor was not made by this server for this tenant; start again without one")
     }
 }

@@ -30,9 +30,19 @@ struct Maintenance {
         }
     }
 
+    /// Removes stored answers of writes that nobody will repeat any more.
+    func pruneIdempotencyKeys(tenant: Identifier) throws {
+        let limit = context.now() - IdempotencyKey.keptMilliseconds
+        try connection.transaction(.readWrite, tenant: tenant) { connection in
+            _ = try connection.run(
+                "DELETE FROM tideline.idempotency_key WHERE tenant = $1::uuid AND created_at < $2", .identifier(tenant), .integer(limit))
+        }
+    }
+
     /// All tenants, through the function that returns their ids only.
     func run() throws -> Int {
         let tenants = try Maintenance.tenants(on: connection)
+        for tenant in tenants { try pruneIdempotencyKeys(tenant: tenant) }
         return try tenants.reduce(0) { try $0 + pruneTombstones(tenant: $1) }
     }
 

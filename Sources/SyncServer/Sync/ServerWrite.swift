@@ -22,23 +22,34 @@ struct ServerWrite {
 
     /// The same inside a transaction that is open and sees the tenant; whoever opened it announces.
     func writeInTransaction(_ changes: [Change], author: Author, knowledge: FeedPosition? = nil) throws -> Outcome {
-        precondition(!changes.isEmpty, "a set has at least one change")
-        let now = context.now()
         guard let head = TenantHead(try connection.run(TenantHead.lock(tenant))) else {
             throw ErrorReply(.notFound, "there is no such tenant")
         }
+        let decided = try decide(changes, author: author, knowledge: knowledge, from: head)
+        try store(decided)
+        return decided.decisions[0].outcome
+    }
+
+    /// The first half: what becomes of one set, on a head that this transaction has locked. Nothing is written yet.
+    func decide(
+        _ changes: [Change], author: Author, knowledge: FeedPosition?, from head: TenantHead
+    ) throws -> ChangePipeline.Decided {
+        precondition(!changes.isEmpty, "a set has at least one change")
+        let now = context.now()
         let timestamp = max(HybridTimestamp(milliseconds: now), head.timestamp.next)
         let submission = Submission(
             changes: changes, author: author, dot: nil, clock: VectorClock(feed: knowledge ?? head.position), timestamp: timestamp)
-        let pipeline = ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
-        let decided: ChangePipeline.Decided
         do {
-            decided = try pipeline.decide([submission], from: head)
+            return try ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
+                .decide([submission], from: head)
         } catch is ChangePipeline.Unsettled {
             throw ErrorReply(.internal, "the rules of this change never came to rest")
         }
-        try connection.batch(decided.statements + [decided.head.write(tenant, nowMilliseconds: now)])
-        return decided.decisions[0].outcome
+    }
+
+    /// The second half, in one batch with `more`.
+    func store(_ decided: ChangePipeline.Decided, and more: [PostgresStatement] = []) throws {
+        try connection.batch(decided.statements + [decided.head.write(tenant, nowMilliseconds: context.now())] + more)
     }
 }
 

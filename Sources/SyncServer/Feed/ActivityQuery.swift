@@ -1,0 +1,85 @@
+// The SQL of the timeline: one walk down an index, newest first, with filters on what it meets.
+
+import SyncProtocol
+
+struct ActivityQuery {
+    /// Positions strictly between.
+    struct Range: Sendable {
+        var after: Int64
+        var before: Int64
+    }
+
+    /// The walk: every entry, those of a record, or those on a timeline.
+    private let walk: String
+    private var conditions: [String] = []
+    private var parameters: [PostgresValue]
+    private let walkParameters: [PostgresValue]
+    private let limit: Int
+
+    init(wanted: ActivityRequest, reader: ReaderAccess, schema: Schema, tenant: Identifier, range: Range) {
+        var walkParameters: [PostgresValue] = [.identifier(tenant), .integer(range.after), .integer(range.before)]
+        let bounds = "w.tenant = $1::uuid AND w.position > $2::bigint AND w.position < $3::bigint"
+        if let anchor = wanted.anchor {
+            walkParameters.append(.text("\(anchor.entity):\(anchor.id.text)"))
+            walk = "SELECT w.position FROM tideline.feed_anchor w WHERE \(bounds) AND w.anchor = $4 ORDER BY w.position DESC"
+        } else if let id = wanted.id {
+            walkParameters.append(.identifier(id))
+            walk = "SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $4::uuid ORDER BY w.position DESC"
+        } else {
+            walk = "SELECT w.position FROM tideline.feed w WHERE \(bounds) ORDER BY w.position DESC"
+        }
+        self.walkParameters = walkParameters
+        parameters = walkParameters
+        limit = wanted.limit
+        if wanted.anchor != nil, let id = wanted.id { conditions.append("f.record = \(add(.identifier(id)))::uuid") }
+        if let entity = wanted.entity { conditions.append("f.entity = \(add(.text(entity)))") }
+        if let category = wanted.category { conditions.append("f.category = \(add(.text(category)))") }
+        if let kind = wanted.kind { conditions.append("f.kind = \(add(.text(kind)))") }
+        if let actor = wanted.actor { conditions.append("f.actor = \(add(.identifier(actor)))::uuid") }
+        if let isMajor = wanted.isMajor { conditions.append("f.level = \(add(.text(isMajor ? "major" : "minor")))") }
+        if let since = wanted.since { conditions.append("f.at >= \(add(.integer(since)))::bigint") }
+        if let until = wanted.until { conditions.append("f.at <= \(add(.integer(until)))::bigint") }
+        let readable = schema.entities.filter { reader.mayRead($0) }.map(\.name)
+        conditions.append("f.entity = ANY(\(add(.textArray(readable)))::text[])")
+        let own = add(reader.parameter)
+        if reader.role == .field {
+            conditions.append(ReaderAccess.fieldCondition(table: "f", parameter: own))
+        } else {
+            // What concerns one member only is that member's; an owner looks after everybody's replicas.
+            let cared = reader.role == .owner ? schema.entities.filter { $0.access == .own }.map(\.name) : []
+            conditions.append(
+                """
+                (f.scope_keys = '{}' OR f.entity = ANY(\(add(.textArray(cared)))::text[]) \
+                OR EXISTS (SELECT 1 FROM unnest(f.scope_keys) k WHERE NOT starts_with(k, 'member:') OR k = \(own)::text))
+                """)
+        }
+    }
+
+    private mutating func add(_ value: PostgresValue) -> String {
+        parameters.append(value)
+        return "$\(parameters.count)"
+    }
+
+    /// ``FeedRow/columns``, one row more than the page.
+    var page: PostgresStatement {
+        var query = self
+        let limit = query.add(.integer(Int64(limit) + 1))
+        let scanned = query.add(.integer(ActivityList.scannedMax))
+        return PostgresStatement(
+            """
+            SELECT \(FeedRow.columns) FROM (\(walk) LIMIT \(scanned)::bigint) s CROSS JOIN LATERAL \
+            (SELECT f.* FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = s.position OFFSET 0) f \
+            WHERE \(conditions.joined(separator: " AND ")) ORDER BY s.position DESC LIMIT \(limit)::bigint
+            """, query.parameters)
+    }
+
+    /// The last position that ``page`` may have looked at, if there is anything behind it.
+    var end: PostgresStatement {
+        let count = walkParameters.count
+        return PostgresStatement(
+            """
+            SELECT (array_agg(position ORDER BY position DESC))[1] FROM (\(walk) OFFSET $\(count + 1)::bigint LIMIT 2) e \
+            HAVING count(*) = 2
+            """, walkParameters + [.integer(ActivityList.scannedMax - 1)])
+    }
+}

@@ -1,0 +1,165 @@
+// What the routes that do not follow from the schema say in OpenAPI. A route without words here is listed all the same.
+
+import SyncProtocol
+
+enum FixedOperations {
+    static func operation(_ method: String, _ path: String) -> JSONValue {
+        if let known = described["\(method) \(path)"] { return known }
+        let name = path.split(separator: "/").joined(separator: "_").filter { $0.isLetter || $0.isNumber || $0 == "_" }
+        return operation(
+            "\(method.lowercased())_\(name)", "\(method) \(path)", tag: "server", hasToken: path.hasPrefix("/v1/"),
+            success: ["description": "Done"], errors: [.badRequest, .unauthorized, .forbidden, .notFound, .conflict])
+    }
+
+    private static func operation(
+        _ id: String, _ summary: String, _ description: String? = nil, tag: String, hasToken: Bool, parameters: [JSONValue] = [],
+        body: JSONValue? = nil, success: JSONValue, errors: [ErrorCode]
+    ) -> JSONValue {
+        var responses: JSONObject = ["200": success]
+        OpenAPIDocument.add(errors, to: &responses)
+        var operation: JSONObject = [
+            "operationId": .string(id), "summary": .string(summary), "tags": [.string(tag)], "responses": .object(responses),
+            "security": hasToken ? [["token": []]] : [],
+        ]
+        if let description { operation["description"] = .string(description) }
+        if !parameters.isEmpty { operation["parameters"] = .array(parameters) }
+        if let body { operation["requestBody"] = ["required": true, "content": ["application/json": ["schema": body]]] }
+        return .object(operation)
+    }
+
+    private static func json(_ description: String, _ schema: JSONValue) -> JSONValue {
+        ["description": .string(description), "content": ["application/json": ["schema": schema]]]
+    }
+
+    private static func query(_ name: String, _ schema: JSONValue, _ description: String, isRequired: Bool = false) -> JSONValue {
+        ["name": .string(name), "in": "query", "schema": schema, "description": .string(description), "required": .bool(isRequired)]
+    }
+
+    private static let integer: JSONValue = ["type": "integer", "format": "int64"]
+    private static let uuid: JSONValue = ["type": "string", "format": "uuid"]
+    private static let protocolVersion: JSONValue = ["type": "integer", "const": .integer(ProtocolVersion.current)]
+    private static let schemaVersion: JSONValue = ["type": "integer", "minimum": 0, "maximum": .integer(Int64(Int32.max))]
+
+    private static let described: [String: JSONValue] = [
+        "POST /v1/enroll": operation(
+            "enroll", "Make a replica", "A one-time code becomes a replica with a token.", tag: "sync", hasToken: false,
+            body: [
+                "type": "object", "required": ["protocol", "code", "label", "schema"],
+                "properties": [
+                    "protocol": protocolVersion, "code": ["type": "string", "minLength": 1, "maxLength": 200],
+                    "label": ["type": "string", "minLength": 1, "maxLength": 80], "platform": ["type": "string"], "schema": integer,
+                ],
+                "examples": [
+                    ["protocol": 1, "code": "4QKX-7MPT-2WZD-9RHB", "label": "farah's laptop", "platform": "linux", "schema": 1]
+                ],
+            ],
+            success: json(
+                "The replica and its token",
+                [
+                    "type": "object",
+                    "required": ["token", "tenant", "member", "replica", "role", "replication", "server_time", "schema", "protocol"],
+                    "properties": [
+                        "token": ["type": "string"], "tenant": uuid, "member": uuid, "replica": uuid,
+                        "role": ["type": "string", "enum": .array(Role.allCases.map { .string($0.rawValue) })],
+                        "replication": ["type": "string"], "server_time": integer, "schema": integer, "protocol": integer,
+                    ],
+                ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported]),
+        "POST /v1/sync/push": operation(
+            "push", "Send pending change sets", "Answers the stored outcome of every set, however often it is sent.", tag: "sync",
+            hasToken: true,
+            body: [
+                "type": "object", "required": ["protocol", "schema", "sets"],
+                "properties": [
+                    "protocol": protocolVersion, "schema": schemaVersion, "cursor": ["type": ["string", "null"]],
+                    "recognised": ["type": "array"],
+                    "sets": [
+                        "type": "array", "maxItems": .integer(Int64(Limits.setsPerPush)),
+                        "items": [
+                            "type": "object", "required": ["hash"],
+                            "properties": ["hash": ["type": "string"], "set": ["type": "object"], "withdrawn": ["type": "array"]],
+                        ],
+                    ],
+                ],
+            ],
+            success: json(
+                "Outcomes by counter",
+                [
+                    "type": "object", "required": ["outcomes", "server_time"],
+                    "properties": ["server_time": integer, "outcomes": ["type": "array", "items": ["type": "array"]]],
+                ]),
+            errors: [.badRequest, .unauthorized, .forbidden, .fork, .payloadTooLarge, .protocolUnsupported]),
+        "GET /v1/sync/pull": operation(
+            "pull", "Fetch what changed", "Current state by position, page by page, and the checkpoint that ends it.", tag: "sync",
+            hasToken: true,
+            parameters: [
+                query("protocol", protocolVersion, "Version of the protocol.", isRequired: true),
+                query("schema", schemaVersion, "Version of the replica's schema."),
+                query("cursor", ["type": "string"], "next of the page before; none for a first sync."),
+                query(
+                    "limit", ["type": "integer", "minimum": 1, "maximum": .integer(Int64(Limits.recordsPerPage))], "Records on the page."),
+                query(
+                    "wait", ["type": "integer", "minimum": 0, "maximum": .integer(Int64(Limits.waitMilliseconds))],
+                    "Milliseconds to wait for news."),
+                query("outcomes_after", ["type": "integer", "minimum": 0], "Outcomes up to this counter are known."),
+                query("versions_after", ["type": "integer", "minimum": 0], "Versions of parts written after this position."),
+            ],
+            success: json(
+                "A page",
+                [
+                    "type": "object", "required": ["server_time", "entities", "evictions", "next", "has_more"],
+                    "properties": [
+                        "server_time": integer, "entities": ["type": "array", "items": ["type": "object"]],
+                        "evictions": ["type": "array"], "next": ["type": "string"], "has_more": ["type": "boolean"],
+                        "checkpoint": ["type": "object"], "outcomes": ["type": "array"],
+                    ],
+                ]), errors: [.badRequest, .unauthorized, .forbidden, .newEpoch, .resyncRequired, .protocolUnsupported]),
+        "GET /v1/sync/digest": operation(
+            "digest", "Count and content hash of every entity", tag: "sync", hasToken: true,
+            success: json(
+                "Digests",
+                [
+                    "type": "object", "required": ["position", "epoch", "entities"],
+                    "properties": [
+                        "position": integer, "epoch": integer,
+                        "entities": [
+                            "type": "object",
+                            "additionalProperties": [
+                                "type": "object", "required": ["count", "hash"],
+                                "properties": ["count": integer, "hash": ["type": "string"]],
+                            ],
+                        ],
+                    ],
+                ]), errors: [.unauthorized, .forbidden]),
+        "GET /v1/activity": operation(
+            "activity", "The timeline, newest first",
+            "Every accepted change the token's member may see. A page can be short of its limit and still have a next one.",
+            tag: "activity",
+            hasToken: true,
+            parameters: [
+                ["$ref": "#/components/parameters/Limit"], ["$ref": "#/components/parameters/Cursor"],
+                query("anchor", ["type": "string"], "entity:id: what happened to the record and to what belongs to it."),
+                query("entity", ["type": "string"], "Of records of one entity."), query("id", uuid, "Of one record."),
+                query("category", ["type": "string"], "One category of entries."),
+                query("kind", ["type": "string"], "One kind, for example client.updated."), query("actor", uuid, "Done by one member."),
+                query("level", ["type": "string", "enum": ["major", "minor"]], "How much it matters."),
+                query("since", timeSchema, "At or after: milliseconds since 1970 UTC or ISO 8601."),
+                query("until", timeSchema, "At or before: milliseconds since 1970 UTC or ISO 8601."),
+            ], success: json("A page", ["$ref": "#/components/schemas/ActivityList"]), errors: [.badRequest, .unauthorized, .forbidden]),
+        "GET /v1/schema": operation(
+            "schema", "The schema as a document", tag: "server", hasToken: false,
+            success: json("Entities, fields, state machines", ["type": "object", "required": ["version", "entities"]]), errors: []),
+        "GET /v1/openapi.json": operation(
+            "openapi", "This document", tag: "server", hasToken: false, success: json("OpenAPI 3.1", ["type": "object"]), errors: []),
+        "GET /v1/docs": operation(
+            "docs", "This document for people", tag: "server", hasToken: false,
+            success: ["description": "A page", "content": ["text/html": ["schema": ["type": "string"]]]], errors: []),
+        "GET /healthz": operation(
+            "health", "Whether the process is up", tag: "server", hasToken: false, success: json("It is", status), errors: []),
+        "GET /readyz": operation(
+            "readiness", "Whether the database is reachable and migrated", tag: "server", hasToken: false, success: json("It is", status),
+            errors: []),
+    ]
+
+    private static let status: JSONValue = ["type": "object", "required": ["status"], "properties": ["status": ["type": "string"]]]
+    private static let timeSchema: JSONValue = ["type": "string"]
+}

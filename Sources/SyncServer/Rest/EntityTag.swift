@@ -1,0 +1,65 @@
+// Entity tags: a place in the feed, `"epoch.position"`. A record matches while nothing has changed it since; and what its
+// reader had seen up to there is what an edit under this tag knows (RFC 9110 §13.1).
+
+import SyncProtocol
+
+enum EntityTag {
+    static func text(_ position: FeedPosition) -> String { "\"\(position.epoch).\(position.position)\"" }
+
+    /// What a conditional header asks for.
+    enum Condition: Hashable, Sendable {
+        /// `*`: there is such a record.
+        case any
+        /// One of these places; what cannot be a place of this server is left out, and matches nothing.
+        case places([FeedPosition])
+    }
+
+    private static let tagsMax = 20
+
+    /// Of `If-Match` or `If-None-Match`. Throws `bad_request` for what RFC 9110 does not allow there.
+    static func condition(_ values: [String], header: String) throws(ErrorReply) -> Condition? {
+        guard !values.isEmpty else { return nil }
+        let malformed = ErrorReply(
+            .badRequest, "\(header) is an entity tag as the server gave it, for example \"0.41\" with its quotes",
+            details: ["header": .string(header)])
+        let list = values.joined(separator: ",").split(separator: ",", omittingEmptySubsequences: false).map { trimmed($0) }
+        if list == ["*"] { return .any }
+        guard list.count <= tagsMax else { throw malformed }
+        var places: [FeedPosition] = []
+        for item in list {
+            let isWeak = item.hasPrefix("W/")
+            let tag = isWeak ? item.dropFirst(2) : item[...]
+            guard tag.utf8.count >= 2, tag.hasPrefix("\""), tag.hasSuffix("\""), !tag.dropFirst().dropLast().contains("\"") else {
+                throw malformed
+            }
+            let parts = tag.dropFirst().dropLast().split(separator: ".", omittingEmptySubsequences: false)
+            // Weak tags never match strongly.
+            guard !isWeak, parts.count == 2, let epoch = number(parts[0]), let position = number(parts[1]) else { continue }
+            places.append(FeedPosition(epoch: epoch, position: position))
+        }
+        return .places(places)
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        var text = text
+        while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
+        while let last = text.last, last == " " || last == "\t" { text.removeLast() }
+        return String(text)
+    }
+
+    private static func number(_ text: Substring) -> Int64? {
+        guard !text.isEmpty, text.utf8.count <= 19, text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
+        return Int64(text)
+    }
+
+    /// The place since which nothing has changed the record, if one of those asked for is such; nil if none is.
+    /// - Parameter position: Of the record's last change.
+    static func match(_ condition: Condition, position: Int64, head: FeedPosition) -> FeedPosition? {
+        switch condition {
+        case .any: head
+        case .places(let places):
+            // A place of another epoch says nothing about this history.
+            places.filter { $0.epoch == head.epoch && $0.position <= head.position && $0.position >= position }.max()
+        }
+    }
+}

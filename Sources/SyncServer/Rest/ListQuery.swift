@@ -1,0 +1,176 @@
+// The SQL of a list. Rows are in the order of one index that ends with the id, and a page starts at any row of it: the
+// thousandth page costs what the first one does. Names come from the schema, values are parameters.
+
+import SyncProtocol
+
+struct ListQuery {
+    let table: EntityTable
+    let list: ListRequest
+    let reader: ReaderAccess
+    let tenant: Identifier
+
+    /// Conditions beside the tenant, and their parameters from `$1` (the tenant) on.
+    private var conditions: [String] = []
+    private var parameters: [PostgresValue]
+    /// Look-ups in indexes that only functions can use, with the plain condition for when they find too much.
+    private var pending: [(statement: PostgresStatement, value: String, condition: @Sendable (String) -> String)] = []
+
+    init(table: EntityTable, list: ListRequest, reader: ReaderAccess, tenant: Identifier) {
+        self.table = table
+        self.list = list
+        self.reader = reader
+        self.tenant = tenant
+        parameters = [.identifier(tenant)]
+        switch list.deleted {
+        case .exclude: conditions.append("t.deleted_at IS NULL")
+        case .only: conditions.append("t.deleted_at IS NOT NULL")
+        case .include: break
+        }
+        if let words = list.search {
+            pending.append((PostgresStatement(table.findWords, [.text(words)]), words, { table.matchesWords($0) ?? "false" }))
+        }
+        for filter in list.filters { add(filter) }
+        if reader.rowCondition(of: table.entity, table: "t", parameter: "") != nil {
+            let parameter = add(reader.parameter)
+            if let condition = reader.rowCondition(of: table.entity, table: "t", parameter: parameter) { conditions.append(condition) }
+        }
+    }
+
+    private mutating func add(_ value: PostgresValue) -> String {
+        parameters.append(value)
+        return "$\(parameters.count)"
+    }
+
+    private static func column(_ name: String) -> String { "t." + PostgresIdentifier.quoted(name) }
+
+    private mutating func add(_ filter: ListFilter) {
+        let column = ListQuery.column(filter.column.name)
+        switch filter.operator {
+        case .null:
+            conditions.append("\(column) IS \(filter.values[0].boolValue == true ? "" : "NOT ")NULL")
+        case .has:
+            let element = filter.values[0].stringValue ?? ""
+            let condition: @Sendable (String) -> String = { "\(column) @> ARRAY[\($0)::text]" }
+            if let field = table.indexedSets.first(where: { $0.name == filter.column.name }) {
+                pending.append((PostgresStatement(table.findElement(field), [.text(element)]), element, condition))
+            } else {
+                conditions.append(condition(add(.text(element))))
+            }
+        case .in:
+            let storage = filter.column.type.storage
+            let parameter = add(
+                storage == .integer
+                    ? .integerArray(filter.values.compactMap(\.integerValue)) : .textArray(filter.values.compactMap(\.stringValue)))
+            conditions.append("\(column) = ANY(\(parameter)::\(ListQuery.sqlType(storage))[])")
+        case .ne:
+            // A record without a value is not that value either.
+            conditions.append("\(column) IS DISTINCT FROM \(scalar(filter))")
+        case .eq: conditions.append("\(column) = \(scalar(filter))")
+        case .lt: conditions.append("\(column) < \(scalar(filter))")
+        case .lte: conditions.append("\(column) <= \(scalar(filter))")
+        case .gt: conditions.append("\(column) > \(scalar(filter))")
+        case .gte: conditions.append("\(column) >= \(scalar(filter))")
+        }
+    }
+
+    private mutating func scalar(_ filter: ListFilter) -> String { scalar(filter.values[0], filter.column.type.storage) }
+
+    private mutating func scalar(_ value: JSONValue, _ storage: FieldType.Storage) -> String {
+        "\(add(ListQuery.parameter(value)))::\(ListQuery.sqlType(storage))"
+    }
+
+    private static func parameter(_ value: JSONValue) -> PostgresValue {
+        value.integerValue.map { .integer($0) } ?? .text(value.stringValue ?? "")
+    }
+
+    private static func sqlType(_ storage: FieldType.Storage) -> String {
+        switch storage {
+        case .integer: "bigint"
+        case .identifier: "uuid"
+        case .text, .textSet, .json: "text"
+        }
+    }
+
+    // MARK: Look-ups
+
+    var lookUps: [PostgresStatement] { pending.map(\.statement) }
+
+    /// Takes what the look-ups found: few ids, or so many that a filter finds a page of them at once.
+    mutating func narrow(by results: [PostgresResult]) {
+        for (look, result) in zip(pending, results) {
+            if result.rowCount > EntityTable.foundMax {
+                conditions.append(look.condition(add(.text(look.value))))
+            } else {
+                let ids = result.rows.compactMap { result.text($0, 0) }
+                conditions.append("t.id = ANY(\(add(.textArray(ids)))::uuid[])")
+            }
+        }
+    }
+
+    // MARK: Statements
+
+    /// `(document, id, value sorted on as JSON)`, one row more than the page.
+    func page(after place: ListPlace?) -> PostgresStatement {
+        var query = self
+        // Positions rise with the time of the last change, and have an index.
+        let sorted = list.sort.name == "updated_at" ? "position" : list.sort.name
+        let column = ListQuery.column(sorted)
+        let (direction, beyond) = list.isDescending ? ("DESC", "<") : ("ASC", ">")
+        let document = reader.hidesRestricted ? table.fieldRoleDocument : table.document
+        let storage: FieldType.Storage = sorted == "position" ? .integer : list.sort.type.storage
+        let limit = query.add(.integer(Int64(list.limit) + 1))
+
+        let offset = list.offset > 0 ? " OFFSET \(query.add(.integer(Int64(list.offset))))::bigint" : ""
+        /// Rows of one part of the order, from after a row of it.
+        func part(_ number: Int, _ condition: String?, order: String) -> String {
+            let all = (["t.tenant = $1::uuid"] + query.conditions + [condition].compactMap { $0 }).joined(separator: " AND ")
+            return """
+                (SELECT \(number) AS part, t.id, \(column) AS value, \(document) AS document FROM \(table.name) t WHERE \(all) \
+                ORDER BY \(order) LIMIT \(limit)::bigint\(offset))
+                """
+        }
+        let byID = "t.id \(direction)"
+        let value = "CASE WHEN value IS NULL THEN NULL ELSE to_json(value)::text END"
+
+        if sorted == "id" {
+            let condition = place.map { "t.id \(beyond) \(query.scalar(.string($0.id.text), .identifier))" }
+            return query.statement("SELECT document, id, \(value) FROM \(part(0, condition, order: byID)) p ORDER BY p.id \(direction)")
+        }
+        let order = "\(column) \(direction), \(byID)"
+        let outer = "ORDER BY p.part, p.value \(direction), p.id \(direction)"
+        guard sorted != "position", list.offset == 0 else {
+            // With an offset the database orders everything, nulls as Postgres does: last, or first when descending.
+            let condition = place.map { query.after($0, column, storage, beyond) }
+            return query.statement("SELECT document, id, \(value) FROM \(part(0, condition, order: order)) p \(outer)")
+        }
+        // Records without a value come last ascending and first descending; each part is one walk along the index.
+        let isAmongNulls = place.map(\.value.isNull) ?? false
+        var nullCondition = "\(column) IS NULL"
+        if isAmongNulls, let place { nullCondition += " AND t.id \(beyond) \(query.scalar(.string(place.id.text), .identifier))" }
+        var valueCondition = "\(column) IS NOT NULL"
+        if let place, !isAmongNulls { valueCondition = query.after(place, column, storage, beyond) }
+        let nullPart = list.isDescending ? 0 : 1
+        var parts: [String] = []
+        if list.isDescending ? (place == nil || isAmongNulls) : true { parts.append(part(nullPart, nullCondition, order: byID)) }
+        if list.isDescending ? true : !isAmongNulls { parts.append(part(1 - nullPart, valueCondition, order: order)) }
+        return query.statement(
+            "SELECT document, id, \(value) FROM (\(parts.joined(separator: " UNION ALL "))) p \(outer) LIMIT \(limit)::bigint")
+    }
+
+    /// Beyond a row in the order of value and id: a range of the index, and the id among equals.
+    private mutating func after(_ place: ListPlace, _ column: String, _ storage: FieldType.Storage, _ beyond: String) -> String {
+        let value = scalar(place.value, storage)
+        let id = scalar(.string(place.id.text), .identifier)
+        return "(\(column), t.id) \(beyond) (\(value), \(id))"
+    }
+
+    /// How many there are, up to ``ListRequest/countedMax`` and one.
+    var count: PostgresStatement {
+        var query = self
+        let limit = query.add(.integer(Int64(ListRequest.countedMax) + 1))
+        let all = (["t.tenant = $1::uuid"] + conditions).joined(separator: " AND ")
+        return query.statement("SELECT count(*) FROM (SELECT 1 FROM \(table.name) t WHERE \(all) LIMIT \(limit)::bigint) counted")
+    }
+
+    private func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, parameters) }
+}

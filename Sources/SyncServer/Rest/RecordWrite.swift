@@ -1,0 +1,128 @@
+// Every REST write: one change set through the same pipeline as a push, on behalf of the token's member, in one transaction
+// with the answer that its Idempotency-Key keeps.
+
+import SyncProtocol
+
+struct RecordWrite {
+    let context: SyncContext
+    let connection: PostgresConnection
+    let entity: EntitySchema
+    let operation: RestOperation
+    let target: RestTarget
+
+    /// Throws ``ErrorReply`` or ``PostgresError``; then nothing was written.
+    func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
+        let needsNoBody = operation == .delete || operation == .restore || operation == .transition
+        let body = try WriteBody(request, mayBeEmpty: needsNoBody)
+        if operation == .delete || operation == .restore, let member = body.object.keys.first {
+            throw ErrorReply(.badRequest, "a \(operation.rawValue) has no body, so no \(member)")
+        }
+        if let (name, _) = request.query.first {
+            throw ErrorReply(.badRequest, "\(name) is not a parameter of this request", details: ["parameter": .string(name)])
+        }
+        let ifMatch = try EntityTag.condition(request.headers.values("If-Match"), header: "If-Match")
+        let key = try IdempotencyKey(request)
+        let (response, didWrite) = try connection.transaction(.readWrite, tenant: token.tenant) { _ in
+            try write(body, ifMatch: ifMatch, key: key, token: token)
+        }
+        if didWrite { context.announce(token.tenant) }
+        return response
+    }
+
+    private func write(
+        _ body: WriteBody, ifMatch: EntityTag.Condition?, key: IdempotencyKey?, token: AccessToken
+    ) throws -> (HTTPResponse, didWrite: Bool) {
+        let tenant = token.tenant
+        let now = context.now()
+        let principal = try Authentication.principal(of: token, nowMilliseconds: now, on: connection)
+        guard principal.replica?.replication != "readonly" else { throw ErrorReply(.forbidden, "this replica is read-only") }
+        let reader = ReaderAccess(principal)
+        if operation != .create { try reader.requireRead(entity) }
+        let creation = operation == .create ? try body.creation(of: entity) { context.identifiers.next(milliseconds: now) } : nil
+        guard let recordKey = creation?.key ?? target.id.flatMap({ Identifier($0) }).map({ RecordKey(entity.name, $0) }) else {
+            throw RecordWrite.notFound(entity)
+        }
+
+        // What follows the lock is read after it was taken, so it is what holds until commit.
+        guard let table = context.tables[entity.name] else { throw RecordWrite.notFound(entity) }
+        var statements = [
+            TenantHead.lock(tenant), TenantSession.planForTablesAsTheyAre,
+            PostgresStatement(table.selectByID, [.identifier(tenant), .textArray([recordKey.id.text])]),
+        ]
+        if let key { statements.append(key.find(tenant: tenant, member: principal.member, nowMilliseconds: now)) }
+        let locked = try connection.batch(statements)
+        guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        if let key, let stored = IdempotencyKey.read(locked[3]) { return (try replay(stored, for: key), false) }
+
+        let store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
+        let record = try store.states(of: entity.name, in: locked[2]).first
+        if operation != .create {
+            guard let record, reader.sees(record) else { throw RecordWrite.notFound(entity) }
+        }
+        let knowledge = try precondition(ifMatch, record: record, head: head.position)
+        let change = try creation ?? self.change(body, record: record)
+
+        let author = Author(kind: .member, member: principal.member, role: principal.role, replica: principal.replica?.id)
+        let serverWrite = ServerWrite(context: context, tenant: tenant, connection: connection)
+        let decided = try serverWrite.decide([change], author: author, knowledge: knowledge, from: head)
+        let outcome = decided.decisions[0].outcome
+        if outcome.status == .rejected { throw RestRefusal.reply(outcome.violations, target: operation == .create ? nil : recordKey) }
+
+        let result = decided.records.last { $0.key == recordKey } ?? record
+        guard let result else { throw ErrorReply(.internal, "the write left no record") }
+        let isNew = operation == .create && record == nil
+        let answer = IdempotencyKey.Stored(
+            requestHash: key?.requestHash ?? "", status: isNew ? 201 : 200, etag: EntityTag.text(decided.head.position),
+            location: isNew ? "/v1/\(entity.name)/\(recordKey.id.text)" : nil,
+            body: RestAnswer.written(result.document(for: reader), outcome))
+        var more: [PostgresStatement] = []
+        if let key { more.append(key.store(answer, tenant: tenant, member: principal.member, nowMilliseconds: now)) }
+        try serverWrite.store(decided, and: more)
+        return (
+            RestAnswer.json(answer.status, answer.body, etag: answer.etag, location: answer.location),
+            decided.head.position != head.position
+        )
+    }
+
+    private func replay(_ stored: IdempotencyKey.Stored, for key: IdempotencyKey) throws -> HTTPResponse {
+        guard stored.requestHash == key.requestHash else {
+            throw ErrorReply(
+                .idempotencyKeyReused, "this Idempotency-Key came with another request before; use a new one for each write",
+                details: ["header": "Idempotency-Key"])
+        }
+        return RestAnswer.json(stored.status, stored.body, etag: stored.etag, location: stored.location, isReplay: true)
+    }
+
+    /// The knowledge of the edit: what its reader had seen under the tag; without one everything up to now.
+    private func precondition(
+        _ condition: EntityTag.Condition?, record: RecordState?, head: FeedPosition
+    ) throws -> FeedPosition? {
+        guard let condition else { return nil }
+        guard let record else {
+            throw ErrorReply(
+                .preconditionFailed, "there is no such \(entity.name) yet, so nothing to match", details: ["header": "If-Match"])
+        }
+        guard let known = EntityTag.match(condition, position: record.position.position, head: head) else {
+            throw ErrorReply(
+                .preconditionFailed, "this \(entity.name) was changed after that; read it again",
+                details: [
+                    "header": "If-Match",
+                    "etag": .string(EntityTag.text(FeedPosition(epoch: head.epoch, position: record.position.position))),
+                ])
+        }
+        return known
+    }
+
+    private func change(_ body: WriteBody, record: RecordState?) throws -> Change {
+        guard let record else { throw RecordWrite.notFound(entity) }
+        switch (operation, target) {
+        case (.patch, _): return try body.patch(of: record)
+        case (.delete, _): return Change(key: record.key, operation: .delete)
+        case (.restore, _): return Change(key: record.key, operation: .restore)
+        case (.transition, .transition(_, _, let name)): return try body.transition(name, of: record)
+        default: preconditionFailure("\(operation) does not write a record that exists")
+        }
+    }
+
+    static func notFound(_ entity: EntitySchema) -> ErrorReply { ErrorReply(.notFound, "there is no such \(entity.name)") }
+}

@@ -1,0 +1,206 @@
+// Records over REST: every write is a change set, every refusal says what is wrong.
+
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncServer
+
+@Suite struct RecordWriteTests {
+    private let rest: RestUnderTest
+
+    init() throws { rest = try RestUnderTest() }
+
+    @Test func record_livesItsLife() throws {
+        let created = try rest.send(
+            "POST", "/v1/client", ["name": " Harbor ", "tags": ["b", "a", "b"], "custom": [:], "billing_address": ["city": "Boston"]])
+        #expect(created.status == 201, "\(created.text)")
+        let id = try #require(created.data["id"]?.stringValue)
+        #expect(created.header("Location") == "/v1/client/\(id)")
+        #expect(created.data["name"] == "Harbor" && created.data["tags"] == ["a", "b"] && created.data["status"] == "active")
+        #expect(created.json["outcome"]?["status"] == "accepted")
+        let read = try rest.get("/v1/client/\(id)")
+        #expect(read.status == 200 && read.data == created.data, "what a write answers is what a read answers")
+        #expect(read.header("ETag") == created.header("ETag"))
+
+        let patched = try rest.send(
+            "PATCH", "/v1/client/\(id)", ["phone": "+1 555 0100", "tags": ["c", "a"], "kinds": ["add": ["supplier"]]])
+        #expect(patched.status == 200, "\(patched.text)")
+        #expect(patched.data["phone"] == "+15550100" && patched.data["tags"] == ["a", "c"])
+        #expect(patched.data["kinds"] == ["customer", "supplier"])
+        #expect(try rest.send("PATCH", "/v1/client/\(id)", [:]).json["outcome"]?["status"] != nil)
+
+        let held = try rest.send("POST", "/v1/client/\(id)/transitions/hold")
+        #expect(held.status == 200 && held.data["status"] == "on_hold", "\(held.text)")
+        #expect(try rest.send("POST", "/v1/client/\(id)/transitions/hold").json["outcome"]?["status"] == "noop")
+
+        let deleted = try rest.send("DELETE", "/v1/client/\(id)")
+        #expect(deleted.status == 200 && deleted.data["deleted_at"]?.integerValue != nil)
+        #expect(try rest.get("/v1/client/\(id)").status == 404)
+        #expect(try rest.get("/v1/client/\(id)?deleted=include").data["name"] == "Harbor")
+        #expect(try rest.send("PATCH", "/v1/client/\(id)", ["name": "x"]).fields == ["id record_deleted"])
+        let restored = try rest.send("POST", "/v1/client/\(id)/restore")
+        #expect(restored.status == 200 && restored.data["deleted_at"] == .null)
+        #expect(try rest.get("/v1/client/\(id)").status == 200)
+    }
+
+    @Test func write_entersTheFeed_underItsMember() throws {
+        let id = try rest.create("client", ["name": "Harbor"]).id
+        let row = try rest.server.connection.run(
+            "SELECT actor_kind, actor, replica, kind FROM tideline.feed WHERE tenant = $1::uuid AND record = $2::uuid",
+            .identifier(rest.tenant.id), .text(id))
+        #expect(row.text(0, 0) == "member" && row.identifier(0, 1) == rest.tenant.owner && row.isNull(0, 2))
+        #expect(row.text(0, 3) == "client.created")
+        #expect(rest.server.announced.with { $0.last } == rest.tenant.id)
+    }
+
+    @Test func creation_takesTheIDOfItsAuthor_onceOnly() throws {
+        let id = rest.server.newIdentifier().text
+        #expect(try rest.send("POST", "/v1/client", ["id": .string(id), "name": "a"]).status == 201)
+        let again = try rest.send("POST", "/v1/client", ["id": .string(id), "name": "b"])
+        #expect(again.status == 409 && again.fields == ["id duplicate"])
+        #expect(try rest.send("POST", "/v1/client", ["id": "x", "name": "b"]).fields == ["id invalid_format"])
+    }
+
+    @Test func link_hasTheIDThatFollows_andMergesASecondTime() throws {
+        let client = try rest.create("client", ["name": "Harbor"]).id
+        let contact = try rest.create("contact", ["last_name": "Ortiz"]).id
+        let link: JSONObject = ["client": .string(client.uppercased()), "contact": .string(contact), "role": "Buyer"]
+        let first = try rest.send("POST", "/v1/client_contact", .object(link))
+        #expect(first.status == 201, "\(first.text)")
+        let second = try rest.send("POST", "/v1/client_contact", .object(link))
+        #expect(second.status == 200 && second.data["id"] == first.data["id"])
+    }
+
+    @Test func everythingWrong_isSaidAtOnce() throws {
+        let reply = try rest.send(
+            "POST", "/v1/client",
+            [
+                "name": "  ", "email": "no", "credit_limit": -5, "nickname": "x", "status": "archived", "kinds": [],
+                "owner": .string(rest.server.newIdentifier().text),
+            ])
+        #expect(reply.status == 400 && reply.code == "validation_failed")
+        #expect(
+            reply.fields == [
+                "credit_limit out_of_range", "email invalid_format", "kinds too_few", "name required", "nickname unknown_field",
+                "owner reference_missing", "status read_only",
+            ])
+        let patch = try rest.create("client", ["name": "a"])
+        let patched = try rest.send("PATCH", "/v1/client/\(patch.id)", ["name": nil, "phone": "x", "id": "y"])
+        #expect(patched.fields == ["id read_only", "name required", "phone invalid_format"])
+        let missing = try rest.send("PATCH", "/v1/client/\(patch.id)", ["owner": .string(rest.server.newIdentifier().text)])
+        #expect(missing.status == 400 && missing.fields == ["owner reference_missing"])
+        #expect(try rest.tenant.rows("public.client") == 1)
+        #expect(
+            try rest.tenant.count(
+                "SELECT count(*) FROM tideline.feed WHERE tenant = $1::uuid AND kind = 'sync.rejected'", .identifier(rest.tenant.id)) == 0)
+    }
+
+    @Test func bodies_areCheckedBeforeTheRecord() throws {
+        let id = try rest.create("client", ["name": "a"]).id
+        func patch(_ body: String, _ type: String? = nil) throws -> RestReply {
+            try rest.send(
+                "PATCH", "/v1/client/\(id)", Array(body.utf8), headers: type.map { [("Content-Type", $0)] } ?? [], token: rest.token.text)
+        }
+        #expect(try patch("{").status == 400)
+        #expect(try patch("[]").code == "bad_request")
+        #expect(try patch("").status == 400)
+        #expect(try patch(#"{"name":"a","name":"b"}"#).status == 400)
+        #expect(try patch(#"{"name":"a"}"#, "text/plain").code == "unsupported_media_type")
+        #expect(try patch(#"{"name":"a"}"#, "application/json; charset=utf-8").status == 200)
+        #expect(try patch(#"{"name":"a"}"#, "application/merge-patch+json").status == 200)
+        #expect(try patch(#"{"notes":"\#(String(repeating: "x", count: WriteBody.bytesMax))"}"#).code == "payload_too_large")
+        #expect(try rest.send("DELETE", "/v1/client/\(id)", ["x": 1]).status == 400)
+        #expect(try rest.send("PATCH", "/v1/client/\(id)?limit=1", ["name": "b"]).status == 400)
+        #expect(try rest.send("PUT", "/v1/client/\(id)").header("Allow") == "GET, HEAD, PATCH, DELETE")
+        #expect(try rest.send("DELETE", "/v1/tenant/\(rest.tenant.id.text)").status == 405)
+    }
+
+    @Test func transition_checksArgumentsAndState() throws {
+        let client = try rest.create("client", ["name": "Harbor"]).id
+        let deal = try rest.create(
+            "deal", ["title": "Roof", "client": .string(client), "currency": "USD", "owner": .string(rest.tenant.owner.text)])
+        let path = "/v1/deal/\(deal.id)/transitions"
+        #expect(try rest.send("POST", "\(path)/lose").fields == ["lost_reason required"])
+        #expect(try rest.send("POST", "\(path)/fly").status == 404)
+        #expect(try rest.send("POST", "\(path)/qualify", ["obsrved": "lead"]).fields == ["obsrved unknown_field"])
+        let stale = try rest.send("POST", "\(path)/reopen", ["observed": "won"])
+        #expect(stale.status == 409 && stale.fields == ["stage stale_transition"])
+        let zero = try rest.send("POST", "\(path)/qualify")
+        #expect(zero.data["stage"] == "qualified")
+        #expect(try rest.send("POST", "\(path)/win").fields == ["amount guard_failed"])
+        let lost = try rest.send("POST", "\(path)/lose", ["observed": "qualified", "arguments": ["reason": "price"]])
+        #expect(lost.status == 200 && lost.data["lost_reason"] == "price", "\(lost.text)")
+        #expect(try rest.send("DELETE", "/v1/client/\(client)").fields == ["id referenced"])
+    }
+
+    @Test func counter_changesByDifferences() throws {
+        let part = try rest.create("part", ["sku": "valve_22", "name": "Valve", "on_hand_milli": 5000]).id
+        #expect(try rest.send("PATCH", "/v1/part/\(part)", ["on_hand_milli": ["add": -1500]]).data["on_hand_milli"] == 3500)
+        #expect(try rest.send("PATCH", "/v1/part/\(part)", ["on_hand_milli": 9]).fields == ["on_hand_milli invalid_format"])
+        #expect(try rest.send("PATCH", "/v1/part/\(part)", ["sku": "other"]).fields == ["sku immutable"])
+        #expect(try rest.send("POST", "/v1/part", ["sku": "valve_22", "name": "Twin"]).fields == ["sku duplicate"])
+    }
+
+    @Test func values_areTakenInFormsThatPeopleWrite() throws {
+        let document = try rest.create("document", ["title": "Offer", "due_on": "2026-03-16"])
+        #expect(try rest.get("/v1/document/\(document.id)").data["due_on"] == 20_528)
+        let site = try rest.send(
+            "POST", "/v1/site",
+            [
+                "client": .string(try rest.create("client", ["name": "x"]).id), "name": "Pier 9", "address": ["city": "Boston"],
+                "active": false,
+            ])
+        #expect(site.data["active"] == 0, "\(site.text)")
+    }
+
+    // MARK: If-Match
+
+    @Test func ifMatch_refusesWhatWasChangedSince() throws {
+        let made = try rest.create("client", ["name": "Harbor"])
+        func patch(_ tag: String, _ fields: JSONObject = ["name": "b"]) throws -> RestReply {
+            try rest.send("PATCH", "/v1/client/\(made.id)", .object(fields), headers: [("If-Match", tag)])
+        }
+        // Something else happens: the record is still as it was read.
+        try rest.create("client", ["name": "Other"])
+        #expect(try patch(made.etag).status == 200)
+        let late = try patch(made.etag)
+        #expect(late.status == 412 && late.code == "precondition_failed")
+        #expect(try patch(try #require(late.json["error"]?["etag"]?.stringValue)).status == 200)
+        #expect(try patch("*").status == 200)
+        #expect(try patch("W/\(try #require(rest.get("/v1/client/\(made.id)").header("ETag")))").status == 412)
+        #expect(try patch("\"0.999999999\"").status == 412, "nobody can have read what has not happened")
+        #expect(try patch("\"7.1\"").status == 412)
+        for malformed in ["0.4", "\"0.4", "", "\"a\", b", "\"\"\"\""] { #expect(try patch(malformed).status == 400, "\(malformed)") }
+        let both = "\"0.1\", \(try #require(rest.get("/v1/client/\(made.id)").header("ETag")))"
+        #expect(try patch(both).status == 200)
+        #expect(
+            try rest.send("PATCH", "/v1/client/\(rest.server.newIdentifier().text)", ["name": "x"], headers: [("If-Match", "*")]).status
+                == 404)
+    }
+
+    @Test func ifMatch_isTheKnowledgeOfTheEdit() throws {
+        let client = try rest.create("client", ["name": "Harbor"])
+        // What would go with it was made after it was read.
+        try rest.create("site", ["client": .string(client.id), "name": "Pier 9", "address": ["city": "Boston"]])
+        let refused = try rest.send("DELETE", "/v1/client/\(client.id)", headers: [("If-Match", client.etag)])
+        #expect(refused.status == 409 && refused.fields == ["id delete_conflict"], "\(refused.text)")
+        let document = try rest.create("document", ["title": "Offer"])
+        try rest.create("document_line", ["document": .string(document.id), "label": "Valve", "price": 100])
+        let issue = "/v1/document/\(document.id)/transitions/issue"
+        #expect(try rest.send("POST", issue, headers: [("If-Match", document.etag)]).fields == ["$aggregate conflict"])
+        let etag = try #require(rest.get("/v1/document/\(document.id)").header("ETag"))
+        #expect(try rest.send("POST", issue, headers: [("If-Match", etag)]).status == 200)
+        #expect(try rest.send("DELETE", "/v1/client/\(client.id)").status == 200, "without a tag everything up to now is known")
+    }
+
+    @Test func ifNoneMatch_savesTheBody() throws {
+        let client = try rest.create("client", ["name": "Harbor"])
+        try rest.create("client", ["name": "Other"])
+        func read(_ tag: String) throws -> RestReply { try rest.send("GET", "/v1/client/\(client.id)", headers: [("If-None-Match", tag)]) }
+        let same = try read(client.etag)
+        #expect(same.status == 304 && same.response.body.isEmpty && same.header("ETag") != nil)
+        try rest.send("PATCH", "/v1/client/\(client.id)", ["name": "b"])
+        #expect(try read(client.etag).status == 200)
+    }
+}
