@@ -5,7 +5,8 @@ extension Domain {
         "tenancy",
         entities: [
             EntitySchema(
-                "tenant", category: "admin", access: .config, scopes: [.tenant], isDeletable: false, titleField: "name",
+                "tenant", category: "admin", access: .config, scopes: [.tenant], isDeletable: false, isCreatable: false,
+                titleField: "name",
                 fields: [
                     .text("name", 120).required,
                     .currency("base_currency").required.writeOnce,

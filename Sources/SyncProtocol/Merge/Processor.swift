@@ -400,7 +400,8 @@ struct SetDecider {
         entries.append(
             FeedEntry(
                 position: position, atMilliseconds: nowMilliseconds, author: author, dot: submission.dot, key: key, operation: operation,
-                kind: kind, category: category, isMajor: isMajor, changes: open, restrictedChanges: restricted,
+                kind: kind, category: author.kind == .portal ? "portal" : category, isMajor: isMajor, changes: open,
+                restrictedChanges: restricted,
                 anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: 0,
                 operationMilliseconds: submission.timestamp.milliseconds))
         if mode == .server { head = position }

@@ -3,6 +3,10 @@
 extension SetDecider {
     mutating func create(_ entity: EntitySchema, _ id: Identifier, _ fields: JSONObject) {
         let key = RecordKey(entity.name, id)
+        guard entity.isCreatable || author.kind == .system else {
+            refuse(key, nil, .forbidden, "a \(entity.name) is made by the server only")
+            return
+        }
         var record = RecordState(schema: entity, id: id)
         record.createdAt = submission.timestamp.milliseconds
         record.createdBy = author.member

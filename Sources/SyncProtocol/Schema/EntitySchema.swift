@@ -20,6 +20,8 @@ public final class EntitySchema: Sendable {
     /// For roots of an aggregate that locks: states in which guarded fields and children may still change.
     public let openStates: [String]?
     public let isDeletable: Bool
+    /// False for what only the server makes, whatever its access class says.
+    public let isCreatable: Bool
     /// Creation and deletion are major activities.
     public let isMajor: Bool
     /// The field that names a record for people.
@@ -34,6 +36,7 @@ public final class EntitySchema: Sendable {
     public init(
         _ name: String, category: String, access: AccessClass, scopes: [Scope], ownerField: String? = nil, selfEditable: Bool = false,
         deterministicKeys: [String] = [], aggregateRoot: String? = nil, openStates: [String]? = nil, isDeletable: Bool = true,
+        isCreatable: Bool = true,
         isMajor: Bool = false, titleField: String? = nil, titleFields: [String]? = nil, timelineParents: [String] = [],
         machine: StateMachine? = nil, fields: [FieldSchema]
     ) {
@@ -66,6 +69,7 @@ public final class EntitySchema: Sendable {
         self.aggregateRoot = aggregateRoot
         self.openStates = openStates
         self.isDeletable = isDeletable
+        self.isCreatable = isCreatable
         self.isMajor = isMajor
         self.titleField = titleField
         self.titleFields = titleFields ?? [titleField].compactMap { $0 }

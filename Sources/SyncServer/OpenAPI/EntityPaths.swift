@@ -238,7 +238,7 @@ struct EntityPaths {
                     "description":
                         "The state you saw; if it is another one now and the move is no longer legal, that is a conflict. Left out: the state it is in.",
                 ],
-                "arguments": .object(arguments),
+                "arguments": .object(ValueSchema.orNull(arguments, unless: !required.isEmpty)),
             ],
         ]
         if !required.isEmpty {
@@ -271,16 +271,18 @@ struct EntityPaths {
                 "description": .string("Words, or beginnings of words, in \(searched.map(\.name).joined(separator: ", "))."),
                 "schema": [
                     "type": "string", "minLength": 1, "maxLength": .integer(Int64(ListRequest.searchCharactersMax)),
-                    "pattern": "[A-Za-z0-9]",
+                    "pattern": "[^\\u0000-\\u002f\\u003a-\\u0040\\u005b-\\u0060\\u007b-\\u007f]",
                 ],
             ])
         }
         for column in columns {
             for (index, filter) in column.operators.enumerated() {
-                parameters.append([
+                var parameter: JSONObject = [
                     "name": .string(index == 0 ? column.name : "\(column.name)[\(filter.rawValue)]"), "in": "query",
                     "schema": .object(EntityPaths.filterSchema(column, filter)), "description": .string(EntityPaths.meaning(filter)),
-                ])
+                ]
+                if filter == .in { (parameter["style"], parameter["explode"]) = ("form", false) }
+                parameters.append(.object(parameter))
             }
         }
         return operation(
@@ -295,7 +297,8 @@ struct EntityPaths {
         case .null: return ["type": "string", "enum": ["true", "false"]]
         case .in:
             return [
-                "type": "string", "minLength": 1, "description": .string("Up to \(ListRequest.valuesMax) values, separated by commas."),
+                "type": "array", "minItems": 1, "maxItems": .integer(Int64(ListRequest.valuesMax)),
+                "items": .object(ValueSchema.write(element, isRequired: true)),
             ]
         default: return ValueSchema.write(element, isRequired: true)
         }

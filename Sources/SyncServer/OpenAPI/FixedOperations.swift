@@ -3,7 +3,8 @@
 import SyncProtocol
 
 enum FixedOperations {
-    static func operation(_ method: String, _ path: String) -> JSONValue {
+    static func operation(_ method: String, _ path: String, _ schema: Schema) -> JSONValue {
+        if method == "GET", path == "/v1/activity" { return activity(schema) }
         if let known = described["\(method) \(path)"] { return known }
         let name = path.split(separator: "/").joined(separator: "_").filter { $0.isLetter || $0.isNumber || $0 == "_" }
         return operation(
@@ -76,7 +77,10 @@ enum FixedOperations {
                         "type": "array", "maxItems": .integer(Int64(Limits.setsPerPush)),
                         "items": [
                             "type": "object", "required": ["hash"],
-                            "properties": ["hash": ["type": "string"], "set": ["type": "object"], "withdrawn": ["type": "array"]],
+                            "properties": [
+                                "hash": ["type": "string", "pattern": "^[0-9a-f]{64}$"], "set": ["type": "object"],
+                                "withdrawn": ["type": "array"],
+                            ],
                         ],
                     ],
                 ],
@@ -130,21 +134,6 @@ enum FixedOperations {
                         ],
                     ],
                 ]), errors: [.unauthorized, .forbidden]),
-        "GET /v1/activity": operation(
-            "activity", "The timeline, newest first",
-            "Every accepted change the token's member may see. A page can be short of its limit and still have a next one.",
-            tag: "activity",
-            hasToken: true,
-            parameters: [
-                ["$ref": "#/components/parameters/Limit"], ["$ref": "#/components/parameters/Cursor"],
-                query("anchor", ["type": "string"], "entity:id: what happened to the record and to what belongs to it."),
-                query("entity", ["type": "string"], "Of records of one entity."), query("id", uuid, "Of one record."),
-                query("category", ["type": "string"], "One category of entries."),
-                query("kind", ["type": "string"], "One kind, for example client.updated."), query("actor", uuid, "Done by one member."),
-                query("level", ["type": "string", "enum": ["major", "minor"]], "How much it matters."),
-                query("since", timeSchema, "At or after: milliseconds since 1970 UTC or ISO 8601."),
-                query("until", timeSchema, "At or before: milliseconds since 1970 UTC or ISO 8601."),
-            ], success: json("A page", ["$ref": "#/components/schemas/ActivityList"]), errors: [.badRequest, .unauthorized, .forbidden]),
         "GET /v1/schema": operation(
             "schema", "The schema as a document", tag: "server", hasToken: false,
             success: json("Entities, fields, state machines", ["type": "object", "required": ["version", "entities"]]), errors: []),
@@ -160,6 +149,29 @@ enum FixedOperations {
             errors: []),
     ]
 
+    private static func activity(_ schema: Schema) -> JSONValue {
+        func choice(_ values: [String]) -> JSONValue { ["type": "string", "enum": .array(values.map { .string($0) })] }
+        let entities = schema.entities.filter(\.isServed).map(\.name)
+        let anchor = "^(\(entities.joined(separator: "|"))):[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+        return operation(
+            "activity", "The timeline, newest first",
+            "Every accepted change the token's member may see. A page can be short of its limit and still have a next one.",
+            tag: "activity", hasToken: true,
+            parameters: [
+                ["$ref": "#/components/parameters/Limit"], ["$ref": "#/components/parameters/Cursor"],
+                query(
+                    "anchor", ["type": "string", "pattern": .string(anchor)],
+                    "entity:id: what happened to the record and to what belongs to it."),
+                query("entity", choice(entities), "Of records of one entity."), query("id", uuid, "Of one record."),
+                query("category", choice(schema.categories), "One category of entries."),
+                query("kind", choice(schema.activityKinds.map(\.name)), "One kind of entries."),
+                query("actor", uuid, "Done by one member."),
+                query("level", choice(["major", "minor"]), "How much it matters."),
+                query("since", time, "At or after: milliseconds since 1970 UTC or ISO 8601."),
+                query("until", time, "At or before: milliseconds since 1970 UTC or ISO 8601."),
+            ], success: json("A page", ["$ref": "#/components/schemas/ActivityList"]), errors: [.badRequest, .unauthorized, .forbidden])
+    }
+
+    private static let time: JSONValue = .object(ValueSchema.write(.instant, isRequired: true))
     private static let status: JSONValue = ["type": "object", "required": ["status"], "properties": ["status": ["type": "string"]]]
-    private static let timeSchema: JSONValue = ["type": "string"]
 }

@@ -13,7 +13,7 @@ struct OpenAPIDocument: Sendable {
         for route in Route.all {
             let path = "/" + route.path.joined(separator: "/")
             var operations = paths[path]?.objectValue ?? JSONObject()
-            operations[route.method.lowercased()] = FixedOperations.operation(route.method, path)
+            operations[route.method.lowercased()] = FixedOperations.operation(route.method, path, schema)
             paths[path] = .object(operations)
         }
         var schemas = JSONObject(SharedSchemas.all(schema))
@@ -158,6 +158,8 @@ enum SharedSchemas {
         ],
     ]
 
+    private static let entityTags = "^(\\*|(W/)?\"[^\"]*\"(, *(W/)?\"[^\"]*\")*)$"
+
     static let parameters: JSONValue = [
         "Limit": [
             "name": "limit", "in": "query",
@@ -172,7 +174,7 @@ enum SharedSchemas {
         ],
         "Cursor": [
             "name": "cursor", "in": "query", "description": "next_cursor of the page before, of the same list.",
-            "schema": ["type": "string"],
+            "schema": ["type": "string", "minLength": 1],
         ],
         "Deleted": [
             "name": "deleted", "in": "query", "description": "Whether tombstones are meant.",
@@ -182,11 +184,11 @@ enum SharedSchemas {
             "name": "If-Match", "in": "header",
             "description":
                 "The ETag the record was read with. 412 if it was changed since; and the edit counts as made by someone who had seen everything up to there, and nothing later.",
-            "schema": ["type": "string", "examples": ["\"0.41\""]],
+            "schema": ["type": "string", "pattern": .string(entityTags), "examples": ["\"0.41\""]],
         ],
         "IfNoneMatch": [
             "name": "If-None-Match", "in": "header", "description": "304 if nothing has changed the record since.",
-            "schema": ["type": "string"],
+            "schema": ["type": "string", "pattern": .string(entityTags)],
         ],
         "IdempotencyKey": [
             "name": "Idempotency-Key", "in": "header",

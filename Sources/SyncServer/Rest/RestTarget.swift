@@ -62,13 +62,18 @@ extension EntitySchema {
         return RestOperation.allCases.filter { operation in
             switch operation {
             case .list, .get: isServed
-            case .create: isServed && someone(.create)
+            case .create: isServed && isCreatable && canBeCompleted && someone(.create)
             case .patch: isServed && (someone(.update) || selfEditable || access == .own)
             case .delete: isServed && isDeletable && someone(.delete)
             case .restore: isServed && isDeletable && someone(.restore)
             case .transition: isServed && !restTransitions.isEmpty
             }
         }
+    }
+
+    /// False when a required field is the server's to set: then only the server can make one.
+    private var canBeCompleted: Bool {
+        fields.allSatisfy { !$0.isRequired || $0.isWritable || $0.defaultValue != nil }
     }
 
     /// The transitions that people may do.

@@ -176,7 +176,8 @@ import Testing
                     let isRequired = parameter["required"] == true
                     guard isRequired || Int.random(in: 0..<6, using: &random) == 0 else { continue }
                     let value = value(schema, &random)
-                    let text = value.stringValue ?? value.canonicalText
+                    let parts = value.arrayValue?.map { $0.stringValue ?? $0.canonicalText }
+                    let text = parts?.joined(separator: ",") ?? value.stringValue ?? value.canonicalText
                     switch parameter["in"]?.stringValue {
                     case "query": query.append("\(encoded(name))=\(encoded(text))")
                     case "header":

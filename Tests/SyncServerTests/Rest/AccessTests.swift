@@ -101,6 +101,16 @@ import Testing
         #expect(try status(.owner, "DELETE", "/v1/replica/\(client)") == 405)
     }
 
+    @Test func tenantsAndMembers_areMadeByTheServerOnly() throws {
+        #expect(try rest.send("POST", "/v1/tenant", ["name": "Second", "base_currency": "USD"]).status == 405)
+        #expect(try rest.send("POST", "/v1/member", ["name": "x"]).status == 405)
+        let replica = try rest.tenant.enroll()
+        let made = try replica.edit([
+            Change("tenant", rest.server.newIdentifier(), .create(fields: ["name": "Second", "base_currency": "USD"]))
+        ])
+        #expect(made.violations.map(\.code) == ["forbidden"])
+    }
+
     @Test func members_editThemselves_only() throws {
         let viewer = try rest.member(.viewer)
         #expect(try rest.send("PATCH", "/v1/member/\(viewer.id.text)", ["phone": "+15550100"], as: viewer.token).status == 200)

@@ -106,7 +106,7 @@ import Testing
         let name = try required(table.entity.field("name"))
         let ids = (0..<500).map { _ in server.newIdentifier().text }
         let cases: [(sql: String, values: [String], index: String)] = [
-            (table.selectByID, ids, "client_pkey"), (table.selectByField(name, includingDeleted: false), ids, "client_name_idx"),
+            (table.selectByID, ids, "client_pkey"), (table.selectByField(name, includingDeleted: false), ids, "client_name_id_idx"),
             (table.selectAncestors(through: "parent"), ids, "client_pkey"),
         ]
         for one in cases {
