@@ -118,11 +118,16 @@ enum FixedOperations {
                     ],
                 ]), errors: [.badRequest, .unauthorized, .forbidden, .newEpoch, .resyncRequired, .protocolUnsupported]),
         "GET /v1/sync/digest": operation(
-            "digest", "Count and content hash of every entity", tag: "sync", hasToken: true,
+            "digest", "Count and content hash of every entity, or of ranges of one", tag: "sync", hasToken: true,
+            parameters: [
+                query("entity", ["type": "string"], "Ranges of this entity's records in order of id."),
+                query("after", ["type": "string"], "With entity: the records of one stretch, behind this id (empty: from the beginning),"),
+                query("through", uuid, "and up to this one."),
+            ],
             success: json(
                 "Digests",
                 [
-                    "type": "object", "required": ["position", "epoch", "entities"],
+                    "type": "object", "required": ["position", "epoch"],
                     "properties": [
                         "position": integer, "epoch": integer,
                         "entities": [
@@ -134,6 +139,41 @@ enum FixedOperations {
                         ],
                     ],
                 ]), errors: [.unauthorized, .forbidden]),
+        "POST /v1/sync/fork": operation(
+            "fork", "Go on as a replica of its own", "For a copied or restored file, behind what both copies share.", tag: "sync",
+            hasToken: true,
+            body: [
+                "type": "object", "required": ["protocol", "counter", "label", "schema"],
+                "properties": [
+                    "protocol": protocolVersion, "counter": ["type": "integer", "format": "int64", "minimum": 0],
+                    "label": ["type": "string", "minLength": 1, "maxLength": 80], "platform": ["type": "string"], "schema": integer,
+                ],
+            ],
+            success: json("The new replica and its token", ["type": "object", "required": ["token", "replica"]]),
+            errors: [.badRequest, .unauthorized, .forbidden, .protocolUnsupported]),
+        "GET /v1/sync/records": operation(
+            "records", "Single records as they are now", "Tombstones included: for a replica that mends a difference.", tag: "sync",
+            hasToken: true,
+            parameters: [
+                query("entity", ["type": "string"], "Entity of the records.", isRequired: true),
+                query("ids", ["type": "string"], "Up to \(RecordsRequest.recordsMax) ids, separated by commas.", isRequired: true),
+            ],
+            success: json(
+                "Rows as on a page of pull",
+                [
+                    "type": "object", "required": ["position", "epoch", "entities"],
+                    "properties": ["position": integer, "epoch": integer, "entities": ["type": "array", "items": ["type": "object"]]],
+                ]), errors: [.badRequest, .unauthorized, .forbidden]),
+        "GET /v1/sync/activity": operation(
+            "replica_activity", "The feed for a replica's own copy of the timeline", "Oldest first.", tag: "sync", hasToken: true,
+            parameters: [
+                query("after", ["type": "integer", "minimum": 0], "Entries behind this position."),
+                query("newest", ["type": "integer", "minimum": 0, "maximum": 1_000_000], "Without after: so many of the newest entries."),
+                query("since", ["type": "integer", "minimum": 0], "And none older, milliseconds since 1970 UTC."),
+                query(
+                    "limit", ["type": "integer", "minimum": 1, "maximum": .integer(Int64(ActivityRequest.entriesMax))],
+                    "Entries on the page."),
+            ], success: json("A page", ["type": "object"]), errors: [.badRequest, .unauthorized, .forbidden]),
         "GET /v1/schema": operation(
             "schema", "The schema as a document", tag: "server", hasToken: false,
             success: json("Entities, fields, state machines", ["type": "object", "required": ["version", "entities"]]), errors: []),

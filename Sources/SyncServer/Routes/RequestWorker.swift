@@ -161,7 +161,7 @@ final class RequestWorker: HTTPWorker {
 
     func activity(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        return .respond(try ActivityList(context: context, connection: try connection()).run(request, token: token))
+        return .respond(try Timeline(context: context, connection: try connection()).run(request, token: token))
     }
 
     /// Everything about records: what the target is, and whether the method goes with it, follows from the schema.

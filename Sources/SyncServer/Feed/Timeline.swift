@@ -2,7 +2,7 @@
 
 import SyncProtocol
 
-struct ActivityList {
+struct Timeline {
     let context: SyncContext
     let connection: PostgresConnection
 
@@ -13,14 +13,14 @@ struct ActivityList {
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
         try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
             let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
-            let wanted = try ActivityRequest(request.query, schema: context.schema)
+            let wanted = try TimelineRequest(request.query, schema: context.schema)
             return try page(wanted, reader: ReaderAccess(principal), tenant: token.tenant)
         }
     }
 
-    private func page(_ wanted: ActivityRequest, reader: ReaderAccess, tenant: Identifier) throws -> HTTPResponse {
+    private func page(_ wanted: TimelineRequest, reader: ReaderAccess, tenant: Identifier) throws -> HTTPResponse {
         let seal = context.cursorSeal
-        let before = try wanted.cursor.map { try ActivityPlace($0, seal, tenant: tenant, fingerprint: wanted.fingerprint).position }
+        let before = try wanted.cursor.map { try TimelinePlace($0, seal, tenant: tenant, fingerprint: wanted.fingerprint).position }
         let opening = try connection.batch([
             PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(RecordList.statementMilliseconds)]),
             TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant), bound(wanted.since, tenant, isLower: true),
@@ -29,8 +29,8 @@ struct ActivityList {
         guard let head = TenantHead(opening[2]) else { throw Authentication.unauthorized }
         let lowest = wanted.since == nil ? 0 : opening[3].isEmpty ? Int64.max : opening[3].integer(0, 0) ?? 0
         let highest = wanted.until == nil ? Int64.max : opening[4].isEmpty ? 0 : opening[4].integer(0, 0) ?? 0
-        let range = ActivityQuery.Range(after: lowest - 1, before: min(before ?? .max, highest == .max ? .max : highest + 1))
-        let query = ActivityQuery(wanted: wanted, reader: reader, schema: context.schema, tenant: tenant, range: range)
+        let range = TimelineQuery.Range(after: lowest - 1, before: min(before ?? .max, highest == .max ? .max : highest + 1))
+        let query = TimelineQuery(wanted: wanted, reader: reader, schema: context.schema, tenant: tenant, range: range)
         let rows = try connection.run(query.page)
         var entries = try rows.rows.prefix(wanted.limit).map { try FeedRow.entry(rows, $0) }
         if reader.hidesRestricted { for index in entries.indices { entries[index].restrictedChanges = JSONObject() } }
@@ -49,7 +49,7 @@ struct ActivityList {
             "as_of": .string("\(head.position.epoch).\(head.position.position)"),
         ]
         if let next {
-            reply["next_cursor"] = .string(ActivityPlace(position: next).sealed(seal, tenant: tenant, fingerprint: wanted.fingerprint))
+            reply["next_cursor"] = .string(TimelinePlace(position: next).sealed(seal, tenant: tenant, fingerprint: wanted.fingerprint))
         }
         return RestAnswer.json(200, JSONValue.object(reply).canonicalBytes(), etag: nil)
     }
@@ -85,7 +85,7 @@ struct ActivityList {
 }
 
 /// The entry before which a page begins.
-private struct ActivityPlace {
+private struct TimelinePlace {
     var position: Int64
 
     private static let format = "activity1"
@@ -95,7 +95,7 @@ private struct ActivityPlace {
     /// Throws `invalid_cursor`.
     init(_ text: String, _ seal: CursorSeal, tenant: Identifier, fingerprint: String) throws(ErrorReply) {
         let bytes = try seal.open(text)
-        guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, parts.count == 4, parts[0] == .string(ActivityPlace.format),
+        guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, parts.count == 4, parts[0] == .string(TimelinePlace.format),
             parts[1] == .string(tenant.text), let position = parts[3].integerValue
         else { throw seal.invalid }
         guard parts[2] == .string(fingerprint) else {
@@ -106,7 +106,7 @@ private struct ActivityPlace {
     }
 
     func sealed(_ seal: CursorSeal, tenant: Identifier, fingerprint: String) -> String {
-        let parts: JSONValue = [.string(ActivityPlace.format), .string(tenant.text), .string(fingerprint), .integer(position)]
+        let parts: JSONValue = [.string(TimelinePlace.format), .string(tenant.text), .string(fingerprint), .integer(position)]
         return seal.seal(parts.canonicalBytes())
     }
 }

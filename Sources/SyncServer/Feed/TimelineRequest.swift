@@ -2,11 +2,11 @@
 
 import SyncProtocol
 
-struct ActivityRequest: Sendable {
+struct TimelineRequest: Sendable {
     static let limitDefault = 50
     static let limitMax = 200
 
-    var limit = ActivityRequest.limitDefault
+    var limit = TimelineRequest.limitDefault
     var cursor: String?
     /// `entity:id`: entries on the timeline of this record, its own and those of what belongs to it.
     var anchor: RecordKey?
@@ -27,8 +27,8 @@ struct ActivityRequest: Sendable {
             guard seen.insert(name).inserted else { throw ListRequest.refuse(name, "comes once") }
             switch name {
             case "limit":
-                guard let number = Decimals.parse(value, scale: 0), (1...Int64(ActivityRequest.limitMax)).contains(number) else {
-                    throw ListRequest.refuse(name, "is a whole number from 1 to \(ActivityRequest.limitMax)")
+                guard let number = Decimals.parse(value, scale: 0), (1...Int64(TimelineRequest.limitMax)).contains(number) else {
+                    throw ListRequest.refuse(name, "is a whole number from 1 to \(TimelineRequest.limitMax)")
                 }
                 limit = Int(number)
             case "cursor": cursor = value
@@ -42,8 +42,8 @@ struct ActivityRequest: Sendable {
                 let names = schema.entities.filter(\.isServed).map(\.name)
                 guard names.contains(value) else { throw ListRequest.refuse(name, "is one of \(names.joined(separator: ", "))", names) }
                 entity = value
-            case "id": id = try ActivityRequest.identifier(name, value)
-            case "actor": actor = try ActivityRequest.identifier(name, value)
+            case "id": id = try TimelineRequest.identifier(name, value)
+            case "actor": actor = try TimelineRequest.identifier(name, value)
             case "category":
                 let names = schema.categories
                 guard names.contains(value) else { throw ListRequest.refuse(name, "is one of \(names.joined(separator: ", "))", names) }
@@ -56,8 +56,8 @@ struct ActivityRequest: Sendable {
             case "level":
                 guard value == "major" || value == "minor" else { throw ListRequest.refuse(name, "is major or minor", ["major", "minor"]) }
                 isMajor = value == "major"
-            case "since": since = try ActivityRequest.instant(name, value)
-            case "until": until = try ActivityRequest.instant(name, value)
+            case "since": since = try TimelineRequest.instant(name, value)
+            case "until": until = try TimelineRequest.instant(name, value)
             default:
                 throw ListRequest.refuse(
                     name,

@@ -2,7 +2,7 @@
 
 import SyncProtocol
 
-struct ActivityQuery {
+struct TimelineQuery {
     /// Positions strictly between.
     struct Range: Sendable {
         var after: Int64
@@ -16,7 +16,7 @@ struct ActivityQuery {
     private let walkParameters: [PostgresValue]
     private let limit: Int
 
-    init(wanted: ActivityRequest, reader: ReaderAccess, schema: Schema, tenant: Identifier, range: Range) {
+    init(wanted: TimelineRequest, reader: ReaderAccess, schema: Schema, tenant: Identifier, range: Range) {
         var walkParameters: [PostgresValue] = [.identifier(tenant), .integer(range.after), .integer(range.before)]
         let bounds = "w.tenant = $1::uuid AND w.position > $2::bigint AND w.position < $3::bigint"
         if let anchor = wanted.anchor {
@@ -64,7 +64,7 @@ struct ActivityQuery {
     var page: PostgresStatement {
         var query = self
         let limit = query.add(.integer(Int64(limit) + 1))
-        let scanned = query.add(.integer(ActivityList.scannedMax))
+        let scanned = query.add(.integer(Timeline.scannedMax))
         return PostgresStatement(
             """
             SELECT \(FeedRow.columns) FROM (\(walk) LIMIT \(scanned)::bigint) s CROSS JOIN LATERAL \
@@ -80,6 +80,6 @@ struct ActivityQuery {
             """
             SELECT (array_agg(position ORDER BY position DESC))[1] FROM (\(walk) OFFSET $\(count + 1)::bigint LIMIT 2) e \
             HAVING count(*) = 2
-            """, walkParameters + [.integer(ActivityList.scannedMax - 1)])
+            """, walkParameters + [.integer(Timeline.scannedMax - 1)])
     }
 }

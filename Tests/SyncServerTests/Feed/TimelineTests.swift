@@ -6,7 +6,7 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct ActivityListTests {
+@Suite struct TimelineTests {
     private let rest: RestUnderTest
 
     init() throws { rest = try RestUnderTest() }
@@ -95,7 +95,7 @@ import Testing
                 INSERT INTO tideline.feed SELECT tenant, $2::bigint + n, epoch, at + n, actor_kind, actor, replica, counter, entity, record, \
                 'update', 'client.updated', category, 'minor', '{}', '{}', anchors, scope_keys, NULL, 0, operation_at, fingerprint \
                 FROM tideline.feed, generate_series(1, $3::bigint) n WHERE tenant = $1::uuid AND position = $2::bigint
-                """, .identifier(rest.tenant.id), .integer(head), .integer(ActivityList.scannedMax + 500))
+                """, .identifier(rest.tenant.id), .integer(head), .integer(Timeline.scannedMax + 500))
         }
         let first = try rest.get("/v1/activity?kind=client.created")
         #expect(first.rows.isEmpty && first.json["has_more"] == true)
