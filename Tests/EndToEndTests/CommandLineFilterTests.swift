@@ -1,9 +1,12 @@
 // `--where` on every kind of field, with values as people write them, and errors that say what can be asked.
 
 import Foundation
+import Replica
 import SyncProtocol
 import TestSupport
 import Testing
+
+@testable import replica_cli
 
 @Suite struct CommandLineFilterTests {
     /// Clients, deals and sites whose answers to every question are known.
@@ -78,14 +81,18 @@ import Testing
                 ("site", ["custom.skills != ropes"], ["South"]),
                 ("site", ["custom.berths = null"], ["South"]),
             ]
+            // Read as the command reads them, without a process for each.
+            let replica = try await Replica.open(worker.file)
+            let context = Context(terminal: Terminal(json: true), databasePath: worker.file, replica: replica)
             for one in questions {
-                let options = one.conditions.flatMap { ["--where", $0] }
-                let finished = try await run("replica", ["--db", worker.file, "--json", "list", one.entity] + options)
-                #expect(finished.code == 0, "\(one): \(finished.output)")
-                let found = try JSONValue(parsing: finished.output)["data"]?.arrayValue ?? []
-                let names = found.compactMap { ($0["title"] ?? $0["name"])?.stringValue }.sorted()
+                let conditions = try await context.conditions(one.conditions, of: try context.entity(one.entity))
+                let found = try await replica.list(one.entity, where: conditions.filters, includingDeleted: conditions.includesDeleted)
+                let names = found.data.map(\.title).sorted()
                 #expect(names == one.names, "\(one.entity) \(one.conditions): \(names)")
             }
+            await replica.close()
+            let asked = try await worker.json("list", "deal", "--where", "amount >= 1,000", "--where", "stage != lost", "--sort", "-amount")
+            #expect(asked["total"] == 1 && asked["data"]?[0]?["title"] == "Refit")
             try await worker.json("remove", "site", "South")
             #expect(try await worker.json("list", "site", "--where", "deleted = yes")["total"] == 1)
             #expect(try await worker.json("list", "site", "--where", "deleted = no")["total"] == 1)
@@ -114,11 +121,21 @@ import Testing
                 ("site", "custom.berths = many", ["custom.berths", "whole number"]),
                 ("site", "active = maybe", ["active", "yes or no"]),
             ]
+            let replica = try await Replica.open(worker.file)
+            let context = Context(terminal: Terminal(json: true), databasePath: worker.file, replica: replica)
             for one in cases {
-                let finished = try await worker.run("list", one.entity, "--where", one.condition)
-                #expect(finished.code == 2, "\(one.condition): \(finished.code) \(finished.output)")
-                for word in one.words { #expect(finished.errors.contains(word), "\(one.condition): \(word) in \(finished.errors)") }
+                var words = "no error"
+                do {
+                    let conditions = try await context.conditions([one.condition], of: try context.entity(one.entity))
+                    _ = try await replica.list(one.entity, where: conditions.filters)
+                } catch let error as UsageError {
+                    words = error.message + " " + (error.hint ?? "")
+                }
+                for word in one.words { #expect(words.contains(word), "\(one.condition): \(word) in \(words)") }
             }
+            await replica.close()
+            let refused = try await worker.run("list", "deal", "--where", "amuont > 3")
+            #expect(refused.code == 2 && refused.errors.contains("did you mean amount"))
             let nobody = try await worker.run("list", "deal", "--where", "client = nobody")
             #expect(nobody.code == 1 && nobody.errors.contains("nobody") && nobody.errors.contains("replica list client"))
             for arguments in [["--sort", "nothing"], ["--columns", "nothing"], ["--cursor", "junk"], ["--sort", "pending"]] {

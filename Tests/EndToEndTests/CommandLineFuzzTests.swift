@@ -150,7 +150,7 @@ import Testing
             try await worker.json("add", "client", "name=Pier 9", "tags=vip")
             try await worker.json("add", "deal", "title=Refit", "client=Pier 9", "amount=5", "owner=olivia@example.com")
             var codes: [Int32: Int] = [:]
-            for _ in 0..<350 {
+            for _ in 0..<200 {
                 let words = try typist.call()
                 guard typist.isAllowed(words) else { continue }
                 let finished = try await run(
@@ -168,7 +168,7 @@ import Testing
                     #expect(throws: Never.self, "\(words): \(finished.output)") { try JSONValue(parsing: finished.output) }
                 }
             }
-            #expect(codes[0] ?? 0 > 20 && codes[1] ?? 0 > 20 && codes[2] ?? 0 > 20, "all kinds of answers were met: \(codes)")
+            #expect(codes[0] ?? 0 > 8 && codes[1] ?? 0 > 8 && codes[2] ?? 0 > 8, "all kinds of answers were met: \(codes)")
             #expect(try await worker.integrity().contains("\"ok\""))
             #expect(try await worker.run("status").code == 0)
             // What was let in is what the server takes: nothing typed here jams the next sync.

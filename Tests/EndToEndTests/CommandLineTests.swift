@@ -12,6 +12,14 @@ import Testing
         (["add", "client", "name"], 2, "field=value"), (["enroll", "ftp://x", "CODE"], 2, "http"), (["help", "nothing"], 2, "no command"),
         (["schema", "nothing"], 2, "no entity"), (["--db"], 2, "--db needs a file"), (["status"], 4, "enrol one first"),
         (["sync"], 4, "enrol one first"), (["enroll", "http://127.0.0.1:1", "CODE"], 3, "127.0.0.1"),
+        (["show", "client"], 2, "something is missing"), (["show", "client", "a", "b"], 2, "too many words"),
+        (["lsit"], 2, "did you mean list"),
+        (["help", "wher"], 2, "did you mean where"), (["completions", "csh"], 2, "bash"),
+        (["enroll", "http://127.0.0.1:1"], 2, "something is missing"),
+        (["enroll", "127.0.0.1:1", "CODE"], 2, "http"), (["list", "client", "--sort"], 2, "--sort needs a value"),
+        (["list", "client", "--deleted=1"], 2, "takes no value"), (["list", "client", "--sort", "a", "--sort", "b"], 2, "twice"),
+        (["-x"], 2, "no command"),
+        (["list", "-x", "client"], 2, "two dashes"),
     ])
     func badCall_saysWhatIsWrong_withItsExitCode(arguments: [String], code: Int, words: String) async throws {
         let folder = try Programs.temporaryFolder()

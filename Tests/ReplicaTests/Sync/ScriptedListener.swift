@@ -105,7 +105,7 @@
                 let connection = accept(descriptor, nil, nil)
                 guard connection >= 0 else { return }
                 connections.with { $0 += 1 }
-                var patience = timeval(tv_sec: 20, tv_usec: 0)
+                var patience = timeval(tv_sec: 120, tv_usec: 0)
                 setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
                 var isOpen = true
                 for step in script where isOpen { isOpen = perform(step, connection) }
