@@ -36,6 +36,70 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: file), "a failed call leaves no file behind")
     }
 
+    @Test func filesThatAreNoReplica_areStorageErrors_andStayAsTheyAre() async throws {
+        let folder = try Programs.temporaryFolder()
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let text = folder.appendingPathComponent("notes.txt").path
+        try String(repeating: "these are notes\n", count: 200).write(toFile: text, atomically: true, encoding: .utf8)
+        let before = try Data(contentsOf: URL(fileURLWithPath: text))
+        for arguments in [
+            ["status"], ["list", "client"], ["add", "client", "name=x"], ["sync"], ["sql", "SELECT 1"], ["export", "client"],
+        ] {
+            for file in [text, folder.path] {
+                let finished = try await run("replica", ["--db", file] + arguments)
+                #expect(finished.code == 5 && !finished.errors.isEmpty, "\(file) \(arguments): \(finished.code) \(finished.errors)")
+                let json = try await run("replica", ["--json", "--db", file] + arguments)
+                #expect(try JSONValue(parsing: json.output)["error"]?["code"] == "storage", "\(json.output)")
+            }
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: text)) == before)
+    }
+
+    @Test func everyCommand_answersItsErrorsInWords_andInJSON() async throws {
+        try await withCompany { company in
+            let worker = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await worker.json("sync")
+            try await worker.json("add", "client", "name=Pier 9")
+            let csv = company.folder.appendingPathComponent("x.csv").path
+            try "name,name\na,b\n".write(toFile: csv, atomically: true, encoding: .utf8)
+            let cases: [(arguments: [String], code: Int32, word: String)] = [
+                (["enroll", await company.address, "X"], 4, "another file"), (["show", "client", "nobody"], 1, "replica list client"),
+                (["set", "client", "nobody", "name=x"], 1, "nobody"),
+                (["set", "client", "Pier", "nonsense=x"], 1, "replica schema client"),
+                (["set", "client", "Pier", "status=archived"], 1, "status"), (["set", "client", "Pier", "phone=12"], 1, "phone"),
+                (["set", "client", "Pier", "owner=nobody"], 1, "replica list member"),
+                (["set", "client", "Pier", "custom.x=1"], 1, "custom.x"),
+                (["set", "client", "Pier", "name"], 2, "field=value"), (["set", "client", "Pier", "=x"], 2, "field name"),
+                (["set", "client", "Pier", "name+=x"], 1, "not a set"), (["set", "client", "Pier", "name.x=1"], 1, "no parts"),
+                (["add", "client"], 1, "name"), (["add", "deal", "title=x"], 1, "client"),
+                (["add", "deal", "title=x", "client=Pier", "amount=€5"], 1, "USD"),
+                (["do", "hld", "client", "Pier"], 2, "did you mean hold"), (["do", "qualify", "site", "x"], 1, "no site x"),
+                (["do", "hold", "client", "nobody"], 1, "nobody"), (["remove", "client", "nobody"], 1, "nobody"),
+                (["restore", "client", "nobody"], 1, "nobody"),
+                (["retry", "1"], 1, "replica problems"), (["edit", "1", "name=x"], 1, "no open problem"),
+                (["discard", "x"], 2, "number of a problem"),
+                (["problems", "7"], 1, "no open problem"), (["pending", "x"], 2, "too many words"),
+                (["import", "client", "/nonexistent.csv"], 2, "/nonexistent.csv"),
+                (["import", "client", csv], 2, "twice"), (["export", "client", "--format", "xml"], 2, "csv or jsonl"),
+                (["export", "nothing"], 2, "no entity"),
+                (["sql", "SELEC 1"], 2, "syntax"), (["sql", "DELETE FROM client"], 2, "write"), (["sql", "SELECT 1; SELECT 2"], 2, ""),
+                (["list", "client", "--limit", "201"], 2, "1 to 200"), (["list", "client", "--cursor", "e30"], 2, "cursor"),
+            ]
+            for one in cases {
+                let finished = try await run("replica", ["--db", worker.file] + one.arguments)
+                #expect(finished.code == one.code, "\(one.arguments): \(finished.code) \(finished.errors)")
+                #expect(finished.errors.contains(one.word) || one.word.isEmpty, "\(one.arguments): \(one.word) in \(finished.errors)")
+            }
+            await company.killServer()
+            for arguments in [["sync"], ["digest", "--server"]] {
+                let finished = try await run("replica", ["--db", worker.file, "--json"] + arguments)
+                #expect(finished.code == 3)
+                #expect(try JSONValue(parsing: finished.output)["error"]?["hint"]?.stringValue?.contains("safe") == true)
+            }
+            #expect(try await worker.json("pending")["total"] == 1, "none of this changed anything")
+        }
+    }
+
     @Test func help_explainsEveryCommand() async throws {
         let overview = try await run("replica", ["help"])
         #expect(overview.code == 0)

@@ -52,6 +52,7 @@ struct HelpTopic: Sendable {
               =  !=         equal, not equal; for a set: has, has not
               <  <=  >  >=  numbers, amounts, dates, times, texts
               ~             a text contains it, a set has it, a reference is to a record whose title contains it
+              contains, is  other words for ~ and =
 
             FIELD is any field, custom.KEY, a part such as billing_address.city, or created_at, updated_at, created_by, deleted, pending.
             VALUE is written as for add and set; null asks for empty fields. A day compared with a time means the whole day, here.
