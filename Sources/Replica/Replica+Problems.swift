@@ -26,10 +26,41 @@ public struct Problem: Sendable {
     public let violations: [Violation]
     /// The original edit.
     public let changes: [Change]
-    /// `rejected` or `withdrawn`.
+    /// `rejected`, `withdrawn`, or `refused` (written by plain SQL and refused here).
     public let status: String
+    /// Open problems whose sets would have created what this one builds on: see to those first.
+    public internal(set) var dependsOn: [Int64] = []
     /// Milliseconds since 1970 UTC.
     public let createdAt: Int64
+
+    /// Finds which of them build on which: by the records they create, change and refer to.
+    static func linked(_ problems: [Problem]) -> [Problem] {
+        var creator: [String: Int64] = [:]
+        for problem in problems {
+            for change in problem.changes { if case .create = change.operation { creator[change.key.id.text] = problem.id } }
+        }
+        guard !creator.isEmpty else { return problems }
+        return problems.map { problem in
+            var named: Set<String> = []
+            for change in problem.changes {
+                named.insert(change.key.id.text)
+                switch change.operation {
+                case .create(let fields), .patch(let fields, _): for (_, value) in fields { Self.note(value, &named) }
+                case .transition(_, _, let arguments): for (_, value) in arguments { Self.note(value, &named) }
+                case .delete, .restore: break
+                }
+            }
+            var linked = problem
+            linked.dependsOn = Set(named.compactMap { creator[$0] }).subtracting([problem.id]).sorted()
+            return linked
+        }
+    }
+
+    private static func note(_ value: JSONValue, _ named: inout Set<String>) {
+        if let text = value.stringValue { named.insert(text) }
+        for item in value.arrayValue ?? [] { note(item, &named) }
+        for (_, item) in value.objectValue ?? JSONObject() { note(item, &named) }
+    }
 
     public var isWithdrawn: Bool { status == ProblemStatus.withdrawn.rawValue }
 }
@@ -52,9 +83,10 @@ extension Replica {
     /// Open problems, oldest first.
     public func problems() async throws -> [Problem] {
         try await reading("problems") { store in
-            try store.connection.query(
+            let problems = try store.connection.query(
                 "SELECT \(Store.problemColumns) FROM _tideline_problem WHERE resolved_at IS NULL ORDER BY id"
             ) { try store.problem($0) }
+            return Problem.linked(problems)
         }
     }
 

@@ -125,7 +125,8 @@ extension Store {
         let set = ChangeSet(
             dot: Dot(replica: identity.replica, counter: counter),
             clock: try knowledge(try meta.checkpoint()?.position, identity.replica, counter),
-            timestamp: clock.now(wallMilliseconds: atMilliseconds ?? environment.wallMilliseconds()), changes: changes)
+            timestamp: clock.now(wallMilliseconds: atMilliseconds ?? environment.wallMilliseconds()), changes: changes,
+            schemaVersion: schema.version)
         let sealed = set.sealedBytes()
         let text = summary ?? ChangeSummary.text(of: changes) { key in (try? record(key))?.title }
         try insertPending(set, sealed: sealed, hash: ChangeSet.hash(ofSealed: sealed), summary: text, undo: nil)

@@ -77,7 +77,7 @@ extension Store {
         let set = ChangeSet(
             dot: Dot(replica: identity.replica, counter: counter),
             clock: try knowledge(commission.checkpoint, identity.replica, counter),
-            timestamp: clock.now(wallMilliseconds: commission.wallMilliseconds), changes: changes)
+            timestamp: clock.now(wallMilliseconds: commission.wallMilliseconds), changes: changes, schemaVersion: schema.version)
 
         // 2. Decide on the view.
         let workspace = Workspace(schema: schema)
@@ -120,7 +120,9 @@ extension Store {
     }
 
     func submission(of set: ChangeSet, _ author: Author) -> Submission {
-        Submission(changes: set.changes, author: author, dot: set.dot, clock: set.clock, timestamp: set.timestamp)
+        Submission(
+            changes: set.changes, author: author, dot: set.dot, clock: set.clock, timestamp: set.timestamp,
+            schemaVersion: set.schemaVersion)
     }
 
     /// Each set is decided at its own time, so that replay gives the same values whenever it runs.

@@ -25,7 +25,8 @@ extension Store {
         PendingRow(
             counter: row.integer(0), hash: row.text(1), sealed: row.optionalBlob(2), sealedAt: row.integer(3), summary: row.text(4),
             isAnswered: row.text(5) == "answered", outcome: row.optionalText(6), predicted: row.optionalText(7),
-            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10), undoes: row.optionalInteger(11))
+            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10), undoes: row.optionalInteger(11)
+        )
     }
 
     func pendingRows(after counter: Int64 = 0) throws -> [PendingRow] {

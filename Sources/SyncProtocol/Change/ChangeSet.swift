@@ -7,22 +7,27 @@ public struct ChangeSet: Hashable, Sendable {
     public var clock: VectorClock
     public var timestamp: HybridTimestamp
     public var changes: [Change]
+    /// The schema its author worked with: what became required later is not asked of it. nil: that of the push.
+    public var schemaVersion: Int64?
 
-    public init(dot: Dot, clock: VectorClock, timestamp: HybridTimestamp, changes: [Change]) {
+    public init(dot: Dot, clock: VectorClock, timestamp: HybridTimestamp, changes: [Change], schemaVersion: Int64? = nil) {
         self.dot = dot
         self.clock = clock
         self.timestamp = timestamp
         self.changes = changes
+        self.schemaVersion = schemaVersion
     }
 
     /// Canonical JSON: sorted keys, no white space. These bytes are hashed, stored and sent.
     public func sealedBytes() -> [UInt8] { json.canonicalBytes() }
 
     public var json: JSONValue {
-        .object([
+        var object: JSONObject = [
             "dot": .array([.string(dot.replica.text), .integer(dot.counter)]), "clock": clock.json, "at": timestamp.json,
             "changes": .array(changes.map(\.json)),
-        ])
+        ]
+        if let schemaVersion { object["schema"] = .integer(schemaVersion) }
+        return .object(object)
     }
 
     /// Content hash of sealed bytes, lower-case hex.
@@ -56,7 +61,9 @@ public struct ChangeSet: Hashable, Sendable {
                 entity: "", id: nil, field: "changes", code: .payloadTooLarge,
                 message: "at most \(Limits.changesPerSet) changes in a set", parameters: ["max": .integer(Int64(Limits.changesPerSet))])
         }
-        self.init(dot: Dot(replica: replica, counter: counter), clock: clock, timestamp: timestamp, changes: [])
+        self.init(
+            dot: Dot(replica: replica, counter: counter), clock: clock, timestamp: timestamp, changes: [],
+            schemaVersion: json["schema"]?.integerValue)
         changes.reserveCapacity(list.count)
         for item in list { changes.append(try Change(json: item)) }
     }

@@ -10,9 +10,12 @@ public struct Submission: Sendable {
     public var timestamp: HybridTimestamp
     /// The author's timestamp was too far ahead and was clamped.
     public var isSkewed: Bool
+    /// The schema its author worked with; nil: this build's.
+    public var schemaVersion: Int64?
 
     public init(
-        changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false
+        changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false,
+        schemaVersion: Int64? = nil
     ) {
         self.changes = changes
         self.author = author
@@ -20,6 +23,7 @@ public struct Submission: Sendable {
         self.clock = clock
         self.timestamp = timestamp
         self.isSkewed = isSkewed
+        self.schemaVersion = schemaVersion
     }
 }
 

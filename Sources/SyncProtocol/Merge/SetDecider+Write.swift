@@ -21,7 +21,7 @@ extension SetDecider {
             if record[field.name].isNull, let value = field.defaultValue { record[field.name] = value }
             if field.policy == .addWinsSet, record[field.name].isNull { record[field.name] = .array([]) }
             if field.type.isMap, record[field.name].isNull { record[field.name] = .object(JSONObject()) }
-            if field.isRequired, record[field.name].isNull, !violations.contains(where: { $0.id == id && $0.field == field.name }) {
+            if isRequired(field), record[field.name].isNull, !violations.contains(where: { $0.id == id && $0.field == field.name }) {
                 refuse(key, field.name, .required, "\(field.name) is required")
             }
         }
@@ -145,7 +145,7 @@ extension SetDecider {
             case .keys(let keys):
                 lost += patchMap(&record, field, keys, tag: tag)
             case .whole(let value):
-                if field.isRequired, value.isNull {
+                if isRequired(field), value.isNull {
                     refuse(key, name, .required, "\(name) is required")
                     continue
                 }
@@ -208,6 +208,11 @@ extension SetDecider {
             on: record, key: record.key, operation: .derived, kind: "sync.superseded", isMajor: false,
             changes: [field: ["lost": yours, "kept": kept]], category: "sync", scopeKeys: record.scopeKeys,
             cause: mode == .server ? head.position : nil)
+    }
+
+    /// Whether this author had to know that the field is needed.
+    private func isRequired(_ field: FieldSchema) -> Bool {
+        field.isRequired && field.requiredSince <= submission.schemaVersion ?? .max
     }
 
     // MARK: Values

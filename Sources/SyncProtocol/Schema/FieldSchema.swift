@@ -6,6 +6,8 @@ public struct FieldSchema: Sendable, Hashable {
     public var type: FieldType
     public var policy: Policy
     public var isRequired = false
+    /// The schema version that made it required: sets of authors with an older one need not name it.
+    public var requiredSince: Int64 = 0
     public var defaultValue: JSONValue?
     /// Has an index; lists sort and filter on it.
     public var isIndexed = false
@@ -74,6 +76,13 @@ public struct FieldSchema: Sendable, Hashable {
 
     // Flags.
     public var required: FieldSchema { with { $0.isRequired = true } }
+    /// Required of authors whose schema is at least this one; for fields that were added or tightened later.
+    public func required(since version: Int64) -> FieldSchema {
+        with {
+            $0.isRequired = true
+            $0.requiredSince = version
+        }
+    }
     public var indexed: FieldSchema { with { $0.isIndexed = true } }
     public var searchable: FieldSchema { with { $0.isSearchable = true } }
     public var unique: FieldSchema { with { $0.uniqueWith = [] } }

@@ -41,6 +41,7 @@ extension FieldSchema {
     public var json: JSONValue {
         var object: JSONObject = ["name": .string(name), "type": .string(type.name), "policy": .string(policy.rawValue)]
         if isRequired { object["required"] = true }
+        if isRequired, requiredSince > 0 { object["required_since"] = .integer(requiredSince) }
         if isIndexed { object["indexed"] = true }
         if isSearchable { object["searchable"] = true }
         if isRestricted { object["restricted"] = true }

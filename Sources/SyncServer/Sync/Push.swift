@@ -135,7 +135,7 @@ struct Push {
         let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         var admission = SetAdmission(
             head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
-            lastTimestamp: registration.lastTimestamp)
+            lastTimestamp: registration.lastTimestamp, schemaVersion: push.schemaVersion)
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: replica.id)
         var fresh = push.sets[firstNew...].map { admit($0, &admission, author: author) }
 

@@ -13,6 +13,8 @@ struct SetAdmission {
     let otherLanes: [Identifier: Int64]
     /// Timestamp of the replica's last processed set; rises with every admitted one.
     fileprivate(set) var lastTimestamp: HybridTimestamp
+    /// Of the push; sets that say nothing else were made with it.
+    let schemaVersion: Int64
 
     /// Throws a violation when the clock contradicts itself.
     mutating func admit(_ set: ChangeSet, author: Author) throws(Violation) -> Submission {
@@ -26,7 +28,8 @@ struct SetAdmission {
         if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
         lastTimestamp = timestamp
         return Submission(
-            changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed)
+            changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed,
+            schemaVersion: set.schemaVersion ?? schemaVersion)
     }
 
     private func capped(_ clock: VectorClock) -> VectorClock {

@@ -261,6 +261,7 @@ extension Problem {
         [
             "id": .integer(id), "set": .integer(counter), "summary": .string(summary), "status": .string(status), "at": .integer(createdAt),
             "violations": .array(violations.map(\.json)), "changes": .array(changes.map(\.json)),
+            "depends_on": .array(dependsOn.map { .integer($0) }),
         ]
     }
 }

@@ -74,6 +74,10 @@ extension Command {
             terminal.line(
                 terminal.styled("\(problem.id)  \(DisplayWidth.harmless(problem.summary))", .bold)
                     + "  \(FieldText.time(problem.createdAt))")
+            if !problem.dependsOn.isEmpty {
+                let numbers = problem.dependsOn.map { "\($0)" }.joined(separator: ", ")
+                terminal.line("   builds on problem \(numbers): see to that first, then retry this one")
+            }
             for violation in problem.violations {
                 terminal.line("   \(DisplayWidth.harmless(ErrorReport.words(violation)))")
                 let type = context.schema.entity(violation.entity)?.field(violation.field ?? "")?.type

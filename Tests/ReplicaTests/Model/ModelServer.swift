@@ -280,6 +280,7 @@ final class ModelServer: @unchecked Sendable {
         let account = try account(token)
         let push: PushRequest.ReceivedPush
         do { push = try PushRequest.receive(bytes) } catch { throw refusal(.badRequest, "\(error)") }
+        guard push.schemaVersion <= schema.version else { throw refusal(.schemaTooOld, details: ["schema": .integer(schema.version)]) }
         _ = try place(push.cursor)
         let replica = account.replica
         var outcomes: [(counter: Int64, outcome: [UInt8])] = []
@@ -413,7 +414,7 @@ final class ModelServer: @unchecked Sendable {
                 Submission(
                     changes: content.changes,
                     author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: content.dot,
-                    clock: clock, timestamp: stamp, isSkewed: isSkewed))
+                    clock: clock, timestamp: stamp, isSkewed: isSkewed, schemaVersion: content.schemaVersion))
         }
     }
 

@@ -98,6 +98,8 @@ import Testing
 
         let report = try await a.sync()
         #expect(report.newProblems.map { $0.violations.map(\.code) } == [["duplicate"], ["depends_on_rejected"], ["depends_on_rejected"]])
+        let problems = try await a.replica.problems()
+        #expect(problems.map(\.dependsOn) == [[], [problems[0].id], [problems[0].id]])
         // Later edits of what was never created are told the same.
         let later = try await replicaError {
             try await a.create("movement", ["part": .string(rival.text), "kind": "receive", "quantity_milli": 1])
