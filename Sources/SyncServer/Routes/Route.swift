@@ -23,15 +23,26 @@ struct Route: Sendable {
         Route("GET", "/v1/schema") { try $0.schema($1, $2) },
         Route("GET", "/healthz") { try $0.health($1, $2) },
         Route("GET", "/readyz") { try $0.readiness($1, $2) },
+        Route("GET", "/metrics") { try $0.metrics($1, $2) },
     ]
 
     /// Throws `not_found` or `method_not_allowed` (with the methods that are, in `allow`). HEAD asks what GET would answer.
     static func find(_ request: HTTPRequest) throws -> Route {
+        if let target = ConsumerRequests.Target(request.pathSegments) { return try consumers(target, request) }
         let candidates = all.filter { $0.path == request.pathSegments }
         guard !candidates.isEmpty else { throw ErrorReply(.notFound, "there is nothing at this path") }
         let method = request.method == "HEAD" ? "GET" : request.method
         if let route = candidates.first(where: { $0.method == method }) { return route }
         let allowed = candidates.map(\.method).flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] }.joined(separator: ", ")
         throw ErrorReply(.methodNotAllowed, "use \(allowed)", details: ["allow": .string(allowed)])
+    }
+
+    /// Everything under `/v1/consumers`.
+    private static func consumers(_ target: ConsumerRequests.Target, _ request: HTTPRequest) throws -> Route {
+        guard target.methods.contains(request.method == "HEAD" ? "GET" : request.method) else {
+            let allowed = target.methods.flatMap { $0 == "GET" ? ["GET", "HEAD"] : [$0] }.joined(separator: ", ")
+            throw ErrorReply(.methodNotAllowed, "use \(allowed)", details: ["allow": .string(allowed)])
+        }
+        return Route(request.method, request.path) { try $0.consumers(target, $1, $2) }
     }
 }
