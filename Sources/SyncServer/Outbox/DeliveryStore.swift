@@ -98,6 +98,9 @@ struct DeliveryStore {
         }
         let looksFurther = !isLookedThrough && Int64(open.count) < DeliveryStore.openMax
         let hasMore = looksFurther || selection.nextAt.map { $0 <= now } ?? false
+        let until = now + leaseMilliseconds
+        // If this dispatcher dies, the end of its lease is when there is something to do again.
+        if !selection.positions.isEmpty { selection.nextAt = min(selection.nextAt ?? until, until) }
         var statements = [
             PostgresStatement(
                 """
@@ -117,7 +120,6 @@ struct DeliveryStore {
                     tenant: tenant, consumer: consumer, secrets: secrets, lease: lease, leaseUntil: now, items: [],
                     failures: row.integer(0, 12) ?? 0, leavesMore: true) : nil
         }
-        let until = now + leaseMilliseconds
         statements.append(
             PostgresStatement(
                 """
@@ -271,7 +273,7 @@ struct DeliveryStore {
                     """
                     UPDATE tideline.delivery d SET attempts = r.attempts, next_attempt_at = r.next, last_error = r.error, \
                     last_status = r.code, lease = NULL, lease_until = NULL, status = CASE WHEN r.dead THEN 'dead' ELSE 'open' END, \
-                    died_at = CASE WHEN r.dead THEN $9 ELSE NULL END \
+                    died_at = CASE WHEN r.dead THEN $9::bigint END \
                     FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[], $10::boolean[]) \
                     AS r(position, attempts, next, error, code, dead) \
                     WHERE d.tenant = $1::uuid AND d.consumer = $2 AND d.position = r.position AND d.lease = $8::uuid

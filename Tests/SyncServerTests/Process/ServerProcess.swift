@@ -35,14 +35,14 @@ final class ServerProcess: @unchecked Sendable {
     }
 
     /// Starts `serve` on a port of the kernel's choice and waits until it listens.
-    init(_ options: [String]) throws {
+    init(_ options: [String], environment more: [String: String] = [:]) throws {
         log = FileManager.default.temporaryDirectory.appendingPathComponent("tideline-test-\(UUID().uuidString).log")
         _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         let output = Pipe()
         process = Process()
         process.executableURL = try ServerProcess.binary
         process.arguments = ["serve", "--listen", "127.0.0.1:0", "--json"] + options
-        process.environment = ServerProcess.environment
+        process.environment = ServerProcess.environment.merging(more) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = output
         process.standardError = try FileHandle(forWritingTo: log)
@@ -65,6 +65,8 @@ final class ServerProcess: @unchecked Sendable {
         }
         try? FileManager.default.removeItem(at: log)
     }
+
+    var isRunning: Bool { process.isRunning }
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
