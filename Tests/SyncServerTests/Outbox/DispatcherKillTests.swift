@@ -59,26 +59,35 @@ import Testing
         }
     }
 
+    /// Always one more event to deliver, until a step is the last one.
+    private static func pushUntilDead(
+        _ doomed: ServerProcess, to server: ServerProcess, _ replica: EnrollmentReply, _ expected: inout [String]
+    ) throws {
+        for _ in 0..<2_000 where doomed.isRunning {
+            let counter = Int64(expected.count + 1)
+            expected += try push(server, replica, counter...counter)
+        }
+        if doomed.isRunning { doomed.signal(SIGTERM) }
+    }
+
     @Test(arguments: OutboxStep.allCases) func death_atAStep_losesNothing(step: OutboxStep) async throws {
         try await onOwnThread {
             let place = try Place()
             let receiver = try WebhookReceiver()
-            var server = try place.serve()
-            let replica = try server.enroll(place.code)
-            var expected = try Self.push(server, replica, 1...6)
-            server.signal(SIGTERM)
-            #expect(server.waitForExit() == 0)
-            try place.add(receiver, ["--from", "beginning"])
+            // Takes the pushes and delivers nothing, so that whatever is delivered is one of the others' doing.
+            let steady = try place.serve(["TIDELINE_WEBHOOK_THREADS": "0"])
+            let replica = try steady.enroll(place.code)
+            try place.add(receiver)
+            var expected = try Self.push(steady, replica, 1...6)
             // Later deaths meet a batch that is half done.
             for count in 1...3 {
                 let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": "\(step.rawValue):\(count)"])
-                expected += (try? Self.push(doomed, replica, Int64(count * 4 + 3)...Int64(count * 4 + 6))) ?? []
-                #expect(doomed.waitForExit() == -SIGKILL, "step \(step) was not reached \(count) times")
+                try Self.pushUntilDead(doomed, to: steady, replica, &expected)
+                #expect(doomed.waitForExit() == -SIGKILL)
                 try place.endLeases()
             }
-            server = try place.serve()
-            // Pushes that met the death are unknown, so they are offered again.
-            expected = Array(expected.prefix(6)) + (try Self.push(server, replica, 7...18))
+            let server = try place.serve()
+            expected += try Self.push(steady, replica, Int64(expected.count + 1)...Int64(expected.count + 3))
             #expect(receiver.wait { Set($0.map(\.record)).isSuperset(of: expected) })
             let deliveries = receiver.deliveries
             #expect(deliveries.firsts.map(\.record) == expected)
@@ -91,8 +100,10 @@ import Testing
             for (earlier, later) in zip(deliveries, deliveries.dropFirst()) where later.position < earlier.position {
                 #expect(deliveries.contains { $0.id == later.id && $0.headers["x-request-id"] != later.headers["x-request-id"] })
             }
-            server.signal(SIGTERM)
-            #expect(server.waitForExit() == 0)
+            for one in [server, steady] {
+                one.signal(SIGTERM)
+                #expect(one.waitForExit() == 0)
+            }
             #expect(try place.open() == 0)
         }
     }
@@ -115,15 +126,10 @@ import Testing
             let steady = try place.serve()
             let replica = try steady.enroll(place.code)
             var expected: [String] = []
-            var counter: Int64 = 0
             for kill in kills {
+                // Which of the two takes them is open: until the doomed one has had its turn.
                 let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": kill])
-                // Whichever of the two takes them: until the doomed one has had its turn.
-                while doomed.isRunning {
-                    expected += try Self.push(steady, replica, (counter + 1)...(counter + 5))
-                    counter += 5
-                    if counter > 3_000 { break }
-                }
+                try Self.pushUntilDead(doomed, to: steady, replica, &expected)
                 #expect(doomed.waitForExit() == -SIGKILL)
                 try place.endLeases()
             }
