@@ -13,9 +13,14 @@ final class Application: @unchecked Sendable {
     private let wakeUps: WakeUps
     private let server: HTTPServer
     private let timers: Timers
+    private let dispatcher: Dispatcher
+    private let forwarder: EgressForwarder
 
     /// Opens the database, migrates it and prepares the server; nothing listens yet.
     init(_ configuration: Configuration, schema: Schema = .tideline, log: @escaping @Sendable (LogEntry) -> Void) throws {
+        let resolver = HostResolver(addressGuard: configuration.outbox.addressGuard)
+        let forwarder = try EgressForwarder(resolver: resolver)
+        forwarder.takeOverEnvironment()
         let database = try Database(configuration, mayShare: false, log: log)
         do {
             let report = try Application.whenReachable(log) { try database.migrate(schema) }
@@ -25,20 +30,33 @@ final class Application: @unchecked Sendable {
             connection.close()
 
             let wakeUps = WakeUps(database: database, log: log)
+            let metrics = Metrics()
             let context = SyncContext(
                 tables: EntityTables(schema), cursorSeal: seal, now: WallClock.milliseconds,
-                announce: { wakeUps.announce($0) }, log: log)
+                announce: { wakeUps.announce($0) }, log: log, metrics: metrics)
             var http = HTTPServerConfiguration()
             http.listen = configuration.listen
             http.workers = configuration.workers
             let limit = EnrollmentLimit()
             let documents = SchemaDocuments(schema)
+            let entities = Set(schema.entities.map(\.name))
+            let statistics = ServerStatistics()
             server = HTTPServer(
-                configuration: http, log: { Application.note($0, log) },
+                configuration: http, log: { Application.note($0, metrics, entities, log) },
                 makeWorker: { _ in
                     RequestWorker(
-                        context: context, database: database, enrollmentLimit: limit, documents: documents)
+                        context: context, database: database, enrollmentLimit: limit, documents: documents,
+                        statistics: { statistics.current })
                 })
+            statistics.observe(server)
+            let senders = WebhookSenders(
+                plain: PlainWebhookSender(resolver: resolver, limits: configuration.outbox.limits),
+                secure: SecureWebhookSender(resolver: resolver, limits: configuration.outbox.limits))
+            let kill = OutboxKill(configuration.outboxKill)
+            dispatcher = Dispatcher(
+                context: context, sender: senders, settings: configuration.outbox, metrics: metrics,
+                connect: { try database.connect(name: "tideline outbox") }, step: { kill?.reach($0) })
+            self.forwarder = forwarder
             timers = Timers(database: database, context: context, log: log)
             self.database = database
             self.log = log
@@ -72,8 +90,10 @@ final class Application: @unchecked Sendable {
             database.stop()
             throw error
         }
-        wakeUps.start(waking: server)
+        wakeUps.start(waking: server, dispatcher)
         timers.start()
+        forwarder.start()
+        dispatcher.start()
         log(
             .init(
                 .info, "serving",
@@ -84,19 +104,25 @@ final class Application: @unchecked Sendable {
     /// Stops accepting, answers those who wait, lets requests finish, then stops everything else.
     func stop() {
         log(.init(.info, "draining"))
+        dispatcher.beginStopping()
         let isDrained = server.drain(timeoutSeconds: database.configuration.drainSeconds)
         server.stop()
+        dispatcher.waitUntilStopped(timeoutSeconds: database.configuration.drainSeconds)
+        forwarder.stop()
         timers.stop()
         wakeUps.stop()
         database.stop()
         log(.init(.info, "stopped", ["drained": .bool(isDrained)]))
     }
 
-    private static func note(_ event: HTTPLogEvent, _ log: (LogEntry) -> Void) {
+    private static func note(_ event: HTTPLogEvent, _ metrics: Metrics, _ entities: Set<String>, _ log: (LogEntry) -> Void) {
         switch event {
         case .exchange(let one):
-            // Probes of a balancer would be most of the log.
-            if one.status == 200, one.path == "/healthz" || one.path == "/readyz" { return }
+            metrics.countExchange(
+                route: MetricRoute.label(path: one.path, entities: entities), method: MetricRoute.method(one.method), status: one.status,
+                seconds: Double(one.durationMicroseconds) / 1_000_000)
+            // Probes of a balancer and of Prometheus would be most of the log.
+            if one.status == 200, ["/healthz", "/readyz", "/metrics"].contains(one.path) { return }
             log(
                 .init(
                     one.status >= 500 ? .error : .info, "request", requestID: one.requestID,
@@ -109,4 +135,14 @@ final class Application: @unchecked Sendable {
             log(.init(.error, fault.code, requestID: fault.requestID, ["error": .string(fault.message)]))
         }
     }
+}
+
+/// The server's statistics for its own workers, which are made before there is a server. @unchecked Sendable: under the lock.
+private final class ServerStatistics: @unchecked Sendable {
+    private let lock = NSLock()
+    private weak var server: HTTPServer?
+
+    func observe(_ server: HTTPServer) { lock.withLock { self.server = server } }
+
+    var current: HTTPStatistics { lock.withLock { server }?.statistics ?? HTTPStatistics() }
 }

@@ -15,6 +15,10 @@ struct Configuration: Sendable {
     var usesPreparedStatements: Bool
     /// Worker threads, each with a connection.
     var workers: Int
+    /// Webhooks.
+    var outbox = OutboxSettings()
+    /// Where a test ends this process; see ``OutboxKill``.
+    var outboxKill: String?
     /// How long a stop waits for requests under way.
     var drainSeconds: Double
     /// Only for tests of the embedded cluster: it then does not survive a crash of the machine.
@@ -30,6 +34,9 @@ struct Configuration: Sendable {
         ("TIDELINE_DATA_DIR", "same as --data-dir"),
         ("TIDELINE_LISTEN", "same as --listen"),
         ("TIDELINE_WORKERS", "same as --workers"),
+        ("TIDELINE_WEBHOOK_THREADS", "same as --webhook-threads"),
+        ("TIDELINE_WEBHOOK_ALLOW", "same as --webhook-allow, separated by commas"),
+        ("TIDELINE_WEBHOOK_RETRY_SECONDS", "wait before the second attempt at a webhook, default 5"),
         ("TIDELINE_PREPARED_STATEMENTS", "off: for transaction poolers that cannot keep prepared statements"),
     ]
 
@@ -49,6 +56,26 @@ struct Configuration: Sendable {
             throw UsageError("--workers is a number from 1 to 256")
         }
         self.workers = workers
+        let threadsText = try setting("--webhook-threads", "TIDELINE_WEBHOOK_THREADS") ?? String(outbox.threads)
+        guard let threads = Int(threadsText), OutboxSettings.threadsRange.contains(threads) else {
+            throw UsageError("--webhook-threads is a number from 0 to \(OutboxSettings.threadsRange.upperBound)")
+        }
+        outbox.threads = threads
+        var ranges = (environment["TIDELINE_WEBHOOK_ALLOW"] ?? "").split(separator: ",").map(String.init)
+        while let range = try arguments.value("--webhook-allow") { ranges += range.split(separator: ",").map(String.init) }
+        outbox.addressGuard.allowed = try ranges.map { text in
+            guard let range = NetworkRange(text) else {
+                throw UsageError("--webhook-allow is an address or a range such as 10.1.0.0/16, not \(text)")
+            }
+            return range
+        }
+        if let text = environment["TIDELINE_WEBHOOK_RETRY_SECONDS"] {
+            guard let seconds = Double(text), (0.001...3600).contains(seconds) else {
+                throw UsageError("TIDELINE_WEBHOOK_RETRY_SECONDS is a number from 0.001 to 3600")
+            }
+            outbox.schedule.firstMilliseconds = Int64((seconds * 1000).rounded(.up))
+        }
+        outboxKill = environment["TIDELINE_TEST_OUTBOX_KILL"]
         drainSeconds = 25
         isDurable = environment["TIDELINE_UNSAFE_NO_FSYNC"] != "1"
     }

@@ -18,6 +18,7 @@ final class WakeUps: @unchecked Sendable {
     private let notifier: PostgresNotifier
     private let lock = NSLock()
     private var server: HTTPServer?
+    private var dispatcher: Dispatcher?
     private var positions: [Identifier: Int64] = [:]
     private var listener: PostgresListener?
     private var look: RepeatingTask?
@@ -34,22 +35,31 @@ final class WakeUps: @unchecked Sendable {
 
     /// After a commit that moved the tenant's head. Never blocks.
     func announce(_ tenant: Identifier) {
-        lock.withLock { server }?.poke(topic: WakeUps.topic(tenant))
+        let (server, dispatcher) = lock.withLock { (self.server, self.dispatcher) }
+        server?.poke(topic: WakeUps.topic(tenant))
+        dispatcher?.hint()
         notifier.notify(WakeUps.channel, "\(tenant.text) \(mark)")
     }
 
-    func start(waking server: HTTPServer) {
-        lock.withLock { self.server = server }
+    func start(waking server: HTTPServer, _ dispatcher: Dispatcher) {
+        lock.withLock {
+            self.server = server
+            self.dispatcher = dispatcher
+        }
         notifier.start()
         let listener = PostgresListener(
             database.configuration.postgres(database.listenURL, name: "tideline listen"), channels: [WakeUps.channel],
             // What was said meanwhile is unknown, so everyone looks.
-            onReconnect: { server.pokeAll() },
+            onReconnect: {
+                server.pokeAll()
+                dispatcher.hint()
+            },
             onError: { [log] error in log(.init(.warning, "listen_failed", ["error": .string(error.description)])) },
             onNotification: { [mark] _, payload in
                 let parts = payload.split(separator: " ")
                 if parts.count > 1, parts[1] == mark { return }
                 if let tenant = parts.first.flatMap({ Identifier($0) }) { server.poke(topic: WakeUps.topic(tenant)) }
+                dispatcher.hint()
             })
         self.listener = listener
         listener.start()

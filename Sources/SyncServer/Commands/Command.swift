@@ -72,6 +72,7 @@ enum Command {
         case "migrate": return try AdministrationCommand.migrate(configuration, &arguments, console)
         case "check": return try CheckCommand.run(configuration, &arguments, console)
         case "restored": return try AdministrationCommand.restored(configuration, &arguments, console)
+        case "consumer": return try ConsumerCommand.run(arguments.word() ?? "", configuration, &arguments, console)
         case "tenant", "member", "code", "replica", "token":
             let action = arguments.word() ?? ""
             switch (name, action) {

@@ -44,9 +44,13 @@ enum Help {
     private static let topics: [Topic] = [
         topic(
             "serve", "Answer replicas over HTTP.",
-            "sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N]",
+            """
+            sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N] \
+            [--webhook-threads N] [--webhook-allow RANGE]…
+            """,
             """
             Without a database URL it runs a private Postgres in its data directory. The database is migrated at start.
+            Webhooks go to public addresses only, unless --webhook-allow names others; --webhook-threads 0 leaves them to other servers.
             SIGTERM and SIGINT drain: who waits is answered, requests under way finish. A second signal ends at once.
 
             Examples:
@@ -58,7 +62,10 @@ enum Help {
             "Creates and adds, never drops. Safe to run twice, or by several servers at once."),
         topic(
             "check", "Say whether the database is fit to serve from.", "sync-server check",
-            "Looks at reachability, version, migration, pgcrypto, row level security and clocks. Exit 1 if something is wrong."),
+            """
+            Looks at reachability, version, migration, pgcrypto, row level security, clocks, disk, and at consumers that lag, fail, have
+            dead letters or are disabled. Exit 1 if something is wrong.
+            """),
         topic(
             "tenant create", "Make a tenant and the enrolment code of its owner.",
             "sync-server tenant create NAME --owner \"NAME <EMAIL>\" [--currency USD] [--timezone UTC]",
@@ -85,6 +92,50 @@ enum Help {
             "token create", "Make an API token for a member.", "sync-server token create --tenant ID --member ID [--label TEXT] [--days N]",
             "Shown once; only its hash is stored."),
         topic("token revoke", "Stop an API token.", "sync-server token revoke TOKEN", "Takes effect with the next request."),
+        topic(
+            "consumer add", "Register a reader of the feed: a webhook, or a program that pulls.",
+            """
+            sync-server consumer add --tenant ID NAME --url URL [--kinds client.*,deal.won] [--from now|beginning|POSITION|TIME] \
+            [--ordered-by tenant|record] [--max-attempts 12] [--concurrency 1] [--rate-per-minute N] [--include-restricted]
+            """,
+            """
+            Without --url (or with --kind pull) the consumer asks for events itself. The secret of a webhook is shown once.
+
+            Examples:
+              sync-server consumer add --tenant ID billing --url https://billing.example/hooks --kinds deal.won,client.*
+              sync-server consumer add --tenant ID warehouse --kind pull --from beginning
+            """),
+        topic(
+            "consumer list", "Show the consumers of a tenant.", "sync-server consumer list --tenant ID",
+            "With how far each is behind and how many dead letters it has."),
+        topic(
+            "consumer show", "Show one consumer and its last attempts.", "sync-server consumer show --tenant ID NAME",
+            "The log of attempts keeps 7 days, at most 10,000 a consumer."),
+        topic(
+            "consumer pause", "Stop delivering to a consumer for now.", "sync-server consumer pause --tenant ID NAME [--reason TEXT]",
+            "Nothing is lost: it continues where it stopped."),
+        topic(
+            "consumer resume", "Continue a paused or disabled consumer.", "sync-server consumer resume --tenant ID NAME",
+            "What had failed is tried at once."),
+        topic(
+            "consumer replay", "Move a consumer's cursor.",
+            "sync-server consumer replay --tenant ID NAME --from now|beginning|POSITION|TIME",
+            "Events after that place are delivered again, with the same ids. Dead letters after it are among them."),
+        topic(
+            "consumer rotate-secret", "Give a webhook a new secret.", "sync-server consumer rotate-secret --tenant ID NAME",
+            "Shown once. For 24 hours every event carries the signatures of both."),
+        topic(
+            "consumer remove", "Forget a consumer.", "sync-server consumer remove --tenant ID NAME",
+            "With its dead letters and its log; the feed stays."),
+        topic(
+            "consumer dead", "Look at and settle what could not be delivered.",
+            "sync-server consumer dead list|show|replay|discard --tenant ID NAME [--position N | --all]",
+            """
+            Examples:
+              sync-server consumer dead list --tenant ID billing
+              sync-server consumer dead show --tenant ID billing --position 42
+              sync-server consumer dead replay --tenant ID billing --all
+            """),
         topic(
             "restored", "Say that the database was restored from a backup.", "sync-server restored",
             """

@@ -8,12 +8,17 @@ final class RequestWorker: HTTPWorker {
     private let database: Database
     private let enrollmentLimit: EnrollmentLimit
     private let documents: SchemaDocuments
+    private let statistics: @Sendable () -> HTTPStatistics
     private var session: PostgresConnection?
     private var backoff = RetryBackoff()
     /// Until then the database is not tried again, so that a request never waits for it to come back.
     private var retryAt = DispatchTime.now()
 
-    init(context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, documents: SchemaDocuments) {
+    init(
+        context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, documents: SchemaDocuments,
+        statistics: @escaping @Sendable () -> HTTPStatistics = { HTTPStatistics() }
+    ) {
+        self.statistics = statistics
         self.context = context
         self.database = database
         self.enrollmentLimit = enrollmentLimit
@@ -21,6 +26,8 @@ final class RequestWorker: HTTPWorker {
     }
 
     func handle(_ request: HTTPRequest, attempt: HTTPAttempt) -> HTTPReply {
+        context.metrics.workerBegan()
+        defer { context.metrics.workerEnded() }
         do {
             return try Route.find(request).answer(self, request, attempt)
         } catch let error as ErrorReply {
@@ -38,6 +45,7 @@ final class RequestWorker: HTTPWorker {
             session?.close()
             session = nil
         }
+        context.metrics.countDatabaseError()
         context.log(
             .init(
                 error.isRetryable ? .warning : .error, "database_error", requestID: request.requestID,
@@ -202,6 +210,24 @@ final class RequestWorker: HTTPWorker {
             throw ErrorReply(.unavailable, "the database is not migrated to this build; run sync-server migrate")
         }
         return .respond(.json(200, Array(#"{"status":"ready"}"#.utf8)))
+    }
+
+    /// Answers without the database too: that it is away is what somebody wants to know then.
+    func metrics(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
+        let outbox: MetricsPage.Outbox?
+        do {
+            outbox = try MetricsPage.read(try connection())
+        } catch {
+            outbox = nil
+        }
+        let page = MetricsPage(metrics: context.metrics, statistics: statistics(), workers: database.configuration.workers)
+        return .respond(
+            .typed(200, "text/plain; version=0.0.4; charset=utf-8", Array(page.text(outbox, nowMilliseconds: context.now()).utf8)))
+    }
+
+    func consumers(_ target: ConsumerRequests.Target, _ request: HTTPRequest, _ attempt: HTTPAttempt) throws -> HTTPReply {
+        let token = try bearer(request)
+        return try ConsumerRequests(context: context, connection: try connection(), token: token).run(target, request, attempt)
     }
 
     private func bearer(_ request: HTTPRequest) throws -> AccessToken {

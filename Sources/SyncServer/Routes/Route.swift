@@ -30,10 +30,12 @@ struct Route: Sendable {
         Route("GET", "/v1/schema") { try $0.schema($1, $2) },
         Route("GET", "/healthz") { try $0.health($1, $2) },
         Route("GET", "/readyz") { try $0.readiness($1, $2) },
+        Route("GET", "/metrics") { try $0.metrics($1, $2) },
     ]
 
     /// Throws `not_found` or `method_not_allowed` (with the methods that are, in `allow`). HEAD asks what GET would answer.
     static func find(_ request: HTTPRequest) throws -> Route {
+        if let target = ConsumerRequests.Target(request.pathSegments) { return try consumers(target, request) }
         let candidates = all.filter { $0.path == request.pathSegments }
         guard !candidates.isEmpty else {
             // Everything else below /v1 is an entity's, or nothing.
@@ -51,4 +53,12 @@ struct Route: Sendable {
     }
 
     static let nothingHere = ErrorReply(.notFound, "there is nothing at this path")
+
+    /// Everything under `/v1/consumers`.
+    private static func consumers(_ target: ConsumerRequests.Target, _ request: HTTPRequest) throws -> Route {
+        guard target.methods.contains(request.method == "HEAD" ? "GET" : request.method) else {
+            throw methodNotAllowed(target.methods)
+        }
+        return Route(request.method, request.path) { try $0.consumers(target, $1, $2) }
+    }
 }

@@ -1,11 +1,13 @@
 // The engine's own tables, in the schema `tideline`: heads, feed, stored outcomes, replicas, tokens. Times are Unix milliseconds.
 
+import SyncProtocol
+
 /// Every table leads with tenant, so that one policy guards them all and they can be distributed by tenant.
 enum EngineTables {
     /// The tables that row level security guards, besides the entities' own.
     static let guarded = [
         "tenant_head", "entity_head", "feed", "feed_anchor", "idempotency_key", "change_set", "scope_exit", "replica", "token",
-        "enrollment_code", "consumer", "delivery",
+        "enrollment_code", "consumer", "delivery", "delivery_attempt",
     ]
 
     static let definition: [String] = [
@@ -88,6 +90,40 @@ enum EngineTables {
         attempts bigint NOT NULL DEFAULT 0, next_attempt_at bigint, status text NOT NULL, last_error text, \
         PRIMARY KEY (tenant, consumer, position))
         """,
+        // Columns that came after the first release; migrations add and never drop. `position` is how far the feed was looked
+        // through: what of it is not delivered yet has a row in `delivery`, so a delivered entry costs no space.
+        """
+        ALTER TABLE tideline.consumer ADD COLUMN IF NOT EXISTS kind text NOT NULL DEFAULT 'webhook', \
+        ADD COLUMN IF NOT EXISTS kinds text[] NOT NULL DEFAULT '{}', ADD COLUMN IF NOT EXISTS url text, \
+        ADD COLUMN IF NOT EXISTS secret text, ADD COLUMN IF NOT EXISTS previous_secret text, \
+        ADD COLUMN IF NOT EXISTS previous_secret_until bigint, ADD COLUMN IF NOT EXISTS max_attempts bigint NOT NULL DEFAULT 12, \
+        ADD COLUMN IF NOT EXISTS ordered_by text NOT NULL DEFAULT 'tenant', ADD COLUMN IF NOT EXISTS concurrency bigint NOT NULL DEFAULT 1, \
+        ADD COLUMN IF NOT EXISTS rate_per_minute bigint, ADD COLUMN IF NOT EXISTS includes_restricted boolean NOT NULL DEFAULT false, \
+        ADD COLUMN IF NOT EXISTS status text NOT NULL DEFAULT 'active', ADD COLUMN IF NOT EXISTS reason text, \
+        ADD COLUMN IF NOT EXISTS failures bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS blocked_until bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS due_at bigint, ADD COLUMN IF NOT EXISTS open_count bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS rate_minute bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS rate_used bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS last_attempt_at bigint, ADD COLUMN IF NOT EXISTS last_success_at bigint, \
+        ADD COLUMN IF NOT EXISTS created_at bigint NOT NULL DEFAULT 0
+        """,
+        // Status: open or dead. A lease is one dispatcher's, for a while; it settles only what still carries it.
+        """
+        ALTER TABLE tideline.delivery ADD COLUMN IF NOT EXISTS epoch bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS record uuid, ADD COLUMN IF NOT EXISTS kind text, ADD COLUMN IF NOT EXISTS at bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS lease uuid, ADD COLUMN IF NOT EXISTS lease_until bigint, ADD COLUMN IF NOT EXISTS last_status bigint, \
+        ADD COLUMN IF NOT EXISTS died_at bigint
+        """,
+        "CREATE INDEX IF NOT EXISTS delivery_open_idx ON tideline.delivery (tenant, consumer, position) WHERE status = 'open'",
+        """
+        CREATE TABLE IF NOT EXISTS tideline.delivery_attempt (tenant uuid NOT NULL, consumer text NOT NULL, position bigint NOT NULL, \
+        attempt bigint NOT NULL, at bigint NOT NULL, duration_ms bigint NOT NULL, result text NOT NULL, status bigint, error text, \
+        request_id text, PRIMARY KEY (tenant, consumer, position, at, attempt))
+        """,
+        "CREATE INDEX IF NOT EXISTS delivery_attempt_at_idx ON tideline.delivery_attempt (tenant, consumer, at)",
+        // Of the request that wrote the entry, if the transaction named one.
+        """
+        ALTER TABLE tideline.feed ADD COLUMN IF NOT EXISTS request_id text DEFAULT nullif(current_setting('tideline.request', true), '')
+        """,
     ]
 
     /// Look-ups that must cross tenants. They return ids only, run as the tables' owner, and read through policies of their own.
@@ -101,8 +137,33 @@ enum EngineTables {
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog \
         AS 'SELECT h.tenant, h.position, h.changed_at FROM tideline.tenant_head h WHERE h.changed_at >= since'
         """,
+        // Webhooks with something to do; the longest untouched first, so that none starves.
+        """
+        CREATE OR REPLACE FUNCTION tideline.outbox_due(now bigint, open_max bigint, count bigint) \
+        RETURNS TABLE (tenant uuid, name text, failures bigint) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS \
+        'SELECT c.tenant, c.name, c.failures FROM tideline.consumer c JOIN tideline.tenant_head h ON h.tenant = c.tenant \
+        WHERE c.kind = ''webhook'' AND c.status = ''active'' AND c.blocked_until <= now \
+        AND (c.due_at <= now OR (h.position > c.position AND c.open_count < open_max)) \
+        ORDER BY c.last_attempt_at NULLS FIRST LIMIT count'
+        """,
+        // How far consumers are, in numbers, the furthest behind first. Positions are dense within an epoch, so nothing is counted.
+        """
+        CREATE OR REPLACE FUNCTION tideline.outbox_status(count bigint) RETURNS TABLE (tenant uuid, name text, kind text, status text, \
+        lag bigint, oldest_at bigint, dead bigint, failures bigint) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS \
+        'SELECT c.tenant, c.name, c.kind, c.status, \
+        h.position - greatest(b.done, h.epoch * \(FeedPosition.epochStride) - 1), \
+        (SELECT f.at FROM tideline.feed f WHERE f.tenant = c.tenant AND f.position > b.done ORDER BY f.position LIMIT 1), \
+        (SELECT count(*) FROM tideline.delivery d WHERE d.tenant = c.tenant AND d.consumer = c.name AND d.status = ''dead''), c.failures \
+        FROM tideline.consumer c JOIN tideline.tenant_head h ON h.tenant = c.tenant \
+        CROSS JOIN LATERAL (SELECT coalesce((SELECT min(d.position) - 1 FROM tideline.delivery d WHERE d.tenant = c.tenant \
+        AND d.consumer = c.name AND d.status = ''open''), c.position) AS done) b \
+        ORDER BY h.position - b.done DESC LIMIT count'
+        """,
     ]
-    static let functionSignatures = ["tideline.enrollment_tenant(bytea)", "tideline.heads_changed(bigint)"]
+    static let functionSignatures = [
+        "tideline.enrollment_tenant(bytea)", "tideline.heads_changed(bigint)", "tideline.outbox_due(bigint, bigint, bigint)",
+        "tideline.outbox_status(bigint)",
+    ]
     /// Tables those functions read.
-    static let crossTenant = ["tenant_head", "enrollment_code"]
+    static let crossTenant = ["tenant_head", "enrollment_code", "consumer", "delivery", "feed"]
 }

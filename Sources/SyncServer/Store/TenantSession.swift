@@ -17,6 +17,11 @@ enum TenantSession {
         PostgresStatement("SELECT \(settings), set_config('tideline.tenant', $1, true)", [.text(tenant.text)])
     }
 
+    /// Names the request that feed entries of this transaction come from.
+    static func name(request: String) -> PostgresStatement {
+        PostgresStatement("SELECT set_config('tideline.request', $1, true)", [.text(request)])
+    }
+
     /// The runtime role with no tenant yet: sees no rows, may call the functions that find one.
     static let enterWithoutTenant = PostgresStatement(
         "SELECT \(settings), set_config('tideline.tenant', '', true)")
@@ -24,10 +29,11 @@ enum TenantSession {
 
 extension PostgresConnection {
     /// Runs `body` in a transaction that sees one tenant. Throws what `body` throws, or a ``PostgresError``.
+    /// - Parameter requestID: Kept with the feed entries that are written.
     func transaction<R>(
-        _ mode: PostgresTransactionMode, tenant: Identifier, _ body: (PostgresConnection) throws -> R
+        _ mode: PostgresTransactionMode, tenant: Identifier, requestID: String? = nil, _ body: (PostgresConnection) throws -> R
     ) throws -> R {
-        try transaction(mode, prelude: [TenantSession.enter(tenant)], body)
+        try transaction(mode, prelude: [TenantSession.enter(tenant)] + (requestID.map { [TenantSession.name(request: $0)] } ?? []), body)
     }
 }
 

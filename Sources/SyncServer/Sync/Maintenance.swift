@@ -43,7 +43,16 @@ struct Maintenance {
     func run() throws -> Int {
         let tenants = try Maintenance.tenants(on: connection)
         for tenant in tenants { try pruneIdempotencyKeys(tenant: tenant) }
+        for tenant in tenants { try pruneAttempts(tenant: tenant) }
         return try tenants.reduce(0) { try $0 + pruneTombstones(tenant: $1) }
+    }
+
+    /// Of deliveries; the log is for looking, not for working.
+    @discardableResult
+    func pruneAttempts(tenant: Identifier) throws -> Int {
+        try connection.transaction(.readWrite, tenant: tenant) {
+            try AttemptLog.prune(tenant: tenant, nowMilliseconds: context.now(), on: $0)
+        }
     }
 
     static func tenants(on connection: PostgresConnection) throws -> [Identifier] {

@@ -18,6 +18,7 @@ struct Pull {
         /// Neither records nor outcomes: worth waiting for some.
         var isEmpty: Bool
         var tenant: Identifier
+        var rowCount: Int
     }
 
     private enum Found {
@@ -31,6 +32,7 @@ struct Pull {
         switch found {
         case .page(let page, let visit):
             if let visit { try note(visit, tenant: token.tenant) }
+            context.metrics.countPage(rows: page.rowCount)
             return page
         case .otherHistory(let mark):
             throw try Epoch(context: context, tenant: token.tenant, connection: connection).refuse(mark)
@@ -89,7 +91,7 @@ struct Pull {
         // A first sync of nothing still is a checkpoint to know about.
         let isEmpty = rows.isLast && rows.count == 0 && outcomes.isEmpty && cursor != nil
         let visit = now - replica.lastSeenMilliseconds > Pull.seenMilliseconds ? replica : nil
-        return .page(Page(bytes: bytes, isEmpty: isEmpty, tenant: tenant), visit: visit)
+        return .page(Page(bytes: bytes, isEmpty: isEmpty, tenant: tenant, rowCount: rows.count), visit: visit)
     }
 
     /// The page itself is read-only; this is engine data that nobody waits for.

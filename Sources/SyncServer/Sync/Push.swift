@@ -10,7 +10,7 @@ struct Push {
 
     /// The reply, or what the transaction found that must be handled outside of it.
     private enum Found {
-        case reply(PushReply, didWrite: Bool)
+        case reply(PushReply, didWrite: Bool, fresh: [Outcome.Status])
         case otherHistory(CheckpointMark)
     }
 
@@ -65,13 +65,14 @@ struct Push {
     }
 
     private func attempt(_ push: PushRequest.ReceivedPush, token: AccessToken, isolating: Bool) throws -> PushReply {
-        let found = try connection.transaction(.readWrite, tenant: token.tenant) { _ in
+        let found = try connection.transaction(.readWrite, tenant: token.tenant, requestID: requestID) { _ in
             try process(push, token: token, isolating: isolating)
         }
         switch found {
-        case .reply(let reply, let didWrite):
+        case .reply(let reply, let didWrite, let fresh):
             // Outside of the transaction: inside it would make all writers of the cluster wait for each other.
             if didWrite { context.announce(token.tenant) }
+            context.metrics.countSets(fresh)
             return reply
         case .otherHistory(let mark):
             throw try Epoch(context: context, tenant: token.tenant, connection: connection).refuse(mark)
@@ -170,7 +171,9 @@ struct Push {
             known[received.dot.counter].map { (received.dot.counter, $0.bytes) }
         }
         outcomes += stored.map { ($0.counter, $0.bytes) }
-        return .reply(PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty)
+        return .reply(
+            PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty,
+            fresh: stored.map(\.status))
     }
 
     // MARK: Order

@@ -11,13 +11,15 @@ struct SyncContext: Sendable {
     /// Called after a commit that moved a tenant's head: wakes who waits for news, here and in other processes.
     let announce: @Sendable (Identifier) -> Void
     let log: @Sendable (LogEntry) -> Void
+    let metrics: Metrics
 
     var schema: Schema { tables.schema }
 
     init(
         tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64,
         identifiers: IdentifierSource = IdentifierSource(),
-        announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in }
+        announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in },
+        metrics: Metrics = Metrics()
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -25,5 +27,6 @@ struct SyncContext: Sendable {
         self.identifiers = identifiers
         self.announce = announce
         self.log = log
+        self.metrics = metrics
     }
 }

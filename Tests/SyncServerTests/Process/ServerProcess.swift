@@ -36,14 +36,15 @@ final class ServerProcess: @unchecked Sendable {
 
     /// Starts `serve` on a port of the kernel's choice and waits until it listens.
     /// - Parameter isDurable: What a private cluster has committed survives its end, whatever that is.
-    init(_ options: [String], isDurable: Bool = false) throws {
+    init(_ options: [String], isDurable: Bool = false, environment more: [String: String] = [:]) throws {
         log = FileManager.default.temporaryDirectory.appendingPathComponent("tideline-test-\(UUID().uuidString).log")
         _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         let output = Pipe()
         process = Process()
         process.executableURL = try ServerProcess.binary
         process.arguments = ["serve", "--listen", "127.0.0.1:0", "--json"] + options
-        process.environment = ServerProcess.environment.filter { !isDurable || $0.key != "TIDELINE_UNSAFE_NO_FSYNC" }
+        process.environment = ServerProcess.environment.merging(more) { $1 }
+            .filter { !isDurable || $0.key != "TIDELINE_UNSAFE_NO_FSYNC" }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = output
         process.standardError = try FileHandle(forWritingTo: log)
@@ -66,6 +67,8 @@ final class ServerProcess: @unchecked Sendable {
         }
         try? FileManager.default.removeItem(at: log)
     }
+
+    var isRunning: Bool { process.isRunning }
 
     func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 

@@ -1,0 +1,268 @@
+// Delivers webhooks: finds consumers with something to do, claims a few of their deliveries, sends them, writes down what
+// became of them. Works beside other dispatchers, in this process and others, on the same database.
+//
+//   hint or poll ─► planner: due consumers ─► queue ─► sender threads: claim │ HTTP │ settle ─► queue again
+//
+// A transaction is open in claim and settle only. Whoever dies in between leaves a lease that ends by itself; its events are
+// then sent again under the same ids.
+
+import Foundation
+import SyncProtocol
+
+struct OutboxSettings: Sendable {
+    /// Attempts under way at a time, over all consumers; 0: this process delivers nothing.
+    var threads = 16
+    var connections = 4
+    var pollSeconds = 1.0
+    var leaseSeconds = 90.0
+    var schedule = RetrySchedule()
+    var limits = WebhookLimits()
+    var addressGuard = AddressGuard()
+
+    static let threadsRange = 0...256
+}
+
+/// @unchecked Sendable: everything mutable is only touched under the condition.
+final class Dispatcher: @unchecked Sendable {
+    private struct Key: Hashable {
+        let tenant: Identifier
+        let name: String
+    }
+
+    private struct Job {
+        let key: Key
+        var isFailing: Bool
+    }
+
+    /// Hints of one moment are one look.
+    private static let spacingSeconds = 0.02
+    private static let dueMax: Int64 = 500
+    private static let settleTriesMax = 5
+
+    private let context: SyncContext
+    private let sender: any WebhookSender
+    private let settings: OutboxSettings
+    private let connections: OutboxConnections
+    private let connect: @Sendable () throws -> PostgresConnection
+    private let metrics: Metrics
+    private let step: @Sendable (OutboxStep) -> Void
+    private let withheld: [String]
+
+    private let wakePipe = WakePipe()
+    private let condition = NSCondition()
+    private var queue = HTTPQueue<Job>()
+    private var queued: Set<Key> = []
+    private var failingUnderWay = 0
+    private var isStopped = false
+    private var threads: [DedicatedThread] = []
+
+    init(
+        context: SyncContext, sender: any WebhookSender, settings: OutboxSettings, metrics: Metrics = Metrics(),
+        connect: @escaping @Sendable () throws -> PostgresConnection, step: @escaping @Sendable (OutboxStep) -> Void = { _ in }
+    ) {
+        self.context = context
+        self.sender = sender
+        self.settings = settings
+        self.metrics = metrics
+        self.connect = connect
+        self.step = step
+        connections = OutboxConnections(countMax: max(1, settings.connections), connect: connect)
+        withheld = context.schema.entities.filter { $0.access == .secret }.map(\.name)
+    }
+
+    /// Later calls do nothing.
+    func start() {
+        condition.lock()
+        defer { condition.unlock() }
+        guard threads.isEmpty, !isStopped, settings.threads > 0 else { return }
+        threads = [DedicatedThread("tideline.outbox") { [self] in plan() }]
+        for index in 0..<settings.threads {
+            threads.append(DedicatedThread("tideline.send.\(index)") { [self] in sendInTurn() })
+        }
+    }
+
+    /// There may be news. Never blocks.
+    func hint() { wakePipe.wake() }
+
+    /// Begins nothing new; what is under way is finished and written down. `waitUntilStopped` waits for that.
+    func beginStopping() {
+        condition.lock()
+        isStopped = true
+        condition.broadcast()
+        condition.unlock()
+        wakePipe.wake()
+    }
+
+    /// False when something was still under way after the time; its lease ends by itself.
+    @discardableResult
+    func waitUntilStopped(timeoutSeconds: Double) -> Bool {
+        let limit = Date(timeIntervalSinceNow: timeoutSeconds)
+        let all = condition.withLock { threads }
+        let hasEnded = all.allSatisfy { $0.join(timeoutSeconds: max(0, limit.timeIntervalSinceNow)) }
+        if hasEnded { connections.close() }
+        return hasEnded
+    }
+
+    func stop() {
+        beginStopping()
+        waitUntilStopped(timeoutSeconds: settings.limits.attemptSeconds + 10)
+    }
+
+    private var stopped: Bool { condition.withLock { isStopped } }
+
+    // MARK: Planning
+
+    private func plan() {
+        var session: PostgresConnection?
+        var backoff = RetryBackoff()
+        while !stopped {
+            do {
+                let open: PostgresConnection
+                if let session, session.isHealthy { open = session } else { open = try connect() }
+                session = open
+                for job in try due(open) { enqueue(job) }
+                backoff.reset()
+                Thread.sleep(forTimeInterval: Dispatcher.spacingSeconds)
+                wakePipe.wait(timeoutSeconds: settings.pollSeconds)
+            } catch {
+                session = nil
+                context.log(.init(.warning, "outbox_failed", ["error": .string("\(error)")]))
+                wakePipe.wait(timeoutSeconds: backoff.nextSeconds())
+            }
+        }
+        session?.close()
+    }
+
+    private func due(_ connection: PostgresConnection) throws -> [Job] {
+        try connection.transaction(.readWrite, prelude: [TenantSession.enterWithoutTenant]) { connection in
+            let result = try connection.run(
+                "SELECT tenant, name, failures FROM tideline.outbox_due($1, $2, $3)", .integer(context.now()),
+                .integer(DeliveryStore.openMax), .integer(Dispatcher.dueMax))
+            return result.rows.compactMap { row in
+                guard let tenant = result.identifier(row, 0), let name = result.text(row, 1) else { return nil }
+                return Job(key: Key(tenant: tenant, name: name), isFailing: (result.integer(row, 2) ?? 0) > 0)
+            }
+        }
+    }
+
+    private func enqueue(_ job: Job) {
+        condition.lock()
+        if !isStopped, queued.insert(job.key).inserted {
+            queue.append(job)
+            condition.signal()
+        }
+        condition.unlock()
+    }
+
+    /// Endpoints that fail get at most half of the threads, so that slow deaths never use up all of them.
+    private func take() -> Job? {
+        condition.lock()
+        defer { condition.unlock() }
+        while !isStopped {
+            for _ in 0..<queue.count {
+                guard let job = queue.popFirst() else { break }
+                if job.isFailing, failingUnderWay >= max(1, settings.threads / 2) {
+                    queue.append(job)
+                    continue
+                }
+                queued.remove(job.key)
+                if job.isFailing { failingUnderWay += 1 }
+                return job
+            }
+            condition.wait()
+        }
+        return nil
+    }
+
+    private func finish(_ job: Job) {
+        guard job.isFailing else { return }
+        condition.lock()
+        failingUnderWay -= 1
+        condition.broadcast()
+        condition.unlock()
+    }
+
+    // MARK: Sending
+
+    private func sendInTurn() {
+        while let job = take() {
+            defer { finish(job) }
+            do {
+                try send(job)
+            } catch {
+                context.log(
+                    .init(
+                        .warning, "outbox_failed",
+                        ["tenant": .string(job.key.tenant.text), "consumer": .string(job.key.name), "error": .string("\(error)")]))
+            }
+        }
+    }
+
+    private func send(_ job: Job) throws {
+        step(.found)
+        let lease = context.identifiers.next(milliseconds: context.now())
+        let claimed = try connections.use { connection in
+            try connection.transaction(.readWrite, tenant: job.key.tenant) { connection in
+                let batch = try DeliveryStore(tenant: job.key.tenant, connection: connection).claim(
+                    job.key.name, lease: lease, leaseMilliseconds: Int64(settings.leaseSeconds * 1000), nowMilliseconds: context.now(),
+                    withheld: withheld)
+                step(.claiming)
+                return batch
+            }
+        }
+        guard let batch = claimed else { return }
+        step(.claimed)
+        if batch.leavesMore { enqueue(Job(key: job.key, isFailing: batch.failures > 0)) }
+        guard !batch.items.isEmpty else { return }
+        let report = DeliveryRun(
+            batch: batch, sender: sender, schedule: settings.schedule, limits: settings.limits, now: context.now,
+            newRequestID: { [context] in context.identifiers.next(milliseconds: context.now()).text }, isStopping: { [self] in stopped },
+            step: step
+        ).run()
+        note(report, of: batch)
+        try settle(report, of: batch)
+        step(.settled)
+        enqueue(Job(key: job.key, isFailing: report.failures > 0))
+    }
+
+    /// Tried again while the lease lasts: what is not written down is delivered again.
+    private func settle(_ report: DeliveryRun.Report, of batch: ClaimedBatch) throws {
+        var backoff = RetryBackoff()
+        for attempt in 1... {
+            do {
+                return try connections.use { connection in
+                    try connection.transaction(.readWrite, tenant: batch.tenant) { connection in
+                        try DeliveryStore(tenant: batch.tenant, connection: connection).settle(
+                            batch, report.settled, untried: report.untried, failures: report.failures, blockedUntil: report.blockedUntil,
+                            nowMilliseconds: context.now())
+                        step(.settling)
+                    }
+                }
+            } catch let error as PostgresError where error.isRetryable && attempt < Dispatcher.settleTriesMax {
+                Thread.sleep(forTimeInterval: backoff.nextSeconds())
+            }
+        }
+    }
+
+    private func note(_ report: DeliveryRun.Report, of batch: ClaimedBatch) {
+        for one in report.settled {
+            metrics.countDelivery(one.result.word, isDead: one.verdict == .dead)
+            guard one.verdict != .delivered else { continue }
+            let message =
+                switch one.verdict {
+                case .dead: "delivery_dead"
+                case .gone: "consumer_disabled"
+                default: "delivery_failed"
+                }
+            context.log(
+                .init(
+                    one.verdict == .dead ? .error : .warning, message, requestID: one.requestID,
+                    [
+                        "tenant": .string(batch.tenant.text), "consumer": .string(batch.consumer.name),
+                        "position": .integer(one.position), "attempt": .integer(one.attempts), "result": .string(one.result.word),
+                        "status": one.result.status.map { .integer(Int64($0)) } ?? .null,
+                        "error": .string(one.result.message ?? ""), "duration_ms": .integer(one.durationMilliseconds),
+                    ]))
+        }
+    }
+}

@@ -1,0 +1,116 @@
+// A feed entry as consumers get it: a CloudEvents 1.0 event with an id that no other event ever has. Pure.
+
+import SyncProtocol
+
+struct OutboxEvent: Sendable {
+    var tenant: Identifier
+    var position: FeedPosition
+    var fingerprint: String
+    var atMilliseconds: Int64
+    var actorKind: String
+    var actor: Identifier?
+    var replica: Identifier?
+    var counter: Int64?
+    var entity: String
+    var record: Identifier
+    var operation: String
+    var kind: String
+    var category: String
+    var level: String
+    var changes: JSONValue
+    /// nil: the consumer does not get them.
+    var restrictedChanges: JSONValue?
+    var anchors: [String]
+    var cause: Int64?
+    var depth: Int64
+    var operationMilliseconds: Int64
+    var requestID: String?
+
+    /// Bytes of a body; an event with more leaves its changes out and says so.
+    static let bytesMax = 256 << 10
+
+    /// The same at every attempt and for every consumer. Position alone would not do: after a restore it may be used again,
+    /// and before anyone has noticed even within an epoch; the fingerprint tells the two apart. No full stop: it separates
+    /// the parts of what is signed.
+    var id: String { "evt_\(tenant.text)_\(position.epoch)_\(position.position)_\(fingerprint)" }
+
+    /// Sorts like positions, as the CloudEvents extension wants it.
+    private var sequence: String {
+        let digits = String(position.position)
+        return String(repeating: "0", count: max(0, 20 - digits.count)) + digits
+    }
+
+    func json(includesChanges: Bool = true) -> JSONValue {
+        var data: JSONObject = [
+            "position": .integer(position.position), "epoch": .integer(position.epoch), "kind": .string(kind),
+            "category": .string(category), "level": .string(level), "entity": .string(entity), "record": .string(record.text),
+            "operation": .string(operation), "depth": .integer(depth), "anchors": .array(anchors.map { .string($0) }),
+            "made_at": .string(Instant.iso(fromMilliseconds: operationMilliseconds)),
+        ]
+        var who: JSONObject = ["kind": .string(actorKind)]
+        if let actor { who["member"] = .string(actor.text) }
+        data["actor"] = .object(who)
+        if let replica, let counter { data["change_set"] = ["replica": .string(replica.text), "counter": .integer(counter)] }
+        if let cause { data["cause"] = .integer(cause) }
+        if let requestID { data["request_id"] = .string(requestID) }
+        if includesChanges {
+            data["changes"] = changes
+            if let restrictedChanges { data["restricted_changes"] = restrictedChanges }
+        } else {
+            data["truncated"] = true
+        }
+        return [
+            "specversion": "1.0", "id": .string(id), "source": .string("/tenants/\(tenant.text)"), "type": .string(kind),
+            "subject": .string("\(entity)/\(record.text)"), "time": .string(Instant.iso(fromMilliseconds: atMilliseconds)),
+            "datacontenttype": "application/json", "sequence": .string(sequence), "data": .object(data),
+        ]
+    }
+
+    func body() -> [UInt8] {
+        let whole = json().canonicalBytes()
+        return whole.count <= OutboxEvent.bytesMax ? whole : json(includesChanges: false).canonicalBytes()
+    }
+}
+
+extension OutboxEvent {
+    /// In the order `init(row:)` reads them.
+    static func columns(_ feed: String, includesRestricted: Bool) -> String {
+        let restricted = includesRestricted ? "\(feed).restricted_changes" : "NULL"
+        return """
+            \(feed).position, \(feed).epoch, \(feed).fingerprint, \(feed).at, \(feed).actor_kind, \(feed).actor, \(feed).replica, \
+            \(feed).counter, \(feed).entity, \(feed).record, \(feed).operation, \(feed).kind, \(feed).category, \(feed).level, \
+            \(feed).changes, \(restricted), \(feed).anchors, \(feed).cause, \(feed).depth, \(feed).operation_at, \(feed).request_id
+            """
+    }
+
+    /// Throws ``JSONError``; nil when the row is not one of the feed.
+    init?(_ result: PostgresResult, row: Int, tenant: Identifier) throws {
+        guard let position = result.integer(row, 0), let epoch = result.integer(row, 1), let fingerprint = result.text(row, 2),
+            let at = result.integer(row, 3), let actorKind = result.text(row, 4), let entity = result.text(row, 8),
+            let record = result.identifier(row, 9), let operation = result.text(row, 10), let kind = result.text(row, 11),
+            let category = result.text(row, 12), let level = result.text(row, 13), let changes = result.utf8(row, 14),
+            let anchors = result.textArray(row, 16), let depth = result.integer(row, 18), let made = result.integer(row, 19)
+        else { return nil }
+        self.tenant = tenant
+        self.position = FeedPosition(epoch: epoch, position: position)
+        self.fingerprint = fingerprint
+        atMilliseconds = at
+        self.actorKind = actorKind
+        actor = result.identifier(row, 5)
+        replica = result.identifier(row, 6)
+        counter = result.integer(row, 7)
+        self.entity = entity
+        self.record = record
+        self.operation = operation
+        self.kind = kind
+        self.category = category
+        self.level = level
+        self.changes = try JSONValue(parsing: changes)
+        restrictedChanges = try result.utf8(row, 15).map { try JSONValue(parsing: $0) }
+        self.anchors = anchors
+        cause = result.integer(row, 17)
+        self.depth = depth
+        operationMilliseconds = made
+        requestID = result.text(row, 20)
+    }
+}

@@ -1,0 +1,104 @@
+// What a pull consumer does: read events after its cursor, and say how far it got. Runs inside a transaction that sees the
+// tenant. Reading takes nothing: until it is acknowledged an event is handed out again, to whoever asks.
+
+import SyncProtocol
+
+struct PulledEvents {
+    let tenant: Identifier
+    let connection: PostgresConnection
+    let withheld: [String]
+
+    static let limitDefault: Int64 = 100
+    static let limitMax: Int64 = 1_000
+    /// Milliseconds a request may wait for news.
+    static let waitMax = 55_000
+    /// Entries looked through for one page.
+    private static let scanMax: Int64 = 5_000
+
+    struct Page {
+        var events: [OutboxEvent]
+        /// To be acknowledged when the events are done with; it may lie beyond the last of them.
+        var position: Int64
+        var epoch: Int64
+        var hasMore: Bool
+
+        var json: JSONValue {
+            [
+                "data": .array(events.map { $0.json() }), "position": .integer(position), "epoch": .integer(epoch),
+                "has_more": .bool(hasMore),
+            ]
+        }
+    }
+
+    /// Throws `validation_failed` for a webhook and for a consumer that is not active.
+    func page(_ registered: RegisteredConsumer, limit: Int64) throws -> Page {
+        let consumer = registered.consumer
+        try PulledEvents.require(registered)
+        let cursor = registered.cursor.position
+        let result = try connection.run(
+            PostgresStatement(
+                """
+                WITH page AS MATERIALIZED (SELECT position, epoch, \
+                (kind = ANY($3::text[]) OR kind LIKE ANY($4::text[])) AND entity <> ALL($5::text[]) AS matches \
+                FROM tideline.feed WHERE tenant = $1::uuid AND position > $2 ORDER BY position LIMIT $6), \
+                counted AS (SELECT *, count(*) FILTER (WHERE matches) OVER (ORDER BY position) AS sum FROM page), \
+                taken AS (SELECT * FROM counted WHERE sum <= $7) \
+                SELECT t.position, t.epoch, t.matches FROM taken t ORDER BY t.position
+                """,
+                [
+                    .identifier(tenant), .integer(cursor), .textArray(consumer.filter.kinds),
+                    .textArray(consumer.filter.prefixes.map(DeliveryStore.likePattern)), .textArray(withheld),
+                    .integer(PulledEvents.scanMax), .integer(limit),
+                ]))
+        let matching = result.rows.filter { result.bool($0, 2) == true }.compactMap { result.integer($0, 0) }
+        let last = result.rowCount - 1
+        let reached = last < 0 ? cursor : result.integer(last, 0) ?? cursor
+        let epoch = last < 0 ? registered.cursor.epoch : result.integer(last, 1) ?? registered.cursor.epoch
+        var events: [OutboxEvent] = []
+        if !matching.isEmpty {
+            let found = try connection.run(
+                PostgresStatement(
+                    """
+                    SELECT \(OutboxEvent.columns("f", includesRestricted: consumer.includesRestricted)) FROM tideline.feed f \
+                    WHERE f.tenant = $1::uuid AND f.position = ANY($2::bigint[]) ORDER BY f.position
+                    """, [.identifier(tenant), .integerArray(matching)]))
+            events = try found.rows.compactMap { try OutboxEvent(found, row: $0, tenant: tenant) }
+        }
+        return Page(events: events, position: reached, epoch: epoch, hasMore: reached < registered.head.position)
+    }
+
+    /// Moves the cursor forward; a position it has passed already changes nothing. Returns where it stands.
+    /// - Parameter epoch: Of the event at the position, if the consumer says so: after a restore positions it heard of may be others.
+    func acknowledge(_ registered: RegisteredConsumer, position: Int64, epoch: Int64?) throws -> FeedPosition {
+        try PulledEvents.require(registered)
+        let name = registered.consumer.name
+        guard position >= 0, position <= registered.head.position else {
+            throw Consumer.invalid("position", "the feed ends at position \(registered.head.position)")
+        }
+        let found = try connection.run(
+            "SELECT epoch FROM tideline.feed WHERE tenant = $1::uuid AND position = $2", .identifier(tenant), .integer(position))
+        if let epoch, !found.isEmpty, found.integer(0, 0) != epoch {
+            throw ErrorReply(
+                .newEpoch, "the server was restored from a backup; what was read before is not what stands at this position",
+                details: ["epoch": .integer(registered.head.epoch)])
+        }
+        let updated = try connection.run(
+            PostgresStatement(
+                """
+                UPDATE tideline.consumer SET position = greatest(position, $3), \
+                epoch = CASE WHEN $3 > position THEN coalesce($4, epoch) ELSE epoch END \
+                WHERE tenant = $1::uuid AND name = $2 RETURNING epoch, position
+                """,
+                [.identifier(tenant), .text(name), .integer(position), .optional(found.isEmpty ? nil : found.integer(0, 0))]))
+        guard !updated.isEmpty, let epoch = updated.integer(0, 0), let now = updated.integer(0, 1) else {
+            throw ConsumerStore.notFound(name)
+        }
+        return FeedPosition(epoch: epoch, position: now)
+    }
+
+    private static func require(_ registered: RegisteredConsumer) throws {
+        let name = registered.consumer.name
+        guard registered.consumer.kind == .pull else { throw Consumer.invalid("name", "\(name) is a webhook; events are sent to it") }
+        guard registered.status == .active else { throw Consumer.invalid("name", "\(name) is \(registered.status.rawValue)") }
+    }
+}

@@ -1,0 +1,142 @@
+// The server killed between every two steps of delivering, and two servers on one database: at least once, in order, and
+// what comes twice has the same id.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncServer
+
+@Suite struct DispatcherKillTests {
+    private static let environment = ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"]
+
+    private struct Place: Sendable {
+        let url: String
+        let tenant: String
+        let code: String
+
+        init() throws {
+            url = try ServerProcess.migratedDatabase()
+            let made = try ServerProcess.json(["tenant", "create", "Acme", "--owner", "Ada <ada@acme.example>", "--database-url", url])
+            tenant = try required(made["tenant"]?.stringValue)
+            code = try required(made["code"]?.stringValue)
+        }
+
+        func add(_ receiver: WebhookReceiver, _ options: [String] = []) throws {
+            _ = try ServerProcess.json(
+                ["consumer", "add", "--tenant", tenant, "hook", "--url", receiver.url, "--kinds", "client.created", "--database-url", url]
+                    + options)
+        }
+
+        func serve(_ environment: [String: String] = [:]) throws -> ServerProcess {
+            try ServerProcess(
+                ["--database-url", url, "--webhook-allow", "127.0.0.1", "--workers", "2"],
+                environment: DispatcherKillTests.environment.merging(environment) { $1 })
+        }
+
+        /// Ends the leases of a dispatcher that was killed, as time would.
+        func endLeases() throws {
+            let connection = try PostgresConnection(PostgresConfiguration(url: url))
+            defer { connection.close() }
+            try connection.run("UPDATE tideline.delivery SET lease_until = 0 WHERE lease_until IS NOT NULL")
+            try connection.run("UPDATE tideline.consumer SET due_at = 0")
+        }
+
+        func open() throws -> Int64 {
+            let shown = try ServerProcess.json(["consumer", "show", "--tenant", tenant, "hook", "--database-url", url])
+            return try required(shown["open"]?.integerValue) + required(shown["lag"]?.integerValue)
+        }
+    }
+
+    private static func push(_ server: ServerProcess, _ replica: EnrollmentReply, _ counters: ClosedRange<Int64>) throws -> [String] {
+        try counters.map { counter in
+            let client = Identifier.version7(milliseconds: 1_700_000_000_000 + counter, random: (1, UInt64(counter)))
+            let response = try server.post(
+                "/v1/sync/push", replica.pushBody(counter: counter, client: client, name: "Client \(counter)"), token: replica.token)
+            guard response.status == 200 else { throw ServerProcess.Failure(description: response.text) }
+            return client.text
+        }
+    }
+
+    /// Always one more event to deliver, until a step is the last one.
+    private static func pushUntilDead(
+        _ doomed: ServerProcess, to server: ServerProcess, _ replica: EnrollmentReply, _ expected: inout [String]
+    ) throws {
+        for _ in 0..<2_000 where doomed.isRunning {
+            let counter = Int64(expected.count + 1)
+            expected += try push(server, replica, counter...counter)
+        }
+        if doomed.isRunning { doomed.signal(SIGTERM) }
+    }
+
+    @Test(arguments: OutboxStep.allCases) func death_atAStep_losesNothing(step: OutboxStep) async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let receiver = try WebhookReceiver()
+            // Takes the pushes and delivers nothing, so that whatever is delivered is one of the others' doing.
+            let steady = try place.serve(["TIDELINE_WEBHOOK_THREADS": "0"])
+            let replica = try steady.enroll(place.code)
+            try place.add(receiver)
+            var expected = try Self.push(steady, replica, 1...6)
+            // Later deaths meet a batch that is half done.
+            for count in 1...3 {
+                let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": "\(step.rawValue):\(count)"])
+                try Self.pushUntilDead(doomed, to: steady, replica, &expected)
+                #expect(doomed.waitForExit() == -SIGKILL)
+                try place.endLeases()
+            }
+            let server = try place.serve()
+            expected += try Self.push(steady, replica, Int64(expected.count + 1)...Int64(expected.count + 3))
+            #expect(receiver.wait { Set($0.map(\.record)).isSuperset(of: expected) })
+            let deliveries = receiver.deliveries
+            #expect(deliveries.firsts.map(\.record) == expected)
+            #expect(deliveries.firsts.positions == deliveries.firsts.positions.sorted())
+            for (id, same) in Dictionary(grouping: deliveries, by: \.id) {
+                #expect(Set(same.map(\.body)).count == 1, "\(id) means one event")
+                #expect(same.count <= 4, "once for each server")
+            }
+            // A repetition starts again where the lost batch started, never in the middle of nowhere.
+            for (earlier, later) in zip(deliveries, deliveries.dropFirst()) where later.position < earlier.position {
+                #expect(deliveries.contains { $0.id == later.id && $0.headers["x-request-id"] != later.headers["x-request-id"] })
+            }
+            for one in [server, steady] {
+                one.signal(SIGTERM)
+                #expect(one.waitForExit() == 0)
+            }
+            #expect(try place.open() == 0)
+        }
+    }
+
+    @Test func twoServers_deliverInOrder_whileOneIsKilledAgainAndAgain() async throws {
+        var random = SeededRandom.fresh()
+        print("seed \(random.seed)")
+        let faults = (0..<4_000).map { _ in Int.random(in: 0..<8, using: &random) }
+        let kills = (0..<4).map { _ in "\(Int.random(in: 1...7, using: &random)):\(Int.random(in: 1...4, using: &random))" }
+        try await onOwnThread {
+            let place = try Place()
+            let receiver = try WebhookReceiver { _, number in
+                switch faults[number % faults.count] {
+                case 0: .answer(503)
+                case 1: .takeAndDrop
+                default: .answer(202)
+                }
+            }
+            try place.add(receiver, ["--max-attempts", "100"])
+            let steady = try place.serve()
+            let replica = try steady.enroll(place.code)
+            var expected: [String] = []
+            for kill in kills {
+                // Which of the two takes them is open: until the doomed one has had its turn.
+                let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": kill])
+                try Self.pushUntilDead(doomed, to: steady, replica, &expected)
+                #expect(doomed.waitForExit() == -SIGKILL)
+                try place.endLeases()
+            }
+            #expect(receiver.wait { Set($0.map(\.record)).isSuperset(of: expected) })
+            #expect(receiver.deliveries.firsts.map(\.record) == expected)
+            steady.signal(SIGTERM)
+            #expect(steady.waitForExit() == 0)
+        }
+    }
+}
