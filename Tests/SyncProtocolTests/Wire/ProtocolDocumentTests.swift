@@ -65,6 +65,10 @@ import Testing
         }
     }
 
+    @Test func activity() throws {
+        for example in try examples("activity-entry") { #expect(try ActivityEntry(json: example).json == example) }
+    }
+
     @Test func everyCode_isDocumented() throws {
         let text = try Self.document()
         for code in ViolationCode.allCases { #expect(text.contains("`\(code.rawValue)`"), "\(code.rawValue)") }
