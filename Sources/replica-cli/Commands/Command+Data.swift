@@ -22,7 +22,7 @@ extension Command {
             throw UsageError(
                 "cannot read \(words[1]): \(error.localizedDescription)", hint: "usage: replica import ENTITY FILE.csv|FILE.jsonl")
         }
-        let rows = words[1].hasSuffix(".jsonl") ? try jsonRows(bytes) : try csvRows(bytes)
+        let rows = words[1].hasSuffix(".jsonl") ? try jsonRows(bytes) : try csvRows(bytes, entity)
         let replica = try context.requireReplica()
         var counts = (created: 0, changed: 0, same: 0)
         var refused: [(line: Int, violations: [Violation])] = []
@@ -98,11 +98,12 @@ extension Command {
         var values: [String: JSONValue] = [:]
     }
 
-    private static func csvRows(_ bytes: [UInt8]) throws -> [ImportRow] {
+    private static func csvRows(_ bytes: [UInt8], _ entity: EntitySchema) throws -> [ImportRow] {
         var reader = CSVReader(bytes)
         guard let header = try reader.next() else { throw UsageError("the file is empty") }
-        let columns = header.fields
-        guard Set(columns).count == columns.count else { throw UsageError("a column is named twice in line 1") }
+        let columns = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
+        guard Set(columns).count == columns.count else { throw UsageError("line 1 names a column twice") }
+        for column in columns where column != "id" { try requireField(column, entity) }
         var rows: [ImportRow] = []
         while let (line, fields) = try reader.next() {
             guard fields.count == columns.count else {
@@ -119,6 +120,17 @@ extension Command {
             rows.append(row)
         }
         return rows
+    }
+
+    /// Told once for the file rather than once a line.
+    private static func requireField(_ column: String, _ entity: EntitySchema) throws {
+        let field = column.isEmpty ? "" : try Assignment("\(column)=").field
+        guard entity.field(field)?.isSecret != false, entity.field(field + "_id") == nil else { return }
+        let known = entity.fields.filter { !$0.isSecret }.map(\.name)
+        let near = Near.names(to: field, in: known)
+        throw UsageError(
+            column.isEmpty ? "line 1: a column has no name" : "line 1: \(entity.name) has no field \(column)",
+            hint: near.isEmpty ? "fields: \(known.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
     }
 
     private static func jsonRows(_ bytes: [UInt8]) throws -> [ImportRow] {

@@ -70,6 +70,7 @@ struct CSVReader {
 
     private func text(_ bytes: [UInt8]) throws(CSVError) -> String {
         guard let text = String(validating: bytes, as: UTF8.self) else { throw CSVError(line: line, message: "not valid UTF-8") }
+        guard !bytes.contains(0) else { throw CSVError(line: line, message: "NUL is not allowed; is this a CSV file?") }
         return text
     }
 }
