@@ -138,7 +138,7 @@ enum FixedOperations {
                             ],
                         ],
                     ],
-                ]), errors: [.unauthorized, .forbidden]),
+                ]), errors: [.badRequest, .unauthorized, .forbidden]),
         "POST /v1/sync/fork": operation(
             "fork", "Go on as a replica of its own", "For a copied or restored file, behind what both copies share.", tag: "sync",
             hasToken: true,
