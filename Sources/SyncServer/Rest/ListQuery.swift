@@ -12,6 +12,8 @@ struct ListQuery {
     /// Conditions beside the tenant, and their parameters from `$1` (the tenant) on.
     private var conditions: [String] = []
     private var parameters: [PostgresValue]
+    /// The ids that a look-up found, as SQL: only these rows are read.
+    private var source: String?
     /// Look-ups in indexes that only functions can use, with the plain condition for when they find too much.
     private var pending: [(statement: PostgresStatement, value: String, condition: @Sendable (String) -> String)] = []
 
@@ -102,12 +104,23 @@ struct ListQuery {
                 conditions.append(look.condition(add(.text(look.value))))
             } else {
                 let ids = result.rows.compactMap { result.text($0, 0) }
-                conditions.append("t.id = ANY(\(add(.textArray(ids)))::uuid[])")
+                let parameter = "\(add(.textArray(ids)))::uuid[]"
+                if source == nil { source = parameter } else { conditions.append("t.id = ANY(\(parameter))") }
             }
         }
     }
 
     // MARK: Statements
+
+    /// The rows to choose from, as `t`. Ids are probed one by one: without statistics about tenants, walking all rows of one
+    /// looks as cheap.
+    private var rows: String {
+        guard let source else { return "\(table.name) t" }
+        return """
+            (SELECT r.* FROM unnest(\(source)) k(id) CROSS JOIN LATERAL \
+            (SELECT c.* FROM \(table.name) c WHERE c.tenant = $1::uuid AND c.id = k.id OFFSET 0) r) t
+            """
+    }
 
     /// `(document, id, value sorted on as JSON)`, one row more than the page.
     func page(after place: ListPlace?) -> PostgresStatement {
@@ -125,7 +138,7 @@ struct ListQuery {
         func part(_ number: Int, _ condition: String?, order: String) -> String {
             let all = (["t.tenant = $1::uuid"] + query.conditions + [condition].compactMap { $0 }).joined(separator: " AND ")
             return """
-                (SELECT \(number) AS part, t.id, \(column) AS value, \(document) AS document FROM \(table.name) t WHERE \(all) \
+                (SELECT \(number) AS part, t.id, \(column) AS value, \(document) AS document FROM \(rows) WHERE \(all) \
                 ORDER BY \(order) LIMIT \(limit)::bigint\(offset))
                 """
         }
@@ -151,7 +164,7 @@ struct ListQuery {
         if let place, !isAmongNulls { valueCondition = query.after(place, column, storage, beyond) }
         let nullPart = list.isDescending ? 0 : 1
         var parts: [String] = []
-        if list.isDescending ? (place == nil || isAmongNulls) : true { parts.append(part(nullPart, nullCondition, order: byID)) }
+        if list.isDescending ? (place == nil || isAmongNulls) : true { parts.append(part(nullPart, nullCondition, order: order)) }
         if list.isDescending ? true : !isAmongNulls { parts.append(part(1 - nullPart, valueCondition, order: order)) }
         return query.statement(
             "SELECT document, id, \(value) FROM (\(parts.joined(separator: " UNION ALL "))) p \(outer) LIMIT \(limit)::bigint")
@@ -169,7 +182,7 @@ struct ListQuery {
         var query = self
         let limit = query.add(.integer(Int64(ListRequest.countedMax) + 1))
         let all = (["t.tenant = $1::uuid"] + conditions).joined(separator: " AND ")
-        return query.statement("SELECT count(*) FROM (SELECT 1 FROM \(table.name) t WHERE \(all) LIMIT \(limit)::bigint) counted")
+        return query.statement("SELECT count(*) FROM (SELECT 1 FROM \(rows) WHERE \(all) LIMIT \(limit)::bigint) counted")
     }
 
     private func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, parameters) }

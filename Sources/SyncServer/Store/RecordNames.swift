@@ -36,8 +36,11 @@ struct RecordNames: Sendable {
             if !condition.isEmpty { parameters.append(reader.parameter) }
             statements.append(
                 PostgresStatement(
-                    "SELECT id, \(title), \(currency) FROM \(table.name) t WHERE tenant = $1::uuid AND id = ANY($2::uuid[])\(condition)",
-                    parameters))
+                    """
+                    SELECT r.id, r.title, r.currency FROM unnest($2::uuid[]) k(id) CROSS JOIN LATERAL \
+                    (SELECT t.id, \(title) AS title, \(currency) AS currency FROM \(table.name) t \
+                    WHERE t.tenant = $1::uuid AND t.id = k.id\(condition) OFFSET 0) r
+                    """, parameters))
         }
         let results = try connection.batch(statements)
         names.baseCurrency = results[0].isEmpty ? nil : results[0].text(0, 0)

@@ -203,7 +203,7 @@ import Testing
             }
         }
         let (first, deep) = (try buffers(nil), try buffers(place))
-        #expect(first < 200 && deep <= first + 20, "first page \(first) blocks, page after row 2900 \(deep)")
+        #expect(first < 100 && deep <= first + 20, "first page \(first) blocks, page after row 2900 \(deep)")
     }
 
     @Test func totals_areExactOrSayThatTheyAreNot() throws {
