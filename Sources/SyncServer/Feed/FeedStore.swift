@@ -21,7 +21,8 @@ enum FeedStore {
         actor_kind text, actor uuid, replica uuid, counter bigint, entity text, record uuid, operation text, kind text, category text, \
         level text, changes jsonb, restricted_changes jsonb, anchors text[], scope_keys text[], cause bigint, depth bigint, \
         operation_at bigint)), \
-        anchor AS (INSERT INTO tideline.feed_anchor (tenant, anchor, position) SELECT $1::uuid, unnest(r.anchors), r.position FROM r) \
+        anchor AS (INSERT INTO tideline.feed_anchor (tenant, anchor, position) SELECT $1::uuid, a.anchor, r.position FROM r \
+        CROSS JOIN LATERAL unnest(r.anchors) a(anchor) WHERE a.anchor <> r.entity || ':' || r.record) \
         INSERT INTO tideline.feed (tenant, position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, \
         category, level, changes, restricted_changes, anchors, scope_keys, cause, depth, operation_at, fingerprint) \
         SELECT $1::uuid, r.position, r.epoch, r.at, r.actor_kind, r.actor, r.replica, r.counter, r.entity, r.record, r.operation, r.kind, \

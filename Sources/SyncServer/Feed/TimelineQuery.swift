@@ -20,8 +20,13 @@ struct TimelineQuery {
         var walkParameters: [PostgresValue] = [.identifier(tenant), .integer(range.after), .integer(range.before)]
         let bounds = "w.tenant = $1::uuid AND w.position > $2::bigint AND w.position < $3::bigint"
         if let anchor = wanted.anchor {
-            walkParameters.append(.text("\(anchor.entity):\(anchor.id.text)"))
-            walk = "SELECT w.position FROM tideline.feed_anchor w WHERE \(bounds) AND w.anchor = $4 ORDER BY w.position DESC"
+            walkParameters += [.text("\(anchor.entity):\(anchor.id.text)"), .identifier(anchor.id), .text(anchor.entity)]
+            // The record's own entries, and those of what belongs to it: two indexes in one order.
+            walk = """
+                SELECT u.position FROM (SELECT w.position FROM tideline.feed_anchor w WHERE \(bounds) AND w.anchor = $4 \
+                UNION ALL SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $5::uuid AND w.entity = $6) u \
+                ORDER BY u.position DESC
+                """
         } else if let id = wanted.id {
             walkParameters.append(.identifier(id))
             walk = "SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $4::uuid ORDER BY w.position DESC"

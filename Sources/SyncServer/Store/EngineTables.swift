@@ -37,7 +37,7 @@ enum EngineTables {
         // Not led by tenant, so that no look-up by position can take it for a way to all of a tenant's entries.
         "CREATE INDEX IF NOT EXISTS feed_record_idx ON tideline.feed (record, tenant, position)",
         "CREATE INDEX IF NOT EXISTS feed_at_idx ON tideline.feed (tenant, at, position)",
-        // On whose timelines an entry stands, in an order that a page can start anywhere in.
+        // On whose timelines an entry stands besides its record's own, in an order that a page can start anywhere in.
         """
         CREATE TABLE IF NOT EXISTS tideline.feed_anchor (tenant uuid NOT NULL, anchor text NOT NULL, position bigint NOT NULL, \
         PRIMARY KEY (tenant, anchor, position))

@@ -36,6 +36,7 @@ struct Migration {
             try connection.script(definition.joined(separator: ";\n"))
             try guardRows(connection)
             try connection.script(grants.joined(separator: ";\n"))
+            try fillTimelines(connection)
             try writeMeta(connection)
             return MigrationReport(didRun: true, schemaVersion: tables.schema.version)
         }
@@ -153,6 +154,24 @@ struct Migration {
             + tables.all.map(\.name)
         statements.append("GRANT SELECT, INSERT, UPDATE, DELETE ON \(writable.joined(separator: ", ")) TO \(role)")
         return statements
+    }
+
+    /// Timelines of what happened before they had a table of their own; done once.
+    private func fillTimelines(_ connection: PostgresConnection) throws {
+        let isDone = try connection.run("SELECT 1 FROM tideline.meta WHERE key = 'timelines'")
+        guard isDone.isEmpty else { return }
+        let tenants = try connection.run("SELECT tenant FROM tideline.tenant_head")
+        for tenant in tenants.rows.compactMap({ tenants.identifier($0, 0) }) {
+            try connection.run("SELECT set_config('tideline.tenant', $1, true)", .text(tenant.text))
+            try connection.run(
+                """
+                INSERT INTO tideline.feed_anchor (tenant, anchor, position) \
+                SELECT DISTINCT f.tenant, a, f.position FROM tideline.feed f CROSS JOIN LATERAL unnest(f.anchors) a \
+                WHERE f.tenant = $1::uuid AND a <> f.entity || ':' || f.record ON CONFLICT DO NOTHING
+                """, .identifier(tenant))
+        }
+        try connection.run("SELECT set_config('tideline.tenant', '', true)")
+        try connection.run("INSERT INTO tideline.meta (key, value) VALUES ('timelines', 'filled')")
     }
 
     private func writeMeta(_ connection: PostgresConnection) throws {

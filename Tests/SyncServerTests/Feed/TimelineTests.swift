@@ -103,6 +103,21 @@ import Testing
         #expect(second.rows.map { $0["record"] } == [.string(client)] && second.json["has_more"] == false)
     }
 
+    @Test func entriesFromBefore_getTheirTimelines_whenMigrated() throws {
+        let rest = try RestUnderTest(isIsolated: true)
+        let client = try rest.create("client", ["name": "Harbor"]).id
+        try rest.create("site", ["client": .string(client), "name": "Pier 9", "address": ["city": "Boston"]])
+        let before = try rest.tenant.rows("tideline.feed_anchor")
+        _ = try rest.server.connection.run("DELETE FROM tideline.feed_anchor")
+        _ = try rest.server.connection.run("DELETE FROM tideline.meta WHERE key = 'timelines'")
+        #expect(try rest.get("/v1/activity?anchor=client:\(client)").rows.count == 1, "its own entries only")
+        for _ in 0..<2 {
+            try Migration(.testing).run(rest.server.connection, isForced: true)
+            #expect(try rest.get("/v1/activity?anchor=client:\(client)").rows.count == 2)
+            #expect(try rest.tenant.rows("tideline.feed_anchor") == before)
+        }
+    }
+
     @Test func rejectedSets_areTheirAuthorsOwn() throws {
         let (field, manager) = (try rest.member(.field), try rest.member(.manager))
         let replica = try rest.tenant.enroll(member: field.id)
