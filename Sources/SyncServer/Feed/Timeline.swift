@@ -8,6 +8,7 @@ struct Timeline {
 
     /// Entries one request looks at. A filter that matches less of them than a page holds gets a short page and a cursor.
     static let scannedMax: Int64 = 20_000
+    private static let scannedFirst: Int64 = 500
 
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
@@ -31,13 +32,19 @@ struct Timeline {
         let highest = wanted.until == nil ? Int64.max : opening[4].isEmpty ? 0 : opening[4].integer(0, 0) ?? 0
         let range = TimelineQuery.Range(after: lowest - 1, before: min(before ?? .max, highest == .max ? .max : highest + 1))
         let query = TimelineQuery(wanted: wanted, reader: reader, schema: context.schema, tenant: tenant, range: range)
-        let rows = try connection.run(query.page)
+        // Most pages are full after a short walk; one that is not is walked again to the end of what a request may look at.
+        var scanned = Timeline.scannedFirst
+        var rows = try connection.run(query.page(scanning: scanned))
+        if rows.rowCount <= wanted.limit, try !connection.run(query.end(scanning: scanned)).isEmpty {
+            scanned = Timeline.scannedMax
+            rows = try connection.run(query.page(scanning: scanned))
+        }
         var entries = try rows.rows.prefix(wanted.limit).map { try FeedRow.entry(rows, $0) }
         if reader.hidesRestricted { for index in entries.indices { entries[index].restrictedChanges = JSONObject() } }
         var next = rows.rowCount > wanted.limit ? entries.last?.position.position : nil
         if next == nil {
             // Where looking ended, if there was more to look at.
-            let end = try connection.run(query.end)
+            let end = try connection.run(query.end(scanning: scanned))
             if let position = end.isEmpty ? nil : end.integer(0, 0) { next = position }
         }
         let names = try RecordNames.load(

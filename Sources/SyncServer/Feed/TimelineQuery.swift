@@ -10,7 +10,7 @@ struct TimelineQuery {
     }
 
     /// The walk: every entry, those of a record, or those on a timeline.
-    private let walk: String
+    private let walk: (_ limit: String) -> String
     private var conditions: [String] = []
     private var parameters: [PostgresValue]
     private let walkParameters: [PostgresValue]
@@ -21,17 +21,20 @@ struct TimelineQuery {
         let bounds = "w.tenant = $1::uuid AND w.position > $2::bigint AND w.position < $3::bigint"
         if let anchor = wanted.anchor {
             walkParameters += [.text("\(anchor.entity):\(anchor.id.text)"), .identifier(anchor.id), .text(anchor.entity)]
-            // The record's own entries, and those of what belongs to it: two indexes in one order.
-            walk = """
-                SELECT u.position FROM (SELECT w.position FROM tideline.feed_anchor w WHERE \(bounds) AND w.anchor = $4 \
-                UNION ALL SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $5::uuid AND w.entity = $6) u \
-                ORDER BY u.position DESC
+            // The record's own entries, and those of what belongs to it: each walk ends where the page must have ended.
+            walk = { limit in
                 """
+                SELECT u.position FROM ((SELECT w.position FROM tideline.feed_anchor w WHERE \(bounds) AND w.anchor = $4 \
+                ORDER BY w.position DESC LIMIT \(limit)) \
+                UNION ALL (SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $5::uuid AND w.entity = $6 \
+                ORDER BY w.position DESC LIMIT \(limit))) u ORDER BY u.position DESC LIMIT \(limit)
+                """
+            }
         } else if let id = wanted.id {
             walkParameters.append(.identifier(id))
-            walk = "SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $4::uuid ORDER BY w.position DESC"
+            walk = { "SELECT w.position FROM tideline.feed w WHERE \(bounds) AND w.record = $4::uuid ORDER BY w.position DESC LIMIT \($0)" }
         } else {
-            walk = "SELECT w.position FROM tideline.feed w WHERE \(bounds) ORDER BY w.position DESC"
+            walk = { "SELECT w.position FROM tideline.feed w WHERE \(bounds) ORDER BY w.position DESC LIMIT \($0)" }
         }
         self.walkParameters = walkParameters
         parameters = walkParameters
@@ -65,26 +68,27 @@ struct TimelineQuery {
         return "$\(parameters.count)"
     }
 
-    /// ``FeedRow/columns``, one row more than the page.
-    var page: PostgresStatement {
+    /// ``FeedRow/columns``, one row more than the page, among so many entries of the walk.
+    func page(scanning count: Int64) -> PostgresStatement {
         var query = self
         let limit = query.add(.integer(Int64(limit) + 1))
-        let scanned = query.add(.integer(Timeline.scannedMax))
+        let scanned = query.add(.integer(count))
         return PostgresStatement(
             """
-            SELECT \(FeedRow.columns) FROM (\(walk) LIMIT \(scanned)::bigint) s CROSS JOIN LATERAL \
+            SELECT \(FeedRow.columns) FROM (\(walk("\(scanned)::bigint"))) s CROSS JOIN LATERAL \
             (SELECT f.* FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = s.position OFFSET 0) f \
             WHERE \(conditions.joined(separator: " AND ")) ORDER BY s.position DESC LIMIT \(limit)::bigint
             """, query.parameters)
     }
 
-    /// The last position that ``page`` may have looked at, if there is anything behind it.
-    var end: PostgresStatement {
-        let count = walkParameters.count
+    /// The last position that ``page(scanning:)`` may have looked at, if there is anything behind it.
+    func end(scanning count: Int64) -> PostgresStatement {
+        let number = walkParameters.count
         return PostgresStatement(
             """
-            SELECT (array_agg(position ORDER BY position DESC))[1] FROM (\(walk) OFFSET $\(count + 1)::bigint LIMIT 2) e \
+            SELECT (array_agg(position ORDER BY position DESC))[1] FROM \
+            (SELECT e.position FROM (\(walk("$\(number + 1)::bigint"))) e ORDER BY e.position DESC OFFSET $\(number + 2)::bigint) e \
             HAVING count(*) = 2
-            """, walkParameters + [.integer(Timeline.scannedMax - 1)])
+            """, walkParameters + [.integer(count + 1), .integer(count - 1)])
     }
 }
