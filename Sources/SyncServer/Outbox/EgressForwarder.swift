@@ -11,6 +11,8 @@ import SyncProtocol
 final class EgressForwarder: @unchecked Sendable {
     /// More connections at a time are turned away.
     static let connectionsMax = 256
+    /// A field of every answer that is this forwarder's and not an endpoint's.
+    static let mark = "Tideline-Tunnel"
     private static let headBytesMax = 8 << 10
     private static let headSeconds = 10.0
     private static let connectSeconds = 5.0
@@ -98,7 +100,7 @@ final class EgressForwarder: @unchecked Sendable {
             do {
                 target = try readTarget(client, by: deadline)
             } catch let refusal as Refusal {
-                try client.send(Array("HTTP/1.1 \(refusal.status)\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".utf8), by: deadline)
+                try client.send(EgressForwarder.answer(refusal.status), by: deadline)
                 return
             }
             let endpoint: OutgoingSocket
@@ -109,10 +111,10 @@ final class EgressForwarder: @unchecked Sendable {
             } catch let failure as AttemptFailure {
                 let status =
                     failure.failure == .address ? "403 Forbidden" : failure.failure == .timeout ? "504 Gateway Timeout" : "502 Bad Gateway"
-                try client.send(Array("HTTP/1.1 \(status)\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".utf8), by: deadline)
+                try client.send(EgressForwarder.answer(status), by: deadline)
                 return
             }
-            try client.send(Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8), by: deadline)
+            try client.send(Array("HTTP/1.1 200 Connection established\r\n\(EgressForwarder.mark): open\r\n\r\n".utf8), by: deadline)
             EgressForwarder.pump(client.descriptor, endpoint.descriptor)
             // Both are needed until here.
             _ = endpoint.descriptor
@@ -120,6 +122,10 @@ final class EgressForwarder: @unchecked Sendable {
             // The client is gone; there is nobody to tell.
         }
         _ = client.descriptor
+    }
+
+    private static func answer(_ status: String) -> [UInt8] {
+        Array("HTTP/1.1 \(status)\r\n\(mark): closed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".utf8)
     }
 
     private struct Refusal: Error { let status: String }

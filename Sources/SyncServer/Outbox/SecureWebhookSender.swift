@@ -11,6 +11,7 @@ import SyncProtocol
 final class SecureWebhookSender: WebhookSender, @unchecked Sendable {
     private let resolver: HostResolver
     private let limits: WebhookLimits
+    private let exchanges = SecureExchanges()
     private let session: URLSession
 
     /// Without an ``EgressForwarder`` that took over the environment nothing here keeps URLSession from resolving again.
@@ -24,7 +25,7 @@ final class SecureWebhookSender: WebhookSender, @unchecked Sendable {
         configuration.httpShouldSetCookies = false
         configuration.urlCache = nil
         configuration.urlCredentialStorage = nil
-        session = URLSession(configuration: configuration)
+        session = URLSession(configuration: configuration, delegate: exchanges, delegateQueue: nil)
     }
 
     func send(_ request: WebhookRequest) -> AttemptResult {
@@ -40,22 +41,18 @@ final class SecureWebhookSender: WebhookSender, @unchecked Sendable {
         var outgoing = URLRequest(url: url)
         outgoing.httpMethod = "POST"
         for header in request.headers { outgoing.setValue(header.value, forHTTPHeaderField: header.name) }
-        let exchange = SecureExchange()
         let task = session.uploadTask(with: outgoing, from: Data(request.body))
-        task.delegate = exchange
+        let exchange = exchanges.begin(task)
         task.resume()
-        guard let result = exchange.wait(seconds: limits.attemptSeconds) else {
-            task.cancel()
-            return .failed(.timeout, "no answer in time")
-        }
+        let result = exchange.wait(seconds: limits.attemptSeconds)
         // Whatever body is still coming is not waited for.
         task.cancel()
-        return result
+        return result ?? .failed(.timeout, "no answer in time")
     }
 }
 
-/// One task's answer. @unchecked Sendable: `result` is only touched under the condition.
-private final class SecureExchange: NSObject, URLSessionDataDelegate, @unchecked Sendable {
+/// One task's answer, waited for by one thread. @unchecked Sendable: `result` is only touched under the condition.
+private final class SecureExchange: @unchecked Sendable {
     private let condition = NSCondition()
     private var result: AttemptResult?
 
@@ -70,44 +67,60 @@ private final class SecureExchange: NSObject, URLSessionDataDelegate, @unchecked
         return result
     }
 
-    private func finish(_ found: AttemptResult) {
+    /// The first word counts.
+    func finish(_ found: AttemptResult) {
         condition.lock()
         if result == nil { result = found }
         condition.broadcast()
         condition.unlock()
     }
+}
+
+/// The session's delegate: on Linux tasks have none of their own. @unchecked Sendable: `open` is only touched under the lock.
+private final class SecureExchanges: NSObject, URLSessionDataDelegate, @unchecked Sendable {
+    private let lock = NSLock()
+    private var open: [Int: SecureExchange] = [:]
+
+    func begin(_ task: URLSessionTask) -> SecureExchange {
+        let exchange = SecureExchange()
+        lock.withLock { open[task.taskIdentifier] = exchange }
+        return exchange
+    }
+
+    /// URLSession on Linux reports the forwarder's own answer to CONNECT as a response, long before there is TLS. That one is
+    /// marked and never counts; a certificate that is refused then ends in an error with that response beside it.
+    private func answer(_ task: URLSessionTask, _ response: URLResponse?) {
+        guard let response = response as? HTTPURLResponse, response.value(forHTTPHeaderField: EgressForwarder.mark) == nil else { return }
+        lock.withLock { open[task.taskIdentifier] }?.finish(
+            WebhookAnswer.result(status: response.statusCode, retryAfter: response.value(forHTTPHeaderField: "Retry-After")))
+    }
 
     func urlSession(
-        _: URLSession, task _: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse, newRequest _: URLRequest,
+        _: URLSession, task: URLSessionTask, willPerformHTTPRedirection response: HTTPURLResponse, newRequest _: URLRequest,
         completionHandler: @escaping (URLRequest?) -> Void
     ) {
-        finish(WebhookAnswer.result(status: response.statusCode, retryAfter: nil))
+        answer(task, response)
         completionHandler(nil)
     }
 
     func urlSession(
-        _: URLSession, dataTask _: URLSessionDataTask, didReceive response: URLResponse,
+        _: URLSession, dataTask: URLSessionDataTask, didReceive response: URLResponse,
         completionHandler: @escaping (URLSession.ResponseDisposition) -> Void
     ) {
-        if let response = response as? HTTPURLResponse {
-            finish(
-                WebhookAnswer.result(
-                    status: response.statusCode, retryAfter: response.value(forHTTPHeaderField: "Retry-After")))
-        }
-        completionHandler(.cancel)
+        answer(dataTask, response)
+        // The sender cancels as soon as it has heard.
+        completionHandler(.allow)
     }
 
     func urlSession(_: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
-        if let response = task.response as? HTTPURLResponse {
-            finish(
-                WebhookAnswer.result(
-                    status: response.statusCode, retryAfter: response.value(forHTTPHeaderField: "Retry-After")))
-        } else if let error = error as? URLError, error.code == .timedOut {
-            finish(.failed(.timeout, "no answer in time"))
+        if error == nil { answer(task, task.response) }
+        guard let exchange = lock.withLock({ open.removeValue(forKey: task.taskIdentifier) }) else { return }
+        if let error = error as? URLError, error.code == .timedOut {
+            exchange.finish(.failed(.timeout, "no answer in time"))
         } else {
             let words = (error as NSError?)?.localizedDescription ?? "no answer"
             let isTLS = words.localizedCaseInsensitiveContains("ssl") || words.localizedCaseInsensitiveContains("certificate")
-            finish(.failed(isTLS ? .tls : .network, words))
+            exchange.finish(.failed(isTLS ? .tls : .network, words))
         }
     }
 }

@@ -35,16 +35,20 @@ final class ServerProcess: @unchecked Sendable {
     }
 
     /// Starts `serve` on a port of the kernel's choice and waits until it listens.
-    /// - Parameter isDurable: What a private cluster has committed survives its end, whatever that is.
-    init(_ options: [String], isDurable: Bool = false, environment more: [String: String] = [:]) throws {
+    /// - Parameters:
+    ///   - isDurable: What a private cluster has committed survives its end, whatever that is.
+    ///   - wrapper: A program and its arguments that run what follows them in their own place.
+    init(
+        _ options: [String], isDurable: Bool = false, environment more: [String: String] = [:], wrapper: [String] = []
+    ) throws {
         log = FileManager.default.temporaryDirectory.appendingPathComponent("tideline-test-\(UUID().uuidString).log")
         _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         let output = Pipe()
         process = Process()
-        process.executableURL = try ServerProcess.binary
-        process.arguments = ["serve", "--listen", "127.0.0.1:0", "--json"] + options
-        process.environment = ServerProcess.environment.merging(more) { $1 }
-            .filter { !isDurable || $0.key != "TIDELINE_UNSAFE_NO_FSYNC" }
+        let command = wrapper + [try ServerProcess.binary.path]
+        process.executableURL = URL(fileURLWithPath: command[0])
+        process.arguments = command.dropFirst() + ["serve", "--listen", "127.0.0.1:0", "--json"] + options
+        process.environment = ServerProcess.environment.filter { !isDurable || $0.key != "TIDELINE_UNSAFE_NO_FSYNC" }.merging(more) { $1 }
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = output
         process.standardError = try FileHandle(forWritingTo: log)

@@ -1,0 +1,272 @@
+// Consumers as owners and operators handle them: over HTTP, by command, with everything that is refused.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncServer
+
+@Suite struct ConsumerInterfaceTests {
+    /// A server, an owner's and a manager's token, and a replica that makes news.
+    private final class Place: @unchecked Sendable {
+        let server: ServerProcess
+        let url: String
+        let tenant: String
+        let owner: String
+        let manager: String
+        let replica: EnrollmentReply
+        private var counter: Int64 = 0
+
+        init(_ options: [String] = [], environment: [String: String] = [:]) throws {
+            url = try ServerProcess.migratedDatabase()
+            let database = ["--database-url", url]
+            let made = try ServerProcess.json(["tenant", "create", "Acme", "--owner", "Ada <ada@acme.example>"] + database)
+            tenant = try required(made["tenant"]?.stringValue)
+            let added = try ServerProcess.json(
+                ["member", "add", "--tenant", tenant, "--name", "Max", "--email", "max@acme.example", "--role", "manager"] + database)
+            owner = try Self.token(of: made["member"], tenant, database)
+            server = try ServerProcess(database + options, environment: environment)
+            replica = try server.enroll(try required(made["code"]?.stringValue))
+            _ = try server.enroll(try required(added["code"]?.stringValue))
+            manager = try Self.token(of: added["member"], tenant, database)
+        }
+
+        private static func token(of member: JSONValue?, _ tenant: String, _ database: [String]) throws -> String {
+            let made = try ServerProcess.json(
+                ["token", "create", "--tenant", tenant, "--member", try required(member?.stringValue)] + database)
+            return try required(made["token"]?.stringValue)
+        }
+
+        func push(_ count: Int) throws {
+            for _ in 0..<count {
+                counter += 1
+                let client = Identifier.version7(milliseconds: 1_700_000_000_000 + counter, random: (1, UInt64(counter)))
+                let response = try server.post(
+                    "/v1/sync/push", replica.pushBody(counter: counter, client: client, name: "Client \(counter)"), token: replica.token)
+                guard response.status == 200 else { throw ServerProcess.Failure(description: response.text) }
+            }
+        }
+
+        func ask(_ method: String, _ path: String, _ body: JSONValue? = nil, token: String? = nil) throws -> (status: Int, json: JSONValue)
+        {
+            let response: WireResponse
+            if method == "POST" {
+                response = try server.post(path, body?.canonicalBytes() ?? [], token: token ?? owner)
+            } else {
+                response = try server.get(path, token: token ?? owner, method: method)
+            }
+            return (response.status, try JSONValue(parsing: response.body))
+        }
+
+        func command(_ words: String...) throws -> JSONValue {
+            try ServerProcess.json(words + ["--tenant", tenant, "--database-url", url])
+        }
+    }
+
+    @Test func pullConsumer_readsAcknowledgesAndContinues() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let added = try place.ask("POST", "/v1/consumers", ["name": "warehouse", "kind": "pull", "kinds": ["client.*"]])
+            #expect(added.status == 201 && added.json["secret"] == nil && added.json["kind"] == "pull")
+            try place.push(5)
+            let first = try place.ask("GET", "/v1/consumers/warehouse/events?limit=2").json
+            #expect(first["data"]?.arrayValue?.count == 2 && first["has_more"] == true)
+            let again = try place.ask("GET", "/v1/consumers/warehouse/events?limit=2").json
+            #expect(again["data"] == first["data"], "what is not acknowledged comes again")
+            let position = try required(first["position"]?.integerValue)
+            let acknowledged = try place.ask("POST", "/v1/consumers/warehouse/ack", ["position": .integer(position), "epoch": 0])
+            #expect(acknowledged.status == 200 && acknowledged.json["position"]?.integerValue == position)
+            let back = try place.ask("POST", "/v1/consumers/warehouse/ack", ["position": 1])
+            #expect(back.json["position"]?.integerValue == position, "a cursor never goes back by itself")
+            let rest = try place.ask("GET", "/v1/consumers/warehouse/events").json
+            #expect(rest["data"]?.arrayValue?.count == 3 && rest["has_more"] == false)
+            let all = (first["data"]?.arrayValue ?? []) + (rest["data"]?.arrayValue ?? [])
+            #expect(Set(all.compactMap { $0["id"]?.stringValue }).count == 5)
+            _ = try place.ask("POST", "/v1/consumers/warehouse/ack", ["position": rest["position"] ?? .null])
+            // Waits for news, and is woken by them.
+            let client = try place.server.client()
+            try client.get("/v1/consumers/warehouse/events?wait=50000", headers: "Authorization: Bearer \(place.owner)\r\n")
+            #expect(try place.server.get("/healthz").status == 200)
+            try place.push(1)
+            let news = try JSONValue(parsing: client.response().body)
+            #expect(news["data"]?.arrayValue?.count == 1)
+            #expect(
+                news["data"]?[0]?["data"]?["request_id"]?.stringValue?.isEmpty == false, "the push that caused it can be found in the log")
+            let shown = try place.ask("GET", "/v1/consumers/warehouse").json
+            #expect(shown["lag"] == 1)
+        }
+    }
+
+    @Test func badInput_namesTheField() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let cases: [(JSONValue, String)] = [
+                (["kind": "pull"], "name"), (["name": "Hook", "kind": "pull"], "name"), (["name": "a", "kind": "push"], "kind"),
+                (["name": "a"], "url"), (["name": "a", "kind": "pull", "url": "https://a.example"], "url"),
+                (["name": "a", "url": "https://u:p@a.example"], "url"), (["name": "a", "url": "gopher://a.example"], "url"),
+                (["name": "a", "kind": "pull", "kinds": ["nothing.*"]], "kinds"),
+                (["name": "a", "kind": "pull", "kinds": "client.*"], "kinds"),
+                (["name": "a", "kind": "pull", "max_attempts": 0], "max_attempts"),
+                (["name": "a", "kind": "pull", "concurrency": 2], "concurrency"),
+                (["name": "a", "kind": "pull", "rate_per_minute": -1], "rate_per_minute"),
+                (["name": "a", "kind": "pull", "from": "later"], "from"),
+                (["name": "a", "kind": "pull", "from": 999_999], "from"),
+                (["name": "a", "kind": "pull", "ordered_by": "time"], "ordered_by"),
+                (["name": "a", "kind": "pull", "colour": "red"], "colour"),
+            ]
+            for (body, field) in cases {
+                let refused = try place.ask("POST", "/v1/consumers", body)
+                #expect(refused.status == 400 && refused.json["error"]?["field"]?.stringValue == field, "\(body): \(refused.json)")
+            }
+            #expect(try place.ask("GET", "/v1/consumers").json["total"] == 0)
+            #expect(try place.ask("GET", "/v1/consumers/none").status == 404)
+            #expect(try place.ask("GET", "/v1/consumers", token: place.manager).status == 403)
+            #expect(try place.ask("GET", "/v1/consumers", token: "tdl_nothing").status == 401)
+            #expect(try place.ask("GET", "/v1/consumers/a/nothing").status == 404)
+            #expect(try place.server.get("/v1/consumers/a/pause", token: place.owner).header("allow") == "POST")
+            _ = try place.ask("POST", "/v1/consumers", ["name": "a", "kind": "pull"])
+            #expect(try place.ask("POST", "/v1/consumers", ["name": "a", "kind": "pull"]).json["error"]?["field"] == "name")
+            #expect(try place.ask("POST", "/v1/consumers/a/ack", ["position": 999_999]).json["error"]?["field"] == "position")
+            #expect(try place.ask("POST", "/v1/consumers/a/ack", [:]).json["error"]?["field"] == "position")
+            #expect(try place.ask("POST", "/v1/consumers/a/ack", ["position": 1, "epoch": 7]).json["error"]?["code"] == "new_epoch")
+            #expect(try place.ask("GET", "/v1/consumers/a/events?limit=0").json["error"]?["field"] == "limit")
+            #expect(try place.ask("POST", "/v1/consumers/a/rotate-secret").status == 400)
+        }
+    }
+
+    @Test func webhook_isHandledOverHTTP_fromFirstToLast() async throws {
+        try await onOwnThread {
+            let place = try Place(["--webhook-allow", "127.0.0.0/8"], environment: ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"])
+            let isBad = Locked(true)
+            let receiver = try WebhookReceiver { _, _ in isBad.with { $0 } ? .answer(400) : .answer(200) }
+            let added = try place.ask(
+                "POST", "/v1/consumers", ["name": "hook", "url": .string(receiver.url), "kinds": ["client.created"], "max_attempts": 2])
+            #expect(added.json["secret"]?.stringValue?.hasPrefix("whsec_") == true)
+            #expect(try place.ask("GET", "/v1/consumers/hook").json["secret"] == nil, "shown once")
+            try place.push(2)
+            #expect(try poll { try place.ask("GET", "/v1/consumers/hook").json["dead"] == 2 })
+            let dead = try place.ask("GET", "/v1/consumers/hook/dead").json
+            #expect(dead["total"] == 2 && dead["data"]?[0]?["status"] == 400)
+            let position = try required(dead["data"]?[0]?["position"]?.integerValue)
+            let whole = try place.ask("GET", "/v1/consumers/hook/dead/\(position)").json
+            #expect(whole["event"]?["type"] == "client.created")
+            #expect(try place.ask("GET", "/v1/consumers/hook/dead/999999").status == 404)
+            let log = try place.ask("GET", "/v1/consumers/hook/attempts?limit=3").json
+            #expect(log["data"]?.arrayValue?.count == 3 && log["data"]?[0]?["result"] == "refused")
+            isBad.with { $0 = false }
+            #expect(try place.ask("POST", "/v1/consumers/hook/dead/\(position)/replay").json["replayed"] == 1)
+            #expect(receiver.wait { $0.count == 1 })
+            #expect(try place.ask("POST", "/v1/consumers/hook/dead/discard").json["discarded"] == 1)
+            #expect(try place.ask("POST", "/v1/consumers/hook/pause", ["reason": "moving"]).json["reason"] == "moving")
+            try place.push(1)
+            #expect(try place.ask("GET", "/v1/consumers/hook").json["status"] == "paused")
+            #expect(try place.ask("POST", "/v1/consumers/hook/resume").json["status"] == "active")
+            #expect(receiver.wait { $0.count == 2 })
+            #expect(try place.ask("POST", "/v1/consumers/hook/replay", ["from": "beginning"]).status == 200)
+            #expect(receiver.wait { $0.count == 5 })
+            #expect(try place.ask("POST", "/v1/consumers/hook/rotate-secret").json["previous_secret_until"] != nil)
+            let page = try place.server.get("/metrics")
+            #expect(page.status == 200 && page.header("content-type") == "text/plain; version=0.0.4; charset=utf-8")
+            for line in [
+                "tideline_deliveries_total{result=\"refused\"} 4", "tideline_dead_letters_total 2", "tideline_database_up 1",
+                "tideline_push_sets_total{outcome=\"accepted\"} 3",
+                "tideline_consumer_active{tenant=\"\(place.tenant)\",consumer=\"hook\"} 1",
+                "tideline_http_requests_total{route=\"/v1/sync/push\",method=\"POST\",status=\"200\"} 3",
+            ] { #expect(page.text.contains(line), "\(line) in \(page.text)") }
+            #expect(try place.ask("DELETE", "/v1/consumers/hook").json["removed"] == "hook")
+            #expect(try place.ask("GET", "/v1/consumers/hook").status == 404)
+        }
+    }
+
+    @Test func commands_doTheSame() async throws {
+        try await onOwnThread {
+            let place = try Place(["--webhook-threads", "0"])
+            let added = try place.command(
+                "consumer", "add", "hook", "--url", "https://hooks.example/x", "--kinds", "client.*,deal.won", "--ordered-by", "record",
+                "--concurrency", "4", "--rate-per-minute", "600", "--from", "beginning")
+            #expect(added["secret"]?.stringValue?.hasPrefix("whsec_") == true && added["concurrency"] == 4 && added["position"] == 0)
+            #expect(try place.command("consumer", "add", "puller")["kind"] == "pull")
+            #expect(try place.command("consumer", "list")["total"] == 2)
+            #expect(try place.command("consumer", "pause", "hook", "--reason", "why")["reason"] == "why")
+            #expect(try place.command("consumer", "resume", "hook")["status"] == "active")
+            #expect(try place.command("consumer", "rotate-secret", "hook")["secret"] != added["secret"])
+            #expect(try place.command("consumer", "replay", "puller", "--from", "0")["position"] == 0)
+            #expect(try place.command("consumer", "dead", "list", "hook")["total"] == 0)
+            #expect(try place.command("consumer", "dead", "discard", "hook", "--all")["discarded"] == 0)
+            #expect(try place.command("consumer", "show", "hook")["attempts"] == [])
+            #expect(try place.command("consumer", "remove", "puller")["removed"] == "puller")
+            let wrong: [([String], Int32)] = [
+                (["consumer"], 2), (["consumer", "add", "--url", "https://a.example"], 2), (["consumer", "show", "none"], 1),
+                (["consumer", "add", "x", "--kinds", "nothing.*"], 1), (["consumer", "dead", "replay", "hook"], 2),
+                (["consumer", "dead", "show", "hook", "--position", "7"], 1), (["consumer", "replay", "hook"], 2),
+            ]
+            for (words, code) in wrong {
+                let result = try ServerProcess.run(words + ["--tenant", place.tenant, "--database-url", place.url])
+                #expect(result.status == code, "\(words): \(result.output)\(result.errors)")
+            }
+            let usage = try ServerProcess.run(["serve", "--webhook-allow", "everything"])
+            #expect(usage.status == 2 && usage.errors.contains("--webhook-allow"))
+        }
+    }
+
+    @Test func check_saysWhatIsWrong() async throws {
+        try await onOwnThread {
+            let place = try Place(["--webhook-threads", "0"])
+            let good = try ServerProcess.run(["check", "--database-url", place.url])
+            #expect(good.status == 0 && good.output.contains("consumers: none"), "\(good.output)")
+            _ = try place.command("consumer", "add", "hook", "--url", "https://hooks.example/x")
+            let connection = try PostgresConnection(PostgresConfiguration(url: place.url))
+            #expect(try ServerProcess.run(["check", "--database-url", place.url]).status == 0)
+            try connection.run("UPDATE tideline.consumer SET status = 'disabled', failures = 3")
+            try connection.run(
+                """
+                INSERT INTO tideline.delivery (tenant, consumer, position, status) SELECT tenant, name, 1, 'dead' FROM tideline.consumer
+                """)
+            let bad = try ServerProcess.run(["check", "--database-url", place.url])
+            #expect(bad.status == 1)
+            for words in ["BAD  consumer hook", "disabled", "failed 3 times", "1 dead letter"] {
+                #expect(bad.output.contains(words), "\(bad.output)")
+            }
+            try connection.run("UPDATE tideline.consumer SET status = 'active', failures = 0, position = 0")
+            try connection.run("DELETE FROM tideline.delivery")
+            try connection.run("UPDATE tideline.feed SET at = at - 7200000")
+            let behind = try ServerProcess.run(["check", "--database-url", place.url])
+            #expect(behind.status == 1 && behind.output.contains("minutes behind"), "\(behind.output)")
+            let away = try ServerProcess.run(["check", "--database-url", "postgresql://nobody@127.0.0.1:1/none"])
+            #expect(away.status == 3 && away.output.contains("not reachable"), "\(away)")
+        }
+    }
+
+    @Test func metrics_answerWithoutTheDatabase_andKeepLabelsFew() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            for index in 0..<5 { _ = try place.server.get("/nothing/\(index)") }
+            let text = try place.server.get("/metrics").text
+            #expect(text.contains("tideline_http_requests_total{route=\"other\",method=\"GET\",status=\"404\"} 5"))
+            #expect(text.contains("tideline_http_request_seconds_bucket{route=\"other\",le=\"+Inf\"} 5"))
+            #expect(text.contains("tideline_workers_busy 1\n"))
+            // Every line is a comment or a sample of a family that was announced.
+            var families: Set<Substring> = []
+            for line in text.split(separator: "\n") {
+                if line.hasPrefix("# TYPE ") {
+                    #expect(families.insert(line.split(separator: " ")[2]).inserted, "\(line) comes twice")
+                } else if !line.hasPrefix("#") {
+                    let name = line.prefix { $0 != "{" && $0 != " " }
+                    let base = ["_bucket", "_sum", "_count"].first { name.hasSuffix($0) && families.contains(name.dropLast($0.count)) }
+                    #expect(families.contains(name.dropLast(base?.count ?? 0)), "\(line)")
+                    #expect(Double(line.split(separator: " ").last ?? "") != nil, "\(line)")
+                }
+            }
+        }
+    }
+
+    private func poll(_ condition: () throws -> Bool) throws -> Bool {
+        let limit = Date(timeIntervalSinceNow: 30)
+        while Date() < limit {
+            if try condition() { return true }
+            usleep(10_000)
+        }
+        return false
+    }
+}
