@@ -184,6 +184,9 @@ enum FixedOperations {
             success: ["description": "A page", "content": ["text/html": ["schema": ["type": "string"]]]], errors: []),
         "GET /healthz": operation(
             "health", "Whether the process is up", tag: "server", hasToken: false, success: json("It is", status), errors: []),
+        "GET /metrics": operation(
+            "metrics", "What the server counts, for Prometheus", tag: "server", hasToken: false,
+            success: ["description": "Prometheus text", "content": ["text/plain": ["schema": ["type": "string"]]]], errors: []),
         "GET /readyz": operation(
             "readiness", "Whether the database is reachable and migrated", tag: "server", hasToken: false, success: json("It is", status),
             errors: []),
