@@ -39,6 +39,7 @@ import Testing
             let marcus = try await company.enrolled("marcus", code: try await company.code(for: "marcus"))
             try await marcus.json("sync")
             for worker in [olivia, marcus] {
+                try await worker.json("sync")
                 let found = try await worker.json("sql", "SELECT name, count(*) AS n FROM client GROUP BY name")
                 var counts: [String: Int64] = [:]
                 for row in found["data"]?.arrayValue ?? [] { counts[row["name"]?.stringValue ?? ""] = row["n"]?.integerValue }
