@@ -4,7 +4,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test demo bench lint format clean
+.PHONY: help requirements build release test demo bench docs lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -29,6 +29,9 @@ demo: release ## Start a server, enrol replicas and let them sync, all on this m
 
 bench: release ## Measure; prints figures for this machine
 	@bench/run
+
+docs: requirements ## Build the reference documentation of the Replica library (DocC)
+	@scripts/docs
 
 lint: ## Check the formatting of all Swift sources
 	swift format lint --strict --recursive Sources Tests bench Package.swift

@@ -26,7 +26,10 @@ public struct ReplicaStatus: Sendable {
 
 extension Replica {
     /// Enrols with a one-time code. The server address is remembered.
-    /// - Parameter label: what its member calls the replica, e.g. the machine's name.
+    /// - Parameters:
+    ///   - server: An http or https address; a path is kept as a prefix.
+    ///   - code: Works once and expires after 72 hours.
+    ///   - label: What its member calls the replica, e.g. the machine's name.
     public func enroll(server: URL, code: String, label: String) async throws {
         let existing = try await reading("enroll") { try Metadata(connection: $0.connection).identity() }
         guard existing == nil else {

@@ -54,7 +54,10 @@ public struct HistoryEvent: Sendable {
 
 extension Replica {
     /// The timeline, newest first.
-    /// - Parameter before: `next` of the page before.
+    /// - Parameters:
+    ///   - filter: Everything that is set must hold.
+    ///   - limit: 1 to 1,000.
+    ///   - before: `next` of the page before.
     public func activity(_ filter: ActivityFilter = ActivityFilter(), limit: Int = 50, before: Int64? = nil) async throws -> ActivityList {
         guard (1...1_000).contains(limit) else { throw ReplicaError(.invalidQuery, "limit is 1 to 1000", operation: "log") }
         return try await reading("log") { store in

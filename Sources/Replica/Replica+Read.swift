@@ -14,8 +14,13 @@ extension Replica {
 
     /// Records that pass every filter.
     /// - Parameters:
+    ///   - entity: An entity of the schema.
+    ///   - filters: All of them must hold.
+    ///   - sort: nil: by id.
+    ///   - limit: Records on the page, 1 to 10,000.
+    ///   - offset: Rows to skip, for numbered pages; not together with a cursor.
     ///   - cursor: `nextCursor` of the page before; stays right while records come and go.
-    ///   - offset: rows to skip, for numbered pages; not together with a cursor.
+    ///   - includingDeleted: Tombstones, too.
     public func list(
         _ entity: String, where filters: [Filter] = [], sort: Sort? = nil, limit: Int = 50, offset: Int = 0, cursor: String? = nil,
         includingDeleted: Bool = false
@@ -30,7 +35,10 @@ extension Replica {
     }
 
     /// Runs one SQL statement that reads, on a connection that cannot write. Entities are tables, sets and maps JSON columns.
-    /// - Parameter maximumRows: more rows are an error, so that a slip does not fill the memory.
+    /// - Parameters:
+    ///   - sql: One statement; anything that would write is `invalidQuery`.
+    ///   - arguments: Values of its parameters, in order.
+    ///   - maximumRows: More rows are an error, so that a slip does not fill the memory.
     public func query(_ sql: String, _ arguments: [SQLiteValue] = [], maximumRows: Int = 100_000) async throws -> [Row] {
         try await reading("query") { store in
             var rows: [Row] = []

@@ -19,7 +19,9 @@ extension Replica {
 
     /// Syncs until its task is cancelled: waits for news at the server, sends local edits at once, and after failures tries
     /// again with growing pauses (1 s to 5 min). Throws only what a person must see to: `notAllowed`, `forked`, `outdated`, …
-    /// - Parameter onReport: called after each sync.
+    /// - Parameters:
+    ///   - options: `waitMilliseconds` is how long one request waits for news.
+    ///   - onReport: Called after each sync.
     public func syncContinuously(
         _ options: SyncOptions = SyncOptions(waitMilliseconds: 25_000), onReport: (@Sendable (SyncReport) -> Void)? = nil
     ) async throws {

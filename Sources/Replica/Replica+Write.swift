@@ -7,7 +7,9 @@ extension Replica {
     /// goes to the server with the next sync. An edit that changes nothing makes no set.
     ///
     /// Throws `refused` with all violations when the schema or a rule says no, and whatever `body` throws; nothing has changed then.
-    /// - Parameter summary: one line for the list of what is pending; nil: made from the changes.
+    /// - Parameters:
+    ///   - summary: One line for the list of what is pending; nil: made from the changes.
+    ///   - body: Runs with the file locked for writing: keep it short, and do not wait in it.
     @discardableResult
     public func write<Value: Sendable>(
         summary: String? = nil, _ body: @escaping @Sendable (Edit) throws -> Value

@@ -47,7 +47,12 @@ public final class Replica: Sendable {
     }
 
     /// Opens the file, creating it if there is none. What the schema has gained since it was last opened is added at once.
-    /// - Parameter transport: nil: HTTP to the server that the replica was enrolled with.
+    /// - Parameters:
+    ///   - path: Of the file; its folder must exist.
+    ///   - schema: What the app was built with.
+    ///   - transport: nil: HTTP to the server that the replica was enrolled with.
+    ///   - environment: Clock, chance and waiting; for tests.
+    ///   - journal: How SQLite makes commits atomic.
     public static func open(
         _ path: String, schema: Schema = .tideline, transport: (any SyncTransport)? = nil, environment: ReplicaEnvironment = .system,
         journal: ReplicaJournal = .rollback
