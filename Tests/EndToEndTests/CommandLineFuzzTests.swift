@@ -96,7 +96,7 @@ import Testing
             var words: [String]
             switch pick(
                 [
-                    "list", "show", "add", "set", "do", "remove", "restore", "problem", "import", "export", "sql", "schema", "help",
+                    "list", "show", "add", "set", "do", "remove", "restore", "problem", "import", "export", "sql", "look", "schema", "help",
                     "complete", "other", "garbage",
                 ])
             {
@@ -117,7 +117,16 @@ import Testing
             case "problem": words = [pick(["problems", "retry", "edit", "discard", "pending"]), value(), assignment()]
             case "import": words = ["import", pick(entities), chance(5) ? value() : try file()]
             case "export": words = ["export", pick(entities), "--format", pick(["csv", "jsonl", "xml"])]
-            case "sql": words = ["sql", statement()]
+            case "sql":
+                words = ["sql", statement()]
+                if chance(2) { words.append("--write") }
+                if chance(4) { words += ["--summary", value()] }
+            case "look":
+                words = pick([
+                    ["history", pick(entities), record()], ["undo", value()], ["undo"], ["doctor", "--offline"], ["doctor", value()],
+                    ["log", "--entity", pick(entities), "--id", record()], ["log", "--kind", value(), "--since", value()],
+                    ["log", "--limit", value(), "--cursor", value(), "--level", value()], ["log", "--actor", record()],
+                ])
             case "schema": words = ["schema", pick(entities)]
             case "help": words = ["help", pick(["list", "where", "values", "--man", value()])]
             case "complete":

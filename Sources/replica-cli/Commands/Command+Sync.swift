@@ -55,7 +55,7 @@ extension Command {
             it waits in `replica problems` with the reason. Exit code 3 means there was no connection; nothing is lost.
 
               replica sync
-              replica sync --watch      stay connected, one line per exchange, until interrupted
+              replica sync --watch      stay connected until interrupted; a line for each exchange, and one of status
             """,
         options: [
             .flag("watch", "stay and sync whenever there is something new"),
@@ -100,18 +100,21 @@ extension Command {
     }
 
     private static func watch(_ replica: Replica, _ context: Context) async throws -> ExitCode {
+        let line = StatusLine(context.terminal)
         let states = replica.state
-        let waits = Task {
-            for await case .waiting(let milliseconds, let reason) in states {
-                context.terminal.note("\(reason); trying again in \(max(1, milliseconds / 1000)) s")
-            }
+        let following = Task { for await state in states { line.show(state) } }
+        defer {
+            following.cancel()
+            line.clear()
         }
-        defer { waits.cancel() }
+        // SIGINT and SIGTERM end a watch; what was synced is durable, and the rest goes with the next one.
         try await replica.syncContinuously { report in
-            if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty {
+            line.clear()
+            if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty || report.fork != nil {
                 show(report, context)
                 context.terminal.flush()
             }
+            line.synced()
         }
         return .done
     }

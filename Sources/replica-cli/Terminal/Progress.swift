@@ -9,7 +9,7 @@ import Foundation
 #endif
 
 struct Progress: Sendable {
-    private let isShown: Bool
+    let isShown: Bool
     private let title: String
     private let columns: Int
     private var lastDrawn = ""

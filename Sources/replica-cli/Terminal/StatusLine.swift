@@ -1,0 +1,54 @@
+// One line that says how a watching replica is doing, redrawn in place while somebody looks; plain lines elsewhere, and only when
+// something is wrong.
+
+import Foundation
+import Replica
+
+// @unchecked Sendable: everything is touched under the lock.
+final class StatusLine: @unchecked Sendable {
+    private let lock = NSLock()
+    private let terminal: Terminal
+    private let isDrawn: Bool
+    private var progress: Progress
+    private var syncedAt: Int64?
+    private var lastReason = ""
+
+    init(_ terminal: Terminal) {
+        self.terminal = terminal
+        progress = Progress("replica", terminal: terminal)
+        isDrawn = progress.isShown
+    }
+
+    func show(_ state: SyncState) {
+        lock.withLock {
+            switch state {
+            case .idle: say(syncedAt.map { "up to date, \(FieldText.time($0))" } ?? "connecting")
+            case .pushing(let sets): say("sending \(sets) \(sets == 1 ? "change" : "changes")")
+            // A pull that waits for news says nothing new.
+            case .pulling(let records):
+                say(records > 0 ? "fetched \(records)" : syncedAt.map { "up to date, \(FieldText.time($0))" } ?? "fetching")
+            case .applying: say("applying")
+            case .waiting(let milliseconds, let reason):
+                say("no connection, again in \(max(1, milliseconds / 1000)) s; work goes on")
+                // Once for each reason: a day without a network is one line.
+                guard !isDrawn, reason != lastReason else { return }
+                lastReason = reason
+                terminal.note("\(reason); trying again, work goes on meanwhile")
+            case .stopped(let reason): say(reason)
+            }
+        }
+    }
+
+    func synced() {
+        lock.withLock {
+            syncedAt = Int64(Date().timeIntervalSince1970 * 1000)
+            lastReason = ""
+            say("up to date, \(FieldText.time(syncedAt ?? 0))")
+        }
+    }
+
+    /// Makes room for a line of output.
+    func clear() { lock.withLock { progress.finish() } }
+
+    private func say(_ words: String) { progress.say(words) }
+}
