@@ -34,10 +34,10 @@ docs: requirements ## Build the reference documentation of the Replica library (
 	@scripts/docs
 
 lint: ## Check the formatting of all Swift sources
-	swift format lint --strict --recursive Sources Tests bench Package.swift
+	swift format lint --strict --recursive Sources Tests bench demo Package.swift
 
 format: ## Format all Swift sources in place
-	swift format --in-place --recursive Sources Tests bench Package.swift
+	swift format --in-place --recursive Sources Tests bench demo Package.swift
 
 clean: ## Remove build products
 	rm -rf .build .build-*

@@ -44,7 +44,13 @@ struct Migration {
 
     /// Whether the database was brought to exactly this definition.
     func isCurrent(_ connection: PostgresConnection) throws(PostgresError) -> Bool {
-        let exists = try connection.run("SELECT to_regclass('tideline.meta') IS NOT NULL")
+        // Reading the catalog also hears of what others have just committed; looking the name up alone may remember that there
+        // was nothing.
+        let exists = try connection.run(
+            """
+            SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+            WHERE n.nspname = 'tideline' AND c.relname = 'meta')
+            """)
         guard exists.bool(0, 0) == true else { return false }
         let hash = try connection.run("SELECT value FROM tideline.meta WHERE key = 'definition'")
         return !hash.isEmpty && hash.text(0, 0) == fingerprint

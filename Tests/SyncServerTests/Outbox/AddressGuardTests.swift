@@ -28,7 +28,8 @@ import Testing
     }
 
     @Test func range_allowsWhatTheOperatorNamed_andNoMore() throws {
-        let guardian = AddressGuard(allowed: try ["10.1.0.0/16", "127.0.0.1", "fd00:1::/32", "172.20.8.0/21"].map { try #require(NetworkRange($0)) })
+        let guardian = AddressGuard(
+            allowed: try ["10.1.0.0/16", "127.0.0.1", "fd00:1::/32", "172.20.8.0/21"].map { try #require(NetworkRange($0)) })
         for text in ["10.1.255.255", "127.0.0.1", "::ffff:10.1.2.3", "fd00:1:2::3", "172.20.15.255", "8.8.8.8"] {
             #expect(guardian.allows(try #require(HostResolver.literal(text))), "\(text)")
         }

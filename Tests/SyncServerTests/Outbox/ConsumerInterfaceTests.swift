@@ -7,7 +7,8 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct ConsumerInterfaceTests {
+// One after another: together they would keep a small machine from everything else.
+@Suite(.serialized) struct ConsumerInterfaceTests {
     /// A server, an owner's and a manager's token, and a replica that makes news.
     private final class Place: @unchecked Sendable {
         let server: ServerProcess
@@ -246,6 +247,16 @@ import Testing
             #expect(text.contains("tideline_http_requests_total{route=\"other\",method=\"GET\",status=\"404\"} 5"))
             #expect(text.contains("tideline_http_request_seconds_bucket{route=\"other\",le=\"+Inf\"} 5"))
             #expect(text.contains("tideline_workers_busy 1\n"))
+            // Without the database it says so, and what this process counted.
+            let administrator = try PostgresConnection(PostgresConfiguration(url: try PostgresFixture.shared().url))
+            let name = try required(place.url.split(separator: "?").first?.split(separator: "/").last.map(String.init))
+            try administrator.script("ALTER DATABASE \(name) ALLOW_CONNECTIONS false")
+            try administrator.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", .text(name))
+            let away = try place.server.get("/metrics")
+            #expect(away.status == 200 && away.text.contains("tideline_database_up 0\n"), "\(away.text)")
+            #expect(away.text.contains("tideline_http_requests_total"))
+            try administrator.script("ALTER DATABASE \(name) ALLOW_CONNECTIONS true")
+            #expect(try poll { try place.server.get("/metrics").text.contains("tideline_database_up 1\n") })
             // Every line is a comment or a sample of a family that was announced.
             var families: Set<Substring> = []
             for line in text.split(separator: "\n") {

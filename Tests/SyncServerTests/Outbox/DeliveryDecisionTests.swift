@@ -40,11 +40,20 @@ import Testing
         #expect(verdict(.refused(status: 410, retryAfterMilliseconds: nil)) == .gone)
         #expect(verdict(.refused(status: 500, retryAfterMilliseconds: nil), attempts: 3) == .dead)
         #expect(verdict(.failed(.timeout, ""), attempts: 3) == .dead)
-        guard case .retry(let at) = verdict(.failed(.dns, "")) else { Issue.record("not retried"); return }
+        guard case .retry(let at) = verdict(.failed(.dns, "")) else {
+            Issue.record("not retried")
+            return
+        }
         #expect((1_004_000...1_006_000).contains(at))
-        guard case .retry(let asked) = verdict(.refused(status: 429, retryAfterMilliseconds: 60_000)) else { Issue.record("not retried"); return }
+        guard case .retry(let asked) = verdict(.refused(status: 429, retryAfterMilliseconds: 60_000)) else {
+            Issue.record("not retried")
+            return
+        }
         #expect(asked == 1_060_000)
-        guard case .retry(let bounded) = verdict(.refused(status: 503, retryAfterMilliseconds: .max)) else { Issue.record("not retried"); return }
+        guard case .retry(let bounded) = verdict(.refused(status: 503, retryAfterMilliseconds: .max)) else {
+            Issue.record("not retried")
+            return
+        }
         #expect(bounded == 1_000_000 + RetrySchedule.retryAfterMaxMilliseconds)
     }
 
@@ -66,12 +75,15 @@ import Testing
     @Test func tenantOrder_stopsAtTheFirstThatIsNotDue() {
         let rows = [open(1), open(2, 2), open(3, due: 900), open(4, 4)]
         #expect(
-            DeliverySelection.choose(rows, orderedBy: .tenant, nowMilliseconds: 100, limit: 9) == DeliverySelection(positions: [1, 2], nextAt: 900))
+            DeliverySelection.choose(rows, orderedBy: .tenant, nowMilliseconds: 100, limit: 9)
+                == DeliverySelection(positions: [1, 2], nextAt: 900))
         let leased = [open(1, leased: 500), open(2, 2)]
         #expect(
-            DeliverySelection.choose(leased, orderedBy: .tenant, nowMilliseconds: 100, limit: 9) == DeliverySelection(positions: [], nextAt: 500))
+            DeliverySelection.choose(leased, orderedBy: .tenant, nowMilliseconds: 100, limit: 9)
+                == DeliverySelection(positions: [], nextAt: 500))
         #expect(
-            DeliverySelection.choose(leased, orderedBy: .tenant, nowMilliseconds: 500, limit: 1) == DeliverySelection(positions: [1], nextAt: 500))
+            DeliverySelection.choose(leased, orderedBy: .tenant, nowMilliseconds: 500, limit: 1)
+                == DeliverySelection(positions: [1], nextAt: 500))
     }
 
     @Test func recordOrder_letsOthersPassAStuckRecord() {
@@ -94,7 +106,10 @@ import Testing
                 let chosen = DeliverySelection.choose(rows, orderedBy: ordering, nowMilliseconds: now, limit: 8)
                 #expect(chosen.positions == chosen.positions.sorted() && chosen.positions.count <= 8)
                 for position in chosen.positions {
-                    guard let row = rows.first(where: { $0.position == position }) else { Issue.record("unknown"); continue }
+                    guard let row = rows.first(where: { $0.position == position }) else {
+                        Issue.record("unknown")
+                        continue
+                    }
                     #expect(row.dueAt <= now && row.leasedUntil <= now)
                     let earlier = rows.filter { $0.position < position && (ordering == .tenant || $0.record == row.record) }
                     #expect(earlier.allSatisfy { chosen.positions.contains($0.position) })
@@ -113,7 +128,9 @@ import Testing
         #expect(try EventFilter(checking: [], schema: .tideline).matches("anything.at_all"))
     }
 
-    @Test(arguments: ["client", "client.", ".created", "cliént.*", "nothing.created", "client.created.twice", "number_sequence.*", "client.%"])
+    @Test(arguments: [
+        "client", "client.", ".created", "cliént.*", "nothing.created", "client.created.twice", "number_sequence.*", "client.%",
+    ])
     func filter_namesItsField_whenAPatternIsNone(pattern: String) {
         let error = refusal { try EventFilter(checking: [pattern], schema: .tideline) }
         #expect(error?.knownCode == .validationFailed && error?.details["field"] == "kinds", "\(pattern)")

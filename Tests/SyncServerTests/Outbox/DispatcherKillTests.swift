@@ -8,7 +8,8 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct DispatcherKillTests {
+// One after another: together they would keep a small machine from everything else.
+@Suite(.serialized) struct DispatcherKillTests {
     private static let environment = ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"]
 
     private struct Place: Sendable {

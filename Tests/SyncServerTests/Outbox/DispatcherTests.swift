@@ -8,7 +8,8 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct DispatcherTests {
+// One after another: together they would keep a small machine from everything else.
+@Suite(.serialized) struct DispatcherTests {
     @Test func events_arriveOnceInOrderAndSigned() async throws {
         try await onOwnThread {
             let outbox = try OutboxUnderTest()

@@ -24,8 +24,8 @@ final class OutboxUnderTest {
     static var settings: OutboxSettings {
         var settings = OutboxSettings()
         settings.threads = 4
-        settings.pollSeconds = 0.005
-        settings.schedule = RetrySchedule(firstMilliseconds: 2, longestMilliseconds: 8)
+        settings.pollSeconds = 0.02
+        settings.schedule = RetrySchedule(firstMilliseconds: 1, longestMilliseconds: 3)
         settings.limits = WebhookLimits(attemptSeconds: 10, connectSeconds: 5)
         settings.addressGuard = AddressGuard(allowed: [NetworkRange("127.0.0.0/8")].compactMap { $0 })
         return settings
@@ -55,7 +55,8 @@ final class OutboxUnderTest {
 
     @discardableResult
     func add(
-        _ name: String = "hook", url: String?, kinds: [String] = ["client.*"], orderedBy: Consumer.Ordering = .tenant, attemptsMax: Int64 = 12,
+        _ name: String = "hook", url: String?, kinds: [String] = ["client.*"], orderedBy: Consumer.Ordering = .tenant,
+        attemptsMax: Int64 = 12,
         concurrency: Int64 = 1, ratePerMinute: Int64? = nil, includesRestricted: Bool = false, from: StartPosition = .now,
         to tenant: TenantUnderTest? = nil
     ) throws -> WebhookSecret? {
@@ -86,7 +87,7 @@ final class OutboxUnderTest {
         let limit = Date(timeIntervalSinceNow: seconds)
         while Date() < limit {
             if isReached(try consumer(name)) { return true }
-            usleep(5_000)
+            usleep(20_000)
         }
         return false
     }

@@ -7,7 +7,8 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct SecureWebhookTests {
+// One after another: together they would keep a small machine from everything else.
+@Suite(.serialized) struct SecureWebhookTests {
     private static let loopback = AddressGuard(allowed: [NetworkRange("127.0.0.1")].compactMap { $0 })
 
     // MARK: The forwarder

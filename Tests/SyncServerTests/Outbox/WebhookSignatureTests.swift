@@ -13,7 +13,8 @@ import Testing
     @Test func signature_matchesThePublishedVector() throws {
         let secret = try #require(WebhookSecret(Self.published))
         let header = WebhookSignature.header(
-            id: "msg_p5jXN8AQM9LWM0D4loKWxJek", timestampSeconds: 1_614_265_330, body: Array(#"{"test": 2432232314}"#.utf8), secrets: [secret])
+            id: "msg_p5jXN8AQM9LWM0D4loKWxJek", timestampSeconds: 1_614_265_330, body: Array(#"{"test": 2432232314}"#.utf8),
+            secrets: [secret])
         #expect(header == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
         #expect(secret.text == Self.published)
     }
