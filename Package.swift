@@ -21,6 +21,7 @@ let package = Package(
         .target(name: "Replica", dependencies: ["SyncProtocol", "CSQLite"]),
         .executableTarget(name: "replica-cli", dependencies: ["Replica", "SyncProtocol"]),
         .executableTarget(name: "tideline-bench", dependencies: ["Replica", "SyncProtocol", "CSQLite"], path: "bench/Sources"),
+        .executableTarget(name: "demo-receiver", dependencies: ["SyncProtocol"], path: "demo/receiver"),
         .target(name: "TestSupport", dependencies: ["SyncProtocol"], path: "Tests/TestSupport"),
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),

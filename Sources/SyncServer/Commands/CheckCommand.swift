@@ -23,7 +23,7 @@ enum CheckCommand {
             let json: JSONValue = [
                 "ok": false, "checks": [["name": "database", "ok": false, "message": .string("not reachable: \(error.message)")]],
             ]
-            console.show(json, "BAD  database: not reachable: \(error.message)")
+            if console.isJSON { console.show(json, "") } else { console.say("BAD  database: not reachable: \(error.message)") }
             return .unreachable
         }
         let isGood = findings.allSatisfy(\.isGood)
