@@ -16,6 +16,11 @@ struct OpenAPIDocument: Sendable {
             operations[route.method.lowercased()] = FixedOperations.operation(route.method, path, schema)
             paths[path] = .object(operations)
         }
+        for (method, path, summary) in ConsumerPaths.all {
+            var operations = paths[path]?.objectValue ?? JSONObject()
+            operations[method.lowercased()] = ConsumerPaths.operation(method, path, summary)
+            paths[path] = .object(operations)
+        }
         var schemas = JSONObject(SharedSchemas.all(schema))
         var tags: [JSONValue] = []
         for entity in schema.entities where entity.isServed {

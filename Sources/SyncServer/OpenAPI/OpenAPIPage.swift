@@ -64,10 +64,9 @@ struct OpenAPIPage {
     }
 
     private var fixed: String {
-        let rows = Route.all.map { route -> [String] in
-            let path = "/" + route.path.joined(separator: "/")
-            let operation = document.json["paths"]?[path]?[route.method.lowercased()]
-            return operationRow(route.method, path, operation)
+        let paths = Route.all.map { ($0.method, "/" + $0.path.joined(separator: "/")) } + ConsumerPaths.all.map { ($0.method, $0.path) }
+        let rows = paths.map { method, path in
+            operationRow(method, path, document.json["paths"]?[path]?[method.lowercased()])
         }
         return "<section id=\"timeline\"><h2>Timeline, sync, server</h2>\(table(["request", "does", "parameters"], rows))</section>"
     }
