@@ -29,7 +29,8 @@ final class OpenFile: Sendable {
             try connection.script("PRAGMA cache_size = -65536")
             let store = Store(connection: connection, tables: tables, environment: environment)
             try ReplicaFile.prepare(store)
-            try store.sealIfCaptured()
+            // What tools wrote meanwhile becomes pending. Should that fail, the file opens all the same: the next edit or sync says why.
+            do { try store.sealIfCaptured() } catch {}
             connection.onCommit { changed in
                 let entities = changed.filter { tables[$0] != nil }
                 if !entities.isEmpty { changes.send(ChangeNotice(entities: entities)) }

@@ -1,6 +1,7 @@
 // Names to addresses, once per attempt: what is checked is what is connected to, so a name that changes its mind in between
 // (DNS rebinding) gains nothing.
 
+import CLinux
 import Foundation
 
 /// An address with the port to connect to.
