@@ -25,6 +25,7 @@ test: requirements ## Build and run all tests
 	swift test
 
 demo: release ## Start a server, enrol replicas and let them sync, all on this machine
+	swift build -c release --product demo-receiver
 	@demo/run
 
 bench: release ## Measure; prints figures for this machine
