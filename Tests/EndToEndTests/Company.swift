@@ -122,13 +122,42 @@ struct Worker: Sendable {
 
 /// Founds a company, runs the body, and cleans up whatever happens.
 func withCompany(_ body: (Company) async throws -> Void) async throws {
-    let company = try Company()
+    await Companies.shared.enter()
+    let result: Result<Void, any Error>
     do {
-        try await company.found()
-        try await body(company)
-        await company.close()
+        let company = try Company()
+        do {
+            try await company.found()
+            try await body(company)
+            await company.close()
+        } catch {
+            await company.close()
+            throw error
+        }
+        result = .success(())
     } catch {
-        await company.close()
-        throw error
+        result = .failure(error)
+    }
+    await Companies.shared.leave()
+    try result.get()
+}
+
+/// Every company has a server and a Postgres cluster of its own: more at a time than this only wait for each other.
+private actor Companies {
+    static let shared = Companies()
+    private var free = 3
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    func enter() async {
+        if free > 0 {
+            free -= 1
+        } else {
+            await withCheckedContinuation { waiting.append($0) }
+        }
+    }
+
+    /// Hands the place on to whoever has waited longest.
+    func leave() {
+        if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
     }
 }
