@@ -1,5 +1,6 @@
 // Writing by SQL through the library: the same way in as any other tool has, with the same gates, for programs that think in SQL.
 
+import CSQLite
 import Foundation
 import SyncProtocol
 
@@ -50,7 +51,12 @@ extension Replica {
             longPoll.interrupt()
             return result
         } catch let error as SQLiteError where !error.isRetryable && !error.isCorrupt && !error.isInterrupted {
-            throw Self.refusal(error) ?? ReplicaError(.invalidQuery, error.message, operation: "sql")
+            let isForbidden = error.primaryCode == SQLITE_AUTH
+            throw Self.refusal(error)
+                ?? ReplicaError(
+                    .invalidQuery,
+                    isForbidden ? "SQL may change records here, and nothing else: no engine tables, no schema, no settings" : error.message,
+                    operation: "sql")
         } catch {
             throw ReplicaError.translated(error, operation: "sql")
         }
