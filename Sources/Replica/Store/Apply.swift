@@ -54,8 +54,9 @@ extension Store {
             // 4. Sets the checkpoint covers leave pending.
             if let checkpoint = page.checkpoint {
                 try step(.applyOutcomes)
-                try meta.set(.acknowledged, checkpoint.acknowledged)
                 try settle(page.outcomes, acknowledged: checkpoint.acknowledged, &applied)
+                // What another copy of this file was answered says nothing about sets made here: they stay in the view.
+                try meta.set(.acknowledged, min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max))
                 // 5. The rest is replayed on what is confirmed now.
                 applied.predictedRejections = try replay()
             }
