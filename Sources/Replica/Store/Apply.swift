@@ -21,6 +21,8 @@ struct Applied: Sendable {
     var unknownSets = 0
     /// Those of them that were rejected.
     var unknownRejected = 0
+    /// Sets that the server had answered and does not have any more: they go out again.
+    var forgotten = 0
 }
 
 extension Store {
@@ -135,6 +137,10 @@ extension Store {
             }
             try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
         }
+        // Answers that a checkpoint does not cover come from a history that the server has lost: it was restored from a backup taken
+        // between this replica's last checkpoint and the answer, so that the cursor is still good.
+        applied.forgotten = try pendingRows(after: acknowledged).count { $0.isAnswered }
+        if applied.forgotten > 0 { try reoffer(from: acknowledged + 1) }
     }
 
     private func remember(_ mark: CheckpointMark) throws {

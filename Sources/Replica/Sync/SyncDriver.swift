@@ -86,8 +86,8 @@ struct SyncWork {
                 try await stage()
                 instruction = session.handle(.staged)
             case .apply:
-                let forkedAt = try await apply()
-                instruction = session.handle(.applied(forkedAt: forkedAt))
+                let applied = try await apply()
+                instruction = session.handle(.applied(forkedAt: applied?.forkedAt, hasForgotten: applied?.forgotten ?? 0 > 0))
             case .fork(let counter): instruction = session.handle(try await fork(at: counter))
             case .prepareRebuild(let reason):
                 try await file.write { try $0.prepareRebuild(reason) }
@@ -188,6 +188,7 @@ struct SyncWork {
         state.send(.pulling(records: report.pulledRecords))
         do {
             try Task.checkCancellation()
+            if let restored = try await restoreBeforeRebuild(progress, token) { return .pullFailed(restored) }
             let bytes = try await fetch(request, token, isLongPoll: wait > 0)
             report.bytesReceived += bytes.count
             let page: PullPage
@@ -205,6 +206,23 @@ struct SyncWork {
         } catch is CancellationError {
             return .pullFailed(.cancelled)
         }
+    }
+
+    /// A pull from nothing tells the server nothing of this replica's past, so a restore would go unnoticed, and clocks of lost
+    /// history would claim to know new history. The last cursor is shown first. Returns the refusal that says so.
+    private func restoreBeforeRebuild(_ progress: PullProgress, _ token: String) async throws -> TransportFailure? {
+        guard let rebuild = progress.rebuild, rebuild != .newEpoch, progress.stagedPages == 0 else { return nil }
+        guard let cursor = try await file.read({ try Metadata(connection: $0.connection).text(.cursor) }) else { return nil }
+        let request = PullRequest(
+            cursor: cursor, limit: 1, outcomesAfter: try await file.write { try $0.outcomesKnownUpTo() },
+            schemaVersion: file.tables.schema.version)
+        do {
+            _ = try await transport.pull(request, token: token)
+        } catch TransportFailure.reply(let reply, let status) {
+            if reply.knownCode == .resyncRequired { return nil }
+            return .reply(reply, status: status)
+        }
+        return nil
     }
 
     private func fetch(_ request: PullRequest, _ token: String, isLongPoll: Bool) async throws -> [UInt8] {
@@ -231,8 +249,7 @@ struct SyncWork {
         try await file.write { try $0.stage(page, versionsAfter: versionsAfter) }
     }
 
-    /// Returns the first counter that another copy of the file has used.
-    private mutating func apply() async throws -> Int64? {
+    private mutating func apply() async throws -> Applied? {
         guard let page else { return nil }
         self.page = nil
         state.send(.applying)
@@ -247,7 +264,7 @@ struct SyncWork {
         report.newProblems += applied.1
         if isRebuilding { report.isResync = true }
         if applied.0.forkedAt != nil { unknown = (applied.0.unknownSets, applied.0.unknownRejected) }
-        return applied.0.forkedAt
+        return applied.0
     }
 
     // MARK: Timeline
