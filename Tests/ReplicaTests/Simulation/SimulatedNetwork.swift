@@ -27,6 +27,21 @@ enum PlantedBug: String, Sendable, CaseIterable {
     case resurrects
     /// The rejection of a set leaves no problem behind.
     case forgetsProblem
+
+    /// Which promises it breaks; the first that is looked at finds it.
+    var invariants: Set<String> {
+        switch self {
+        case .skipsRecord: ["I1", "I4"]
+        case .appliesTwice: ["I3"]
+        case .dropsOutcome: ["I6", "I12"]
+        case .answersForAnother: ["I2"]
+        case .acknowledgesTooFar: ["I6", "I12"]
+        case .losesPending: ["I6", "I14"]
+        case .splitsSets: ["I4", "I1"]
+        case .resurrects: ["I11"]
+        case .forgetsProblem: ["I6", "I9"]
+        }
+    }
 }
 
 /// Every set that was ever sent, by its hash: what the sums of the counters are checked against.

@@ -37,7 +37,8 @@ extension Simulation {
     private func expectShown(_ site: SimulatedSite, _ entity: String, _ id: Identifier, _ field: String, _ token: String) async throws {
         let record = try await site.replica.get(entity, id)
         guard record?[field] == .string(token) else {
-            throw BrokenInvariant(name: "I6", detail: "\(site.name) wrote \(token) to \(entity).\(field) and reads \(record?[field] ?? .null)")
+            throw BrokenInvariant(
+                name: "I6", detail: "\(site.name) wrote \(token) to \(entity).\(field) and reads \(record?[field] ?? .null)")
         }
     }
 
@@ -130,7 +131,9 @@ extension Simulation {
             }
             guard let counter = result.counter else { return "\(element) is as it was" }
             let isThere = try await site.replica.get(entity, id)?.elements(field).contains(element)
-            guard isThere == adds else { throw BrokenInvariant(name: "I6", detail: "\(site.name) does not see \(element) of \(entity) change") }
+            guard isThere == adds else {
+                throw BrokenInvariant(name: "I6", detail: "\(site.name) does not see \(element) of \(entity) change")
+            }
             return "\(adds ? "adds" : "removes") \(element) of \(entity) as set \(counter)"
         }
     }
@@ -161,7 +164,8 @@ extension Simulation {
 
     private func deleteOrRestore(_ site: SimulatedSite) async throws -> String {
         let deletes = chance.percent(65)
-        guard let entity = chance.pick(["client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note"]),
+        guard
+            let entity = chance.pick(["client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note"]),
             let id = try await anyRecord(site, entity, live: deletes)
         else { return "nothing to delete or restore" }
         return try await attempt {

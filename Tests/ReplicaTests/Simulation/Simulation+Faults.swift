@@ -141,7 +141,9 @@ extension Simulation {
         let now = server.snapshot()
         ledger.excuse(Self.tokens(of: now).subtracting(Self.tokens(of: old)))
         for (replica, outcomes) in now.outcomes {
-            for (counter, outcome) in outcomes where old.outcomes[replica]?[counter]?.hash != outcome.hash { lostHashes.insert(outcome.hash) }
+            for (counter, outcome) in outcomes where old.outcomes[replica]?[counter]?.hash != outcome.hash {
+                lostHashes.insert(outcome.hash)
+            }
         }
         server.restore(old)
         return "from \(now.position) back to \(old.position)"

@@ -44,7 +44,9 @@ extension Simulation {
     private func checkPair(_ site: SimulatedSite) async throws {
         var values: [JSONValue] = []
         for id in pair { values.append(try await site.replica.get("client", id)?["legal_name"] ?? .null) }
-        guard values[0] == values[1] else { throw BrokenInvariant(name: "I4", detail: "\(site.name) sees \(values[0]) beside \(values[1])") }
+        guard values[0] == values[1] else {
+            throw BrokenInvariant(name: "I4", detail: "\(site.name) sees \(values[0]) beside \(values[1])")
+        }
         let records = pair.map { server.record("client", $0)?["legal_name"] }
         guard records[0] == records[1] else { throw BrokenInvariant(name: "I4", detail: "the server holds half a set") }
     }
@@ -101,7 +103,9 @@ extension Simulation {
         for site in sites { try await checkHealed(site) }
         try checkHistory()
         try await checkNothingLost()
-        for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) { note("\(entity) \(digest.count) \(digest.hash.prefix(12))") }
+        for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) {
+            note("\(entity) \(digest.count) \(digest.hash.prefix(12))")
+        }
     }
 
     private func checkHealed(_ site: SimulatedSite) async throws {
@@ -129,7 +133,9 @@ extension Simulation {
         var stored: [String: [UInt8]] = [:]
         for (_, outcomes) in server.snapshot().outcomes { for (_, one) in outcomes { stored[one.hash] = one.bytes } }
         for row in try await site.replica.query("SELECT counter, hash, outcome FROM _tideline_journal") {
-            guard case .text(let hash)? = row["hash"], case .text(let outcome)? = row["outcome"], !lostHashes.contains(hash) else { continue }
+            guard case .text(let hash)? = row["hash"], case .text(let outcome)? = row["outcome"], !lostHashes.contains(hash) else {
+                continue
+            }
             guard let bytes = stored[hash], String(decoding: bytes, as: UTF8.self) == outcome else {
                 throw BrokenInvariant(
                     name: "I2", detail: "\(site.name) was told \(outcome) of set \(row.values[0]), the server has another verdict or none")

@@ -86,17 +86,23 @@ actor Simulation {
     // MARK: Beginning
 
     private func begin() async throws {
-        let ids = (0..<4).map { _ in Identifier.version7(milliseconds: clock.now, random: (entropy.next(), entropy.next())) }
+        let ids = (0..<10).map { _ in Identifier.version7(milliseconds: clock.now, random: (entropy.next(), entropy.next())) }
         pair = [ids[0], ids[1]]
         server.write([
             Change("client", ids[0], .create(fields: ["name": "Left", "legal_name": "same"])),
             Change("client", ids[1], .create(fields: ["name": "Right", "legal_name": "same"])),
             Change("part", ids[2], .create(fields: ["sku": "bolt", "name": "Bolt"])),
             Change("custom_field", ids[3], .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"])),
+            Change("client", ids[4], .create(fields: ["name": "Acme", "tags": ["a", "b"], "notes": "base"])),
+            Change("client", ids[5], .create(fields: ["name": "Pier 9", "notes": "base"])),
+            Change("contact", ids[6], .create(fields: ["last_name": "Ortiz", "tags": ["a"]])),
+            Change("document", ids[7], .create(fields: ["title": "Quote"])),
+            Change("document_line", ids[8], .create(fields: ["document": .string(ids[7].text), "label": "Work", "price": 100])),
+            Change("note", ids[9], .create(fields: ["subject_type": "part", "subject_id": .string(ids[2].text), "body": "Rusty"])),
         ])
         let count = 2 + chance.below(2)
         for number in 0..<count {
-            let role: Role = number == 0 ? .owner : chance.weighted([(3, .owner), (2, .manager), (2, .field)])
+            let role: Role = number == 0 ? .owner : chance.weighted([(4, .owner), (3, .manager), (1, .field)])
             try await enroll("s\(number)", role: role)
         }
     }
@@ -138,7 +144,8 @@ actor Simulation {
             })
         environment.storageStep = { try faults.check($0) }
         return try await Replica.open(
-            path, schema: .testing, transport: SimulatedNetwork(model: model, sent: sent, bug: bug, chance: entropy), environment: environment)
+            path, schema: .testing, transport: SimulatedNetwork(model: model, sent: sent, bug: bug, chance: entropy),
+            environment: environment)
     }
 
     /// Opens the site's file as a new process would.
@@ -151,7 +158,7 @@ actor Simulation {
 
     private static let weights: [(weight: Int, value: Operation)] = [
         (30, .write), (6, .writePair), (5, .writeSQL), (4, .editByTool), (4, .undo), (8, .resolve), (34, .sync), (4, .serverWrite),
-        (4, .clock), (6, .crash), (1, .copyFile), (2, .backUpFile), (1, .restoreFile), (2, .snapshotServer), (1, .restoreServer),
+        (4, .clock), (6, .crash), (1, .copyFile), (2, .backUpFile), (2, .restoreFile), (3, .snapshotServer), (2, .restoreServer),
         (1, .revoke), (1, .forgetTombstones), (1, .evict), (1, .rebuild),
     ]
 
