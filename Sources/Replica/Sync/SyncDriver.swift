@@ -306,11 +306,22 @@ struct SyncWork {
     // MARK: Fork
 
     /// Sets below the counter are shared and have their outcomes; the others, and all to come, are a new replica's.
-    private mutating func fork(at counter: Int64) async throws -> SyncSession.Event {
+    private mutating func fork(at first: Int64) async throws -> SyncSession.Event {
+        var counter = first
         do {
             // 1. What both copies share was answered long ago: fetch those answers while the id is still this one.
             while let shared = try await sharedOffer(below: counter) {
-                let bytes = try await transport.push(shared.bytes, token: shared.token)
+                let bytes: [UInt8]
+                do { bytes = try await transport.push(shared.bytes, token: shared.token) } catch TransportFailure.reply(
+                    let reply, let status)
+                {
+                    // A pull tells of the other copy only what it still has outcomes for: the copies may part earlier.
+                    guard reply.knownCode == .fork, let earlier = reply.details["counter"]?.integerValue, earlier < counter else {
+                        throw TransportFailure.reply(reply, status: status)
+                    }
+                    counter = earlier
+                    continue
+                }
                 let reply: PushReply
                 do { reply = try PushReply(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
                 guard Set(reply.outcomes.map(\.counter)).isSuperset(of: shared.sets.map(\.counter)) else {
@@ -327,7 +338,7 @@ struct SyncWork {
                 schemaVersion: file.tables.schema.version)
             let reply = try await transport.fork(request, token: identity.token)
             // 3. Move.
-            let moved = try await file.write { try $0.fork(to: reply, at: counter) }
+            let moved = try await file.write { [counter] in try $0.fork(to: reply, at: counter) }
             self.identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
             report.fork = ForkReport(
                 movedSets: moved, unknownSets: unknown.sets, unknownRejected: unknown.rejected, replica: reply.replica)

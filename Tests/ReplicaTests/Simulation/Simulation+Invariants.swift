@@ -161,11 +161,9 @@ extension Simulation {
         var values: [RecordKey: [String: JSONValue]] = [:]
         var isLive: [RecordKey: Bool] = [:]
         for entry in state.feed where !entry.kind.hasPrefix("sync.") {
-            switch entry.operation {
-            case .create, .restore: isLive[entry.key] = true
-            case .delete: isLive[entry.key] = false
-            default: break
-            }
+            // What goes with another record is derived and says so by its kind and values.
+            if entry.operation == .create { isLive[entry.key] = true }
+            if let deletion = entry.changes["deleted_at"]?["new"] { isLive[entry.key] = deletion.isNull }
             if entry.operation == .derived { continue }
             for (field, change) in entry.allChanges { values[entry.key, default: [:]][field] = change["new"] }
         }
