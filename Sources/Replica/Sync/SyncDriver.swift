@@ -188,7 +188,6 @@ struct SyncWork {
         state.send(.pulling(records: report.pulledRecords))
         do {
             try Task.checkCancellation()
-            if let restored = try await restoreBeforeRebuild(progress, token) { return .pullFailed(restored) }
             let bytes = try await fetch(request, token, isLongPoll: wait > 0)
             report.bytesReceived += bytes.count
             let page: PullPage
@@ -197,6 +196,7 @@ struct SyncWork {
             if progress.rebuild == nil, let new = page.checkpoint?.mark.position, let old = progress.checkpoint, new < old {
                 throw TransportFailure.malformed("the page ends at \(new.position), before the checkpoint \(old.position)")
             }
+            if !page.hasMore, let restored = try await restoreBehindRebuild(progress, token) { return .pullFailed(restored) }
             mayWait = false
             report.pages += 1
             self.page = page
@@ -209,9 +209,10 @@ struct SyncWork {
     }
 
     /// A pull from nothing tells the server nothing of this replica's past, so a restore would go unnoticed, and clocks of lost
-    /// history would claim to know new history. The last cursor is shown first. Returns the refusal that says so.
-    private func restoreBeforeRebuild(_ progress: PullProgress, _ token: String) async throws -> TransportFailure? {
-        guard let rebuild = progress.rebuild, rebuild != .newEpoch, progress.stagedPages == 0 else { return nil }
+    /// history would claim to know new history. So the last cursor is shown before what was pulled replaces anything: at the end,
+    /// because pages may be days apart. Returns the refusal that tells of a restore.
+    private func restoreBehindRebuild(_ progress: PullProgress, _ token: String) async throws -> TransportFailure? {
+        guard let rebuild = progress.rebuild, rebuild != .newEpoch else { return nil }
         guard let cursor = try await file.read({ try Metadata(connection: $0.connection).text(.cursor) }) else { return nil }
         let request = PullRequest(
             cursor: cursor, limit: 1, outcomesAfter: try await file.write { try $0.outcomesKnownUpTo() },
