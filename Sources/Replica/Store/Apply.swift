@@ -123,6 +123,9 @@ extension Store {
             applied.superseded += outcome.superseded.count
             if outcome.status == .rejected, let sealed = row.sealed {
                 applied.problems.append(try insertProblem(row, sealed: sealed, outcome.violations, .rejected))
+            } else if outcome.status == .withdrawn, let sealed = row.sealed {
+                // Another copy of this file took it out; its problems are not here.
+                applied.problems.append(try insertProblem(row, sealed: sealed, [Self.withdrawal], .withdrawn))
             } else {
                 try connection.execute(
                     """

@@ -63,6 +63,8 @@ struct SimulatedNetwork: SyncTransport {
     let sent: SentSets
     let bug: PlantedBug?
     let chance: Chance
+    /// While true, answers to pushes that carry sets get lost: the sets are processed and nobody hears of it.
+    let isDeaf: Locked<Bool>
 
     func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply { try await model.enroll(request) }
     func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply { try await model.fork(request, token: token) }
@@ -73,6 +75,7 @@ struct SimulatedNetwork: SyncTransport {
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
         sent.note(bytes)
         let reply = try await model.push(bytes, token: token)
+        if isDeaf.with({ $0 }), try !PushReply(parsing: reply).outcomes.isEmpty { throw TransportFailure.timeout }
         switch bug {
         case .appliesTwice: applyAgain(bytes)
         case .answersForAnother: return try Self.accepting(reply)

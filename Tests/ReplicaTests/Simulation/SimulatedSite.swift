@@ -15,6 +15,7 @@ final class SimulatedSite {
     let model: ModelTransport
     /// How far this machine's clock is off, milliseconds.
     let clockError: Locked<Int64>
+    let isDeaf: Locked<Bool>
     var replica: Replica
     /// Milliseconds by which the clock error grows with every step.
     var drift: Int64 = 0
@@ -29,6 +30,7 @@ final class SimulatedSite {
 
     init(
         name: String, path: String, role: Role, member: Identifier, faults: StorageFaults, model: ModelTransport, clockError: Locked<Int64>,
+        isDeaf: Locked<Bool>,
         replica: Replica
     ) {
         self.name = name
@@ -38,6 +40,7 @@ final class SimulatedSite {
         self.faults = faults
         self.model = model
         self.clockError = clockError
+        self.isDeaf = isDeaf
         self.replica = replica
     }
 }

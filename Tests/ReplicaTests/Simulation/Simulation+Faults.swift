@@ -15,7 +15,12 @@ extension Simulation {
             let rate = 10 + chance.below(60)
             site.model.breaking { call, _ in chance.percent(rate) ? Self.fault(call, chance) : nil }
         }
-        defer { site.model.breaking(nil) }
+        let isDeaf = !isFaulty && chance.percent(8)
+        site.isDeaf.with { $0 = isDeaf }
+        defer {
+            site.model.breaking(nil)
+            site.isDeaf.with { $0 = false }
+        }
         let options = SyncOptions(pageLimit: chance.percent(60) ? 1 + chance.below(6) : 1000, rebuilds: rebuilds)
         return try await attempt {
             site.unsealed = []

@@ -58,7 +58,7 @@ actor Simulation {
         let entropy = Chance(seed: seed ^ 0x5EED_0F_C4A0_5)
         self.entropy = entropy
         let clock = clock
-        server = ModelServer(schema: .testing, random: { entropy.next() }) { clock.now }
+        server = ModelServer(schema: .testing, random: { entropy.next() }, now: { clock.now })
         // Deaths are simulated by errors, so the files need no disk under them.
         let memory = URL(fileURLWithPath: "/dev/shm")
         let parent = FileManager.default.isWritableFile(atPath: memory.path) ? memory : FileManager.default.temporaryDirectory
@@ -128,13 +128,16 @@ actor Simulation {
     func open(_ name: String, role: Role, member: Identifier, error: Int64, path: String? = nil) async throws -> SimulatedSite {
         let path = path ?? newPath()
         let (faults, model, clockError) = (StorageFaults(), ModelTransport(server), Locked(error))
-        let replica = try await open(path, faults, model, clockError)
+        let isDeaf = Locked(false)
+        let replica = try await open(path, faults, model, clockError, isDeaf)
         return SimulatedSite(
-            name: name, path: path, role: role, member: member, faults: faults, model: model, clockError: clockError, replica: replica)
+            name: name, path: path, role: role, member: member, faults: faults, model: model, clockError: clockError, isDeaf: isDeaf,
+            replica: replica)
     }
 
-    private func open(_ path: String, _ faults: StorageFaults, _ model: ModelTransport, _ clockError: Locked<Int64>) async throws -> Replica
-    {
+    private func open(
+        _ path: String, _ faults: StorageFaults, _ model: ModelTransport, _ clockError: Locked<Int64>, _ isDeaf: Locked<Bool>
+    ) async throws -> Replica {
         let (clock, entropy) = (clock, entropy)
         var environment = ReplicaEnvironment(
             wallMilliseconds: { clock.now + clockError.with { $0 } }, random: { entropy.next() },
@@ -144,14 +147,14 @@ actor Simulation {
             })
         environment.storageStep = { try faults.check($0) }
         return try await Replica.open(
-            path, schema: .testing, transport: SimulatedNetwork(model: model, sent: sent, bug: bug, chance: entropy),
+            path, schema: .testing, transport: SimulatedNetwork(model: model, sent: sent, bug: bug, chance: entropy, isDeaf: isDeaf),
             environment: environment)
     }
 
     /// Opens the site's file as a new process would.
     func reopen(_ site: SimulatedSite) async throws {
         site.faults.fail(at: nil)
-        site.replica = try await open(site.path, site.faults, site.model, site.clockError)
+        site.replica = try await open(site.path, site.faults, site.model, site.clockError, site.isDeaf)
     }
 
     // MARK: Steps
