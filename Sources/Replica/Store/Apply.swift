@@ -21,6 +21,8 @@ struct Applied: Sendable {
     var unknownSets = 0
     /// Those of them that were rejected.
     var unknownRejected = 0
+    /// Sets that the server had answered and does not have any more: they go out again.
+    var forgotten = 0
 }
 
 extension Store {
@@ -54,8 +56,9 @@ extension Store {
             // 4. Sets the checkpoint covers leave pending.
             if let checkpoint = page.checkpoint {
                 try step(.applyOutcomes)
-                try meta.set(.acknowledged, checkpoint.acknowledged)
                 try settle(page.outcomes, acknowledged: checkpoint.acknowledged, &applied)
+                // What another copy of this file was answered says nothing about sets made here: they stay in the view.
+                try meta.set(.acknowledged, min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max))
                 // 5. The rest is replayed on what is confirmed now.
                 applied.predictedRejections = try replay()
             }
@@ -120,6 +123,9 @@ extension Store {
             applied.superseded += outcome.superseded.count
             if outcome.status == .rejected, let sealed = row.sealed {
                 applied.problems.append(try insertProblem(row, sealed: sealed, outcome.violations, .rejected))
+            } else if outcome.status == .withdrawn, let sealed = row.sealed {
+                // Another copy of this file took it out; its problems are not here.
+                applied.problems.append(try insertProblem(row, sealed: sealed, [Self.withdrawal], .withdrawn))
             } else {
                 try connection.execute(
                     """
@@ -134,6 +140,10 @@ extension Store {
             }
             try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
         }
+        // Answers that a checkpoint does not cover come from a history that the server has lost: it was restored from a backup taken
+        // between this replica's last checkpoint and the answer, so that the cursor is still good.
+        applied.forgotten = try pendingRows(after: acknowledged).count { $0.isAnswered }
+        if applied.forgotten > 0 { try reoffer(from: acknowledged + 1) }
     }
 
     private func remember(_ mark: CheckpointMark) throws {

@@ -29,6 +29,10 @@ extension Store {
         return connection.lastInsertRowID
     }
 
+    static let withdrawal = Violation(
+        entity: "", id: nil, field: "set", code: .withdrawn,
+        message: "the server could not answer this set; it was taken out so that the rest can sync")
+
     /// Takes the first unanswered set out: its marker is offered instead, the set itself waits for a person.
     func withdrawFirst() throws -> Int64? {
         try connection.immediateTransaction {
@@ -36,10 +40,7 @@ extension Store {
             try step(.withdraw)
             let rows = try pendingRows()
             guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }
-            let violation = Violation(
-                entity: "", id: nil, field: "set", code: .withdrawn,
-                message: "the server could not answer this set; it was taken out so that the rest can sync")
-            let problem = try insertProblem(row, sealed: sealed, [violation], .withdrawn)
+            let problem = try insertProblem(row, sealed: sealed, [Self.withdrawal], .withdrawn)
             try connection.execute(
                 "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
             try replay()

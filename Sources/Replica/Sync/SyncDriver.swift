@@ -86,8 +86,8 @@ struct SyncWork {
                 try await stage()
                 instruction = session.handle(.staged)
             case .apply:
-                let forkedAt = try await apply()
-                instruction = session.handle(.applied(forkedAt: forkedAt))
+                let applied = try await apply()
+                instruction = session.handle(.applied(forkedAt: applied?.forkedAt, hasForgotten: applied?.forgotten ?? 0 > 0))
             case .fork(let counter): instruction = session.handle(try await fork(at: counter))
             case .prepareRebuild(let reason):
                 try await file.write { try $0.prepareRebuild(reason) }
@@ -196,6 +196,7 @@ struct SyncWork {
             if progress.rebuild == nil, let new = page.checkpoint?.mark.position, let old = progress.checkpoint, new < old {
                 throw TransportFailure.malformed("the page ends at \(new.position), before the checkpoint \(old.position)")
             }
+            if !page.hasMore, let restored = try await restoreBehindRebuild(progress, token) { return .pullFailed(restored) }
             mayWait = false
             report.pages += 1
             self.page = page
@@ -205,6 +206,24 @@ struct SyncWork {
         } catch is CancellationError {
             return .pullFailed(.cancelled)
         }
+    }
+
+    /// A pull from nothing tells the server nothing of this replica's past, so a restore would go unnoticed, and clocks of lost
+    /// history would claim to know new history. So the last cursor is shown before what was pulled replaces anything: at the end,
+    /// because pages may be days apart. Returns the refusal that tells of a restore.
+    private func restoreBehindRebuild(_ progress: PullProgress, _ token: String) async throws -> TransportFailure? {
+        guard let rebuild = progress.rebuild, rebuild != .newEpoch else { return nil }
+        guard let cursor = try await file.read({ try Metadata(connection: $0.connection).text(.cursor) }) else { return nil }
+        let request = PullRequest(
+            cursor: cursor, limit: 1, outcomesAfter: try await file.write { try $0.outcomesKnownUpTo() },
+            schemaVersion: file.tables.schema.version)
+        do {
+            _ = try await transport.pull(request, token: token)
+        } catch TransportFailure.reply(let reply, let status) {
+            if reply.knownCode == .resyncRequired { return nil }
+            return .reply(reply, status: status)
+        }
+        return nil
     }
 
     private func fetch(_ request: PullRequest, _ token: String, isLongPoll: Bool) async throws -> [UInt8] {
@@ -231,8 +250,7 @@ struct SyncWork {
         try await file.write { try $0.stage(page, versionsAfter: versionsAfter) }
     }
 
-    /// Returns the first counter that another copy of the file has used.
-    private mutating func apply() async throws -> Int64? {
+    private mutating func apply() async throws -> Applied? {
         guard let page else { return nil }
         self.page = nil
         state.send(.applying)
@@ -247,7 +265,7 @@ struct SyncWork {
         report.newProblems += applied.1
         if isRebuilding { report.isResync = true }
         if applied.0.forkedAt != nil { unknown = (applied.0.unknownSets, applied.0.unknownRejected) }
-        return applied.0.forkedAt
+        return applied.0
     }
 
     // MARK: Timeline
@@ -289,11 +307,22 @@ struct SyncWork {
     // MARK: Fork
 
     /// Sets below the counter are shared and have their outcomes; the others, and all to come, are a new replica's.
-    private mutating func fork(at counter: Int64) async throws -> SyncSession.Event {
+    private mutating func fork(at first: Int64) async throws -> SyncSession.Event {
+        var counter = first
         do {
             // 1. What both copies share was answered long ago: fetch those answers while the id is still this one.
             while let shared = try await sharedOffer(below: counter) {
-                let bytes = try await transport.push(shared.bytes, token: shared.token)
+                let bytes: [UInt8]
+                do { bytes = try await transport.push(shared.bytes, token: shared.token) } catch TransportFailure.reply(
+                    let reply, let status)
+                {
+                    // A pull tells of the other copy only what it still has outcomes for: the copies may part earlier.
+                    guard reply.knownCode == .fork, let earlier = reply.details["counter"]?.integerValue, earlier < counter else {
+                        throw TransportFailure.reply(reply, status: status)
+                    }
+                    counter = earlier
+                    continue
+                }
                 let reply: PushReply
                 do { reply = try PushReply(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
                 guard Set(reply.outcomes.map(\.counter)).isSuperset(of: shared.sets.map(\.counter)) else {
@@ -310,7 +339,7 @@ struct SyncWork {
                 schemaVersion: file.tables.schema.version)
             let reply = try await transport.fork(request, token: identity.token)
             // 3. Move.
-            let moved = try await file.write { try $0.fork(to: reply, at: counter) }
+            let moved = try await file.write { [counter] in try $0.fork(to: reply, at: counter) }
             self.identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
             report.fork = ForkReport(
                 movedSets: moved, unknownSets: unknown.sets, unknownRejected: unknown.rejected, replica: reply.replica)

@@ -18,8 +18,9 @@ struct SyncSession: Sendable {
         case received(PullPage)
         case pullFailed(TransportFailure)
         case staged
-        /// With the first counter that another copy of this file has used, if the page told so.
-        case applied(forkedAt: Int64?)
+        /// With the first counter that another copy of this file has used, if the page told so; and whether the server has
+        /// forgotten sets that it had answered.
+        case applied(forkedAt: Int64?, hasForgotten: Bool = false)
         case forked
         case forkFailed(TransportFailure)
         case waited
@@ -93,12 +94,16 @@ struct SyncSession: Sendable {
         case .staged:
             stagedPages += 1
             return .pull
-        case .applied(let forkedAt):
+        case .applied(let forkedAt, let hasForgotten):
             if pageHasMore { return .pull }
             (hasCheckpoint, isRebuilding, stagedPages) = (true, false, 0)
             (pullWorked, pullIsDue) = (true, false)
             if let forkedAt, forks < Self.forksMax { return fork(at: forkedAt) }
             if push == .putOff { push = .due }
+            if hasForgotten, reoffers == 0 {
+                reoffers += 1
+                push = .due
+            }
             return next()
         case .pullFailed(let failure): return pullFailed(failure)
         case .waited: return afterWait

@@ -38,7 +38,8 @@ final class ModelServer: @unchecked Sendable {
     private var state = State()
     private var accounts: [String: Account] = [:]
     private var codes: [String: (member: Identifier, role: Role)] = [:]
-    private var generator = IdentifierGenerator(random: { UInt64.random(in: 0...UInt64.max) })
+    private let random: @Sendable () -> UInt64
+    private var generator: IdentifierGenerator
     private var history = 1
     private var ordered: (history: Int, position: Int64, records: [RecordState])?
     private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
@@ -51,15 +52,23 @@ final class ModelServer: @unchecked Sendable {
     var extraColumn: (entity: String, name: String, value: JSONValue)?
     var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
 
-    init(schema: Schema = .tideline, now: @escaping @Sendable () -> Int64) {
+    /// - Parameter random: Where ids, codes and tokens come from; a seeded source makes runs repeatable.
+    init(
+        schema: Schema = .tideline, random: @escaping @Sendable () -> UInt64 = { UInt64.random(in: 0...UInt64.max) },
+        now: @escaping @Sendable () -> Int64
+    ) {
         self.schema = schema
         self.now = now
+        self.random = random
+        generator = IdentifierGenerator(random: random)
         guard schema.entity("tenant") != nil else { return }
         write([
             Change(
                 "tenant", tenant, .create(fields: ["name": "Model", "base_currency": "USD", "timezone": "UTC"]))
         ])
     }
+
+    private func secret() -> String { Identifier(high: random(), low: random()).text }
 
     // MARK: Administration
 
@@ -75,7 +84,7 @@ final class ModelServer: @unchecked Sendable {
                     ]))
             ])
         }
-        let code = UUID().uuidString
+        let code = secret()
         lock.withLock { codes[code] = (member, role) }
         return (member, code)
     }
@@ -141,12 +150,16 @@ final class ModelServer: @unchecked Sendable {
             Outcome.init(json:))
     }
 
-    func digest() -> [String: EntityDigest] {
+    /// What a replica with all of it holds; with `replica`, without what left that one's scope.
+    func digest(for replica: Identifier? = nil) -> [String: EntityDigest] {
         lock.withLock {
             var digests: [String: EntityDigest] = [:]
+            let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
             for entity in schema.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in state.records.values.filter({ $0.schema.name == entity.name }).sorted(by: { $0.id < $1.id }) {
+                for record in state.records.values.filter({ $0.schema.name == entity.name && !gone.contains($0.key) })
+                    .sorted(by: { $0.id < $1.id })
+                {
                     digest.add(record)
                 }
                 digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
@@ -246,7 +259,7 @@ final class ModelServer: @unchecked Sendable {
                     ]))
             ])
         }
-        let token = UUID().uuidString
+        let token = secret()
         lock.withLock {
             accounts[token] = Account(member: member, replica: replica, role: role)
             state.lastEpoch[replica] = state.epoch
@@ -262,11 +275,15 @@ final class ModelServer: @unchecked Sendable {
             guard request.counter <= state.acknowledged[account.replica] ?? 0 else { throw refusal(.badRequest) }
             return account
         }
-        let code = UUID().uuidString
+        let code = secret()
         lock.withLock { codes[code] = (shared.member, shared.role) }
         let reply = try enroll(
             EnrollmentRequest(code: code, label: request.label, platform: request.platform, schemaVersion: request.schemaVersion))
-        lock.withLock { state.acknowledged[reply.replica] = request.counter }
+        lock.withLock {
+            state.acknowledged[reply.replica] = request.counter
+            // The same member in the same scope: what left the one has left the other.
+            state.evictions += state.evictions.filter { $0.replica == shared.replica }.map { ($0.position, $0.key, reply.replica) }
+        }
         return reply
     }
 
@@ -449,7 +466,7 @@ final class ModelServer: @unchecked Sendable {
                 read,
                 records: state.records.values.filter {
                     $0.schema.name == entity && $0[field] == value && (includingDeleted || $0.isLive)
-                })
+                }.sorted { $0.id < $1.id })
         case .ancestors(let key, let parent):
             var chain: [RecordState] = []
             var next: Identifier? = key.id

@@ -10,8 +10,10 @@ import Testing
 // @unchecked Sendable: the values are only touched under the lock.
 final class TestClock: @unchecked Sendable {
     private let lock = NSLock()
-    private var milliseconds: Int64 = 1_800_000_000_000
+    private var milliseconds: Int64
     private var waits: [Int64] = []
+
+    init(milliseconds: Int64 = 1_800_000_000_000) { self.milliseconds = milliseconds }
 
     var now: Int64 { lock.withLock { milliseconds } }
     var sleeps: [Int64] { lock.withLock { waits } }

@@ -178,6 +178,25 @@ import Testing
         #expect(try await names(b) == ["From a", "From b"])
     }
 
+    @Test func ownEdits_stayInView_whileTheForkCannotBeSettled() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme")
+        try await a.sync()
+        let b = try await copy(a, "b", in: world)
+        try await a.client("From a")
+        try await b.set("client", id, ["phone": "+15550100"])
+        try await a.sync()
+        // Only the pull comes through: it tells of the other copy.
+        b.transport.breaking { call, _ in call == .pull || call == .get ? nil : .fail(.timeout) }
+        let error = try await replicaError { try await b.sync() }
+        #expect(error?.code == .unreachable)
+        #expect(try await b.value("client", id, "phone") == "+15550100")
+        b.transport.breaking(nil)
+        #expect(try await b.sync().fork?.movedSets == 1)
+        try await expectConverged(world, a, b)
+    }
+
     @Test func editsByPlainSQL_inBothCopies_areKept() async throws {
         let world = try World()
         let a = try await world.replica("a")

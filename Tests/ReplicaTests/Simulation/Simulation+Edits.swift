@@ -1,0 +1,309 @@
+// What people and tools do to their replicas.
+
+import Foundation
+import SyncProtocol
+
+@testable import Replica
+
+extension Simulation {
+    /// Text fields by entity: where tokens are written. Guarded, last-writer and map fields; sets are written by element.
+    private static let texts: [(entity: String, fields: [String])] = [
+        ("client", ["name", "legal_name", "notes", "custom.k"]), ("contact", ["job_title", "notes", "last_name"]),
+        ("site", ["name", "access_notes"]), ("client_contact", ["role"]), ("deal", ["title", "notes"]), ("part", ["name"]),
+        ("document", ["title", "memo"]), ("document_line", ["label"]), ("note", ["body"]),
+    ]
+    private static let creatable = [
+        "client", "contact", "client_contact", "site", "deal", "part", "movement", "document", "document_line", "note",
+    ]
+    private static let sets: [(entity: String, field: String)] = [("client", "tags"), ("contact", "tags"), ("deal", "tags")]
+
+    /// A record of the site's view, live or dead; never one of the pair.
+    private func anyRecord(_ site: SimulatedSite, _ entity: String, live: Bool = true) async throws -> Identifier? {
+        let rows = try await site.replica.query(
+            "SELECT id FROM \"\(entity)\" WHERE deleted_at IS \(live ? "" : "NOT ")NULL ORDER BY id")
+        let ids = rows.compactMap { row -> Identifier? in
+            if case .text(let text)? = row["id"] { Identifier(text) } else { nil }
+        }
+        return chance.pick(ids.filter { !pair.contains($0) })
+    }
+
+    /// Keeps the tokens of an edit that became a set, and looks whether the person sees what they wrote (I6).
+    private func took(_ tokens: [String], _ site: SimulatedSite) {
+        ledger.took(tokens)
+        site.tokens.formUnion(tokens)
+        site.unsealed = []
+    }
+
+    private func expectShown(_ site: SimulatedSite, _ entity: String, _ id: Identifier, _ field: String, _ token: String) async throws {
+        let record = try await site.replica.get(entity, id)
+        guard record?[field] == .string(token) else {
+            throw BrokenInvariant(
+                name: "I6", detail: "\(site.name) wrote \(token) to \(entity).\(field) and reads \(record?[field] ?? .null)")
+        }
+    }
+
+    // MARK: The library
+
+    func write(_ site: SimulatedSite) async throws -> String {
+        switch chance.below(10) {
+        case 0, 1, 2: return try await create(site)
+        case 3, 4, 5: return try await setText(site)
+        case 6: return try await changeSet(site)
+        case 7: return try await increment(site)
+        case 8: return try await transition(site)
+        default: return try await deleteOrRestore(site)
+        }
+    }
+
+    private func create(_ site: SimulatedSite) async throws -> String {
+        guard let entity = chance.pick(Self.creatable) else { return "nothing" }
+        let token = ledger.token()
+        guard let fields = try await fieldsOfANew(entity, site, token) else { return "nothing to attach a \(entity) to" }
+        return try await attempt {
+            let result = try await site.replica.write { try $0.create(entity, fields) }
+            guard result.counter != nil else { return "\(entity) changes nothing" }
+            if fields.values.contains(.string(token)) {
+                took([token], site)
+                let field = fields.first { $0.value == .string(token) }?.key ?? ""
+                try await expectShown(site, entity, result.value, field, token)
+            }
+            return "creates \(entity) \(token) as set \(result.counter ?? 0)"
+        }
+    }
+
+    private func fieldsOfANew(_ entity: String, _ site: SimulatedSite, _ token: String) async throws -> [String: JSONValue]? {
+        func some(_ entity: String) async throws -> JSONValue? {
+            guard let id = try await anyRecord(site, entity) else { return Optional.none }
+            return .string(id.text)
+        }
+        switch entity {
+        case "client": return ["name": .string(token), "tags": ["a", "b"], "payment_terms_days": 14]
+        case "contact": return ["last_name": .string(token), "email": .string("\(token)@example.com")]
+        case "client_contact":
+            guard let client = try await some("client"), let contact = try await some("contact") else { return nil }
+            return ["client": client, "contact": contact, "role": .string(token), "is_primary": .integer(Int64(chance.below(2)))]
+        case "site":
+            guard let client = try await some("client") else { return nil }
+            return ["client": client, "name": .string(token), "address": ["line1": "Pier 1", "city": "Harbor"]]
+        case "deal":
+            guard let client = try await some("client") else { return nil }
+            return [
+                "client": client, "title": .string(token), "currency": "USD", "owner": .string(site.member.text),
+                "amount": .integer(Int64(chance.below(2) * 500)),
+            ]
+        case "part": return ["sku": .string(chance.percent(20) ? "bolt" : token), "name": .string(token)]
+        case "movement":
+            guard let part = try await some("part") else { return nil }
+            let quantity = chance.within(-5...9) * 1_000
+            return ["part": part, "kind": quantity > 0 ? "receive" : "use", "quantity_milli": .integer(quantity)]
+        case "document": return ["title": .string(token)]
+        case "document_line":
+            guard let document = try await some("document") else { return nil }
+            return ["document": document, "label": .string(token), "price": .integer(chance.within(1...900))]
+        default:
+            let about = chance.percent(50) ? "part" : "document"
+            guard let subject = try await some(about) else { return nil }
+            return ["subject_type": .string(about), "subject_id": subject, "body": .string(token)]
+        }
+    }
+
+    private func setText(_ site: SimulatedSite) async throws -> String {
+        guard let (entity, fields) = chance.pick(Self.texts), let field = chance.pick(fields), let id = try await anyRecord(site, entity)
+        else { return "nothing to set" }
+        let token = ledger.token()
+        return try await attempt {
+            let result = try await site.replica.write { try $0.set(entity, id, [field: .string(token)]) }
+            guard let counter = result.counter else { return "\(entity).\(field) changes nothing" }
+            took([token], site)
+            try await expectShown(site, entity, id, field, token)
+            return "sets \(entity).\(field) \(token) as set \(counter)"
+        }
+    }
+
+    private func changeSet(_ site: SimulatedSite) async throws -> String {
+        guard let (entity, field) = chance.pick(Self.sets), let id = try await anyRecord(site, entity),
+            let element = chance.pick(["a", "b", "c", "d"])
+        else { return "no set to change" }
+        let adds = chance.percent(60)
+        return try await attempt {
+            let result = try await site.replica.write { edit in
+                if adds { try edit.add(entity, id, field, [element]) } else { try edit.remove(entity, id, field, [element]) }
+            }
+            guard let counter = result.counter else { return "\(element) is as it was" }
+            let isThere = try await site.replica.get(entity, id)?.elements(field).contains(element)
+            guard isThere == adds else {
+                throw BrokenInvariant(name: "I6", detail: "\(site.name) does not see \(element) of \(entity) change")
+            }
+            return "\(adds ? "adds" : "removes") \(element) of \(entity) as set \(counter)"
+        }
+    }
+
+    private func increment(_ site: SimulatedSite) async throws -> String {
+        guard let id = try await anyRecord(site, "part") else { return "no part" }
+        let delta = chance.within(-9...9)
+        return try await attempt {
+            let before = try await site.replica.get("part", id)?.integer("on_hand_milli") ?? 0
+            let result = try await site.replica.write { try $0.increment("part", id, "on_hand_milli", by: delta) }
+            guard let counter = result.counter else { return "adds nothing" }
+            let after = try await site.replica.get("part", id)?.integer("on_hand_milli") ?? 0
+            guard after == before + delta else { throw BrokenInvariant(name: "I6", detail: "\(before) + \(delta) shows as \(after)") }
+            return "adds \(delta) as set \(counter)"
+        }
+    }
+
+    private func transition(_ site: SimulatedSite) async throws -> String {
+        guard let entity = chance.pick(["client", "deal", "deal", "document", "document"]), let id = try await anyRecord(site, entity),
+            let name = chance.pick(Schema.testing.entity(entity)?.machine?.transitions.map(\.name) ?? [])
+        else { return "nothing to move" }
+        let arguments: [String: JSONValue] = ["lose", "void"].contains(name) ? ["reason": "price"] : [:]
+        return try await attempt {
+            let result = try await site.replica.write { try $0.transition(name, entity, id, arguments) }
+            return "\(name) \(entity) as set \(result.counter ?? 0)"
+        }
+    }
+
+    private func deleteOrRestore(_ site: SimulatedSite) async throws -> String {
+        let deletes = chance.percent(65)
+        guard
+            let entity = chance.pick(["client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note"]),
+            let id = try await anyRecord(site, entity, live: deletes)
+        else { return "nothing to delete or restore" }
+        return try await attempt {
+            let result = try await site.replica.write { edit in
+                if deletes { try edit.delete(entity, id) } else { try edit.restore(entity, id) }
+            }
+            return "\(deletes ? "deletes" : "restores") \(entity) as set \(result.counter ?? 0)"
+        }
+    }
+
+    /// One value into both of the pair, always in one set.
+    func writePair(_ site: SimulatedSite) async throws -> String {
+        let token = ledger.token()
+        let pair = pair
+        return try await attempt {
+            let result = try await site.replica.write { edit in
+                for id in pair { try edit.set("client", id, ["legal_name": .string(token)]) }
+            }
+            took([token], site)
+            for id in pair { try await expectShown(site, "client", id, "legal_name", token) }
+            return "\(token) into both as set \(result.counter ?? 0)"
+        }
+    }
+
+    func undo(_ site: SimulatedSite) async throws -> String {
+        try await attempt {
+            let report = try await site.replica.undo()
+            site.unsealed = []
+            return "takes back set \(report.undone) by set \(report.counter ?? 0), keeps \(report.kept.count)"
+        }
+    }
+
+    // MARK: Problems
+
+    func resolve(_ site: SimulatedSite) async throws -> String {
+        guard let problem = chance.pick(try await site.replica.problems()) else { return "no problems" }
+        return try await attempt {
+            switch chance.below(3) {
+            case 0:
+                let result = try await site.replica.retry(problem)
+                site.unsealed = []
+                site.openProblems.remove(problem.id)
+                return "retries \(problem.id) as set \(result.counter ?? 0)"
+            case 1:
+                guard let change = problem.changes.first,
+                    let field = Self.texts.first(where: { $0.entity == change.key.entity })?.fields.first
+                else { return "nothing to edit in \(problem.id)" }
+                let token = ledger.token()
+                let result = try await site.replica.edit(problem, [field: .string(token)])
+                site.openProblems.remove(problem.id)
+                if result.counter != nil, Self.firstWrite(problem)?.key.entity == change.key.entity { took([token], site) }
+                return "edits \(problem.id) as set \(result.counter ?? 0)"
+            default:
+                try await site.replica.discard(problem)
+                site.openProblems.remove(problem.id)
+                return "discards \(problem.id)"
+            }
+        }
+    }
+
+    /// The change that an edit of the problem overrides.
+    private static func firstWrite(_ problem: Problem) -> Change? {
+        problem.changes.first { change in
+            switch change.operation {
+            case .create, .patch: true
+            default: false
+            }
+        }
+    }
+
+    // MARK: SQL
+
+    func writeSQL(_ site: SimulatedSite) async throws -> String {
+        let isGroup = chance.percent(40)
+        var statements: [String] = []
+        var tokens: [String] = []
+        for _ in 0..<(1 + chance.below(3)) {
+            guard let (statement, token) = try await statement(site, avoiding: []) else { continue }
+            statements.append(statement)
+            tokens.append(token)
+        }
+        guard !statements.isEmpty else { return "nothing to say" }
+        let script = statements.joined(separator: "; ")
+        return try await attempt {
+            let result = try await site.replica.writeSQL(script, summary: isGroup ? "by hand" : nil)
+            // A later statement may have replaced what an earlier one of the same record said.
+            let held = try await tokensHeld(by: site)
+            took(tokens.filter(held.contains), site)
+            return "\(statements.count) statements\(isGroup ? " in one group" : ""): sets \(result.sets), \(result.problems.count) problems"
+        }
+    }
+
+    /// A tool that nobody told anything: what it writes is sealed by whatever comes next.
+    func editByTool(_ site: SimulatedSite) async throws -> String {
+        guard let (statement, token) = try await statement(site, avoiding: site.unsealed) else { return "nothing to edit" }
+        let isTaken = try runByTool(statement, site)
+        guard isTaken else { return "the gates refuse \(token)" }
+        ledger.took([token])
+        site.tokens.insert(token)
+        return "writes \(token)"
+    }
+
+    /// False when a gate refuses.
+    private func runByTool(_ statement: String, _ site: SimulatedSite) throws -> Bool {
+        let connection = try SQLiteConnection(path: site.path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
+        defer { connection.close() }
+        do { try connection.immediateTransaction { try connection.script(statement) } } catch is SQLiteError { return false }
+        return true
+    }
+
+    private func statement(_ site: SimulatedSite, avoiding: Set<Identifier>) async throws -> (String, String)? {
+        let token = ledger.token()
+        if chance.percent(25) {
+            let id = Identifier.version7(milliseconds: clock.now, random: (entropy.next(), entropy.next()))
+            site.unsealed.insert(id)
+            return ("INSERT INTO client (id, name, tags) VALUES ('\(id.text)', '\(token)', '[\"a\"]')", token)
+        }
+        guard let (entity, fields) = chance.pick(Self.texts), let field = chance.pick(fields.filter { !$0.contains(".") }),
+            let id = try await anyRecord(site, entity), !avoiding.contains(id)
+        else { return nil }
+        site.unsealed.insert(id)
+        return ("UPDATE \"\(entity)\" SET \"\(field)\" = '\(token)' WHERE id = '\(id.text)'", token)
+    }
+
+    // MARK: The server's own
+
+    /// REST or a workflow: no dot, known by the feed alone.
+    func serverWrite(_ site: SimulatedSite) async throws -> String {
+        guard let entity = chance.pick(["client", "contact", "deal", "part", "document"]),
+            let record = chance.pick(
+                server.snapshot().records.values.filter { $0.schema.name == entity && $0.isLive && !pair.contains($0.id) }.sorted {
+                    $0.id < $1.id
+                }),
+            let field = Self.texts.first(where: { $0.entity == entity })?.fields.first
+        else { return "nothing to write" }
+        let token = ledger.token()
+        let outcome = server.write([Change(key: record.key, operation: .patch(fields: [field: .string(token)], was: [:]))])
+        if outcome.status == .accepted { ledger.took([token]) }
+        return "\(entity).\(field) \(token) \(outcome.status.rawValue)"
+    }
+}

@@ -1,0 +1,64 @@
+// Seeds by the dozen, and the proof that the invariants see what they are for.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite(.serialized) struct SimulationTests {
+    private static func environment(_ name: String) -> Int? { ProcessInfo.processInfo.environment[name].flatMap(Int.init) }
+
+    /// `TIDELINE_SEED` runs that one alone; `TIDELINE_SIMULATIONS` says how many.
+    private static let seeds: [UInt64] = {
+        if let seed = ProcessInfo.processInfo.environment["TIDELINE_SEED"].flatMap(UInt64.init) { return [seed] }
+        let first = UInt64(environment("TIDELINE_FIRST_SEED") ?? 1)
+        return (0..<UInt64(environment("TIDELINE_SIMULATIONS") ?? 12)).map { first + $0 }
+    }()
+
+    private static let steps = environment("TIDELINE_STEPS") ?? 80
+
+    private func tell(_ report: Simulation.Report) -> Comment {
+        let last = report.trace.suffix(25).joined(separator: "\n  ")
+        return "TIDELINE_SEED=\(report.seed): \(report.broken?.description ?? "")\n  \(last)"
+    }
+
+    @Test func everySeed_keepsEveryInvariant() async throws {
+        var operations: [String: Int] = [:]
+        for seed in Self.seeds {
+            let report = await Simulation(seed: seed, steps: Self.steps).run()
+            operations.merge(report.operations, uniquingKeysWith: +)
+            #expect(report.broken == nil, tell(report))
+            if let path = ProcessInfo.processInfo.environment["TIDELINE_TRACE"] {
+                try Data(report.trace.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: path))
+            }
+        }
+        // A run that skips what it is for proves nothing.
+        if Self.seeds.count >= 12 {
+            for operation in Simulation.Operation.allCases {
+                #expect(operations[operation.rawValue] ?? 0 > 0, "\(operation) never happened")
+            }
+        }
+    }
+
+    @Test func oneSeed_isOneRun() async {
+        for seed in Self.seeds.prefix(1) {
+            let first = await Simulation(seed: seed, steps: Self.steps).run()
+            let second = await Simulation(seed: seed, steps: Self.steps).run()
+            let place = zip(first.trace, second.trace).enumerated().first { $0.element.0 != $0.element.1 }
+            #expect(first.trace == second.trace, "seed \(seed) parts at \(String(describing: place))")
+        }
+    }
+
+    static let plantedSeedsMax: UInt64 = 20
+
+    @Test(arguments: PlantedBug.allCases) func plantedBug_isFound(bug: PlantedBug) async {
+        var found: BrokenInvariant?
+        for seed in 1...Self.plantedSeedsMax where found == nil {
+            found = await Simulation(seed: seed, steps: Self.steps, bug: bug).run().broken
+            if let found { print("\(bug.rawValue) is found with seed \(seed) by \(found)") }
+        }
+        #expect(bug.invariants.contains(found?.name ?? ""), "\(bug): \(found?.description ?? "not found by \(Self.plantedSeedsMax) seeds")")
+    }
+}

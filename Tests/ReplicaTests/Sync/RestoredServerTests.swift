@@ -1,0 +1,91 @@
+// A server that was restored from a backup, met at awkward moments: what the simulator found, each by name.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct RestoredServerTests {
+    /// The answer to the push arrived, the checkpoint did not, and the backup is as old as the cursor.
+    @Test func answerLostByARestore_whileTheCursorIsStillGood_isAskedForAgain() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        let id = try await a.client("Acme")
+        a.transport.breaking { call, _ in call == .pull ? .fail(.unreachable("no network")) : nil }
+        let error = try await replicaError { try await a.sync() }
+        #expect(error?.code == .unreachable)
+        #expect(try await a.replica.pending().first?.outcome?.status == .accepted)
+        a.transport.breaking(nil)
+        world.server.restore(backup)
+
+        try await a.sync()
+        #expect(try await a.replica.pending().isEmpty)
+        #expect(world.server.record("client", id) != nil)
+        try await expectConverged(world, a, b)
+    }
+
+    @Test func restore_isNoticedByARebuild_thoughItPullsFromNothing() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await a.client("Lost with the disk")
+        try await a.sync()
+        world.server.restore(backup)
+
+        let report = try await a.sync(SyncOptions(rebuilds: true))
+        #expect(report.isResync)
+        #expect(world.server.epoch == 1)
+        #expect(try await a.replica.status().checkpoint?.epoch == 1)
+        try await expectConverged(world, a)
+    }
+
+    /// The first pages come from before the restore, the last ones from after it.
+    @Test func restore_betweenThePagesOfARebuild_isNoticed() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        for number in 1...6 { try await a.client("Client \(number)") }
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await a.client("Lost with the disk")
+        try await a.sync()
+        a.transport.breaking { call, number in call == .pull && number > 2 ? .fail(.unreachable("no network")) : nil }
+        let error = try await replicaError { try await a.sync(SyncOptions(pageLimit: 2, rebuilds: true)) }
+        #expect(error?.code == .unreachable)
+        a.transport.breaking(nil)
+        world.server.restore(backup)
+
+        try await a.sync()
+        #expect(try await a.replica.status().checkpoint?.epoch == 1)
+        try await expectConverged(world, a)
+    }
+
+    /// The server has processed more than this file ever spent, but has no outcome for the first set that differs.
+    @Test func fileAndServerBothRestored_forkWhereTheyReallyPart() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        for number in 1...2 { try await a.client("Before \(number)") }
+        try await a.sync()
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("old"))';")
+        for number in 3...5 { try await a.client("After \(number)") }
+        try await a.sync()
+        world.server.restore(backup)
+        try await a.client("In the new epoch")
+        try await a.sync()
+
+        let transport = ModelTransport(world.server)
+        let old = Site(name: "old", replica: try await world.open("old", transport), transport: transport, id: a.id, member: a.member)
+        try await old.client("From the old file")
+        let report = try await old.sync()
+        #expect(report.fork?.movedSets == 1)
+        #expect(report.accepted == 1)
+        try await expectConverged(world, a, old)
+    }
+}
