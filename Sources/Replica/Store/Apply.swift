@@ -103,7 +103,7 @@ extension Store {
                     && (try? JSONValue(parsing: told.outcome)).flatMap(Outcome.init(json:))?.status == .rejected
             }
         }
-        for row in try pendingRows() where row.counter <= acknowledged {
+        for var row in try pendingRows() where row.counter <= acknowledged {
             // An outcome given to another set with this counter is not this one's.
             if let other = told[row.counter], other.hash != row.hash {
                 applied.forkedAt = min(applied.forkedAt ?? row.counter, row.counter)
@@ -121,6 +121,7 @@ extension Store {
             case .rejected: applied.rejected += 1
             }
             applied.superseded += outcome.superseded.count
+            if row.sealed == nil, outcome.status != .withdrawn { try settleWithdrawn(&row) }
             if outcome.status == .rejected, let sealed = row.sealed {
                 applied.problems.append(try insertProblem(row, sealed: sealed, outcome.violations, .rejected))
             } else if outcome.status == .withdrawn, let sealed = row.sealed {

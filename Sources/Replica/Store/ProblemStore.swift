@@ -33,6 +33,21 @@ extension Store {
         entity: "", id: nil, field: "set", code: .withdrawn,
         message: "the server could not answer this set; it was taken out so that the rest can sync")
 
+    /// A set that was taken out because no answer came was processed all the same: its own answer stands, and what waited for a
+    /// person is settled by it. The row gets the set back, for the journal or a new problem.
+    func settleWithdrawn(_ row: inout PendingRow) throws {
+        let found = try connection.first(
+            """
+            SELECT id, sealed, undo FROM _tideline_problem \
+            WHERE counter = ?1 AND hash = ?2 AND status = 'withdrawn' AND resolved_at IS NULL
+            """,
+            [.integer(row.counter), .text(row.hash)]
+        ) { (id: $0.integer(0), sealed: $0.blob(1), undo: $0.optionalText(2)) }
+        guard let found else { return }
+        (row.sealed, row.undo) = (found.sealed, found.undo)
+        try resolve(try requireProblem(found.id), "answered")
+    }
+
     /// Takes the first unanswered set out: its marker is offered instead, the set itself waits for a person.
     func withdrawFirst() throws -> Int64? {
         try connection.immediateTransaction {

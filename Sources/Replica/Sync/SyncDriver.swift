@@ -99,8 +99,10 @@ struct SyncWork {
                 if let problem = try await file.write({ try $0.withdrawFirst() }) {
                     report.withdrawn += 1
                     report.newProblems.append(try await file.write { try $0.requireProblem(problem) })
+                    instruction = session.handle(.withdrawn)
+                } else {
+                    instruction = session.handle(.nothingToWithdraw)
                 }
-                instruction = session.handle(.withdrawn)
             case .wait(let attempt):
                 let delay = Backoff.withinSync.delay(attempt: attempt, random: file.environment.random())
                 state.send(.waiting(milliseconds: delay, reason: session.pushFailure.map(String.init(describing:)) ?? ""))

@@ -25,6 +25,8 @@ struct SyncSession: Sendable {
         case forkFailed(TransportFailure)
         case waited
         case withdrawn
+        /// The set that gets no answer is a marker already: there is no more to take out.
+        case nothingToWithdraw
         case reoffered
         case rebuildPrepared
     }
@@ -110,6 +112,9 @@ struct SyncSession: Sendable {
         case .withdrawn:
             (batchLimit, unanswered, singleUnanswered) = (Limits.setsPerPush, 0, 0)
             push = .due
+            return next()
+        case .nothingToWithdraw:
+            push = .failed
             return next()
         case .reoffered: return next()
         case .forked:

@@ -1,4 +1,4 @@
-// A set that was taken out because no answer came, seen by another copy of the file.
+// A set that was taken out because no answer came, and the answer that exists all the same.
 
 import Foundation
 import SyncProtocol
@@ -8,6 +8,39 @@ import Testing
 @testable import Replica
 
 @Suite struct WithdrawnSetTests {
+    /// The pull comes first, then every answer to a push is lost but that to the probe, which has no sets.
+    @Test func withdrawnSet_thatTookEffect_isNoProblem() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let id = try await a.client("Acme")
+        a.transport.breaking { call, number in call == .push && number <= 3 ? .loseReply(.timeout) : nil }
+        let report = try await a.sync(SyncOptions(rebuilds: true))
+        a.transport.breaking(nil)
+        #expect(report.withdrawn == 1)
+        try await expectConverged(world, a)
+        #expect(try await a.replica.problems().isEmpty)
+        #expect(try await a.value("client", id, "name") == "Acme")
+        // It can be undone like any other.
+        #expect(try await a.replica.undo().undone == 1)
+    }
+
+    @Test func markerWithoutAnAnswer_endsTheSync() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        try await a.client("Acme")
+        // The probes, 4 and 8, are answered.
+        a.transport.breaking { call, number in call == .push && number % 4 != 0 ? .loseReply(.timeout) : nil }
+        let report = try await a.sync(SyncOptions(rebuilds: true))
+        #expect(a.transport.count(.push) == 8)
+        a.transport.breaking(nil)
+        #expect(report.withdrawn == 1)
+        #expect(report.pushFailure != nil)
+        try await expectConverged(world, a)
+        #expect(try await a.replica.problems().isEmpty)
+    }
+
     @Test func setThatAnotherCopyTookOut_becomesAProblemHere() async throws {
         let world = try World()
         let a = try await world.replica("a")
