@@ -36,7 +36,7 @@ actor Company {
         let program = try RunningProgram(
             "sync-server", ["serve", "--data-dir", dataFolder, "--listen", "127.0.0.1:\(port)"])
         server = program
-        let isListening = try await program.wait {
+        let isListening = try await program.wait(seconds: 180) {
             $0.output.contains("listening on http://") || $0.errors.contains("listening on http://")
         }
         let text = program.output + program.errors
