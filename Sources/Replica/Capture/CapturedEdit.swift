@@ -45,8 +45,9 @@ struct CapturedGroup: Sendable {
         for edit in condensed(edits) {
             let root = root(of: edit)
             let continues = last.map { $0.group == edit.group && (edit.group != nil || $0.root == root) } ?? false
-            // An explicit group that is too large is refused as a whole; one that nobody asked for is split.
-            let hasRoom = edit.group != nil || (groups.last?.edits.count ?? 0) < Limits.changesPerSet / 2
+            // An explicit group that is too large is refused as a whole; one that nobody asked for is split. A row can be three
+            // changes: a restore, a patch, a transition.
+            let hasRoom = edit.group != nil || (groups.last?.edits.count ?? 0) < Limits.changesPerSet / 3
             if continues, hasRoom {
                 groups[groups.count - 1].edits.append(edit)
             } else {

@@ -107,17 +107,23 @@ extension Store {
         }
         var changes = edit.changes
         if changes.isEmpty, let first = group.edits.first { changes = [Change(key: first.key, operation: .patch(fields: [:], was: [:]))] }
-        try withdrawn(changes, violations, summary: group.summary, atMilliseconds: group.edits.last?.atMilliseconds)
+        // Too many for one set are several problems: each can be read and retried.
+        for start in stride(from: 0, to: changes.count, by: Limits.changesPerSet) {
+            try keepWithdrawn(
+                Array(changes[start..<min(start + Limits.changesPerSet, changes.count)]), violations, summary: group.summary,
+                atMilliseconds: group.edits.last?.atMilliseconds)
+        }
     }
 
     private func keepUnreadable(_ one: UnreadableEdit) throws {
         let violation = Violation(
             entity: one.key.entity, id: one.key.id, field: "id", code: .invalidSyntax,
             message: "what was written by plain SQL cannot be read: \(one.reason)", parameters: ["text": .string(one.text)])
-        try withdrawn([Change(key: one.key, operation: .patch(fields: [:], was: [:]))], [violation], summary: nil, atMilliseconds: nil)
+        try keepWithdrawn([Change(key: one.key, operation: .patch(fields: [:], was: [:]))], [violation], summary: nil, atMilliseconds: nil)
     }
 
-    private func withdrawn(_ changes: [Change], _ violations: [Violation], summary: String?, atMilliseconds: Int64?) throws {
+    /// A problem, and a marker in place of its set.
+    private func keepWithdrawn(_ changes: [Change], _ violations: [Violation], summary: String?, atMilliseconds: Int64?) throws {
         let meta = Metadata(connection: connection)
         let identity = try meta.requireIdentity("write")
         let counter = (try meta.integer(.counter) ?? 0) + 1

@@ -71,10 +71,9 @@ extension Store {
     func pruneActivity(keeping count: Int, sinceMilliseconds: Int64) throws {
         let newest = try connection.scalarInteger(
             "SELECT position FROM _tideline_activity ORDER BY position DESC LIMIT 1 OFFSET ?1", [.integer(Int64(count))])
-        let recent = try connection.scalarInteger(
-            "SELECT max(position) FROM _tideline_activity WHERE position <= (SELECT coalesce(max(position), 0) FROM _tideline_activity) AND at < ?1",
-            [.integer(sinceMilliseconds)])
-        guard let last = [newest, recent].compactMap({ $0 }).max() else { return }
+        let old = try connection.scalarInteger(
+            "SELECT max(position) FROM _tideline_activity WHERE at < ?1", [.integer(sinceMilliseconds)])
+        guard let last = [newest, old].compactMap({ $0 }).max() else { return }
         try connection.execute("DELETE FROM _tideline_activity WHERE position <= ?1", [.integer(last)])
         try connection.execute("DELETE FROM _tideline_activity_anchor WHERE position <= ?1", [.integer(last)])
     }

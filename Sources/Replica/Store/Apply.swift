@@ -143,7 +143,9 @@ extension Store {
         }
         // Answers that a checkpoint does not cover come from a history that the server has lost: it was restored from a backup taken
         // between this replica's last checkpoint and the answer, so that the cursor is still good.
-        applied.forgotten = try pendingRows(after: acknowledged).count { $0.isAnswered }
+        applied.forgotten = Int(
+            try connection.scalarInteger(
+                "SELECT count(*) FROM _tideline_pending WHERE counter > ?1 AND state = 'answered'", [.integer(acknowledged)]) ?? 0)
         if applied.forgotten > 0 { try reoffer(from: acknowledged + 1) }
     }
 

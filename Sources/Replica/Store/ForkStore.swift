@@ -22,7 +22,6 @@ extension Store {
                 }
                 var set = try ChangeSet(sealed: sealed)
                 set.dot.replica = reply.replica
-                set.clock.replicas[old.replica] = counter - 1
                 for (replica, known) in lanes { set.clock.replicas[replica] = known }
                 set.clock.replicas[reply.replica] = row.counter - 1
                 let bytes = set.sealedBytes()

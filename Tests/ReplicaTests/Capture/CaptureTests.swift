@@ -172,6 +172,30 @@ import Testing
         #expect(try await b.replica.count("client", where: [Filter("notes", .equal, "moved")]) == 4)
     }
 
+    /// Each row of it is a patch and a transition: more changes than one set may have, kept readable all the same.
+    @Test func groupThatIsTooLarge_becomesProblemsThatCanBeRead() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let count = 600
+        _ = try await a.replica.writeEach((0..<count).map { number in { try $0.create("client", ["name": .string("Client \(number)")]) } })
+        for _ in 0..<2 { try await a.sync() }
+        try await a.shell.execute(
+            """
+            BEGIN; INSERT INTO tideline_group (summary) VALUES ('all on hold');
+            UPDATE client SET status = 'on_hold', notes = 'x'; DELETE FROM tideline_group; COMMIT;
+            """)
+        try await a.sync()
+        let problems = try await a.replica.problems()
+        #expect(problems.map(\.changes.count) == [1_000, 200])
+        #expect(problems.allSatisfy { $0.violations.first?.code == "payload_too_large" && $0.summary == "all on hold" })
+        #expect(try await a.replica.count("client", where: [Filter("notes", .equal, "x")]) == 0)
+        try await a.replica.retry(problems[0])
+        try await a.replica.retry(problems[1])
+        try await a.sync()
+        #expect(try await a.replica.count("client", where: [Filter("status", .equal, "on_hold")]) == count)
+        try await expectConverged(world, a)
+    }
+
     @Test func aggregateRows_joinTheirRoot() async throws {
         let world = try World(schema: .testing)
         let a = try await world.replica("a")
