@@ -19,29 +19,17 @@ extension Replica {
     /// Throws `refused` with code and field when a gate says no, `invalidQuery` for SQL that makes no sense or touches anything but
     /// records; nothing has changed then. What only rules can judge comes back as a problem.
     public func writeSQL(_ sql: String, summary: String? = nil) async throws -> SQLWriteResult {
-        let path = path
         do {
-            // A connection of its own: this library's writing one runs no triggers.
-            let gate = try await SQLiteGate.open {
-                let connection = try SQLiteConnection(path: path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
-                connection.tracker.protectedPrefix = "_tideline"
-                return connection
-            }
-            defer { Task { await gate.close() } }
             let before = try await writing("sql") { store -> Int64 in
                 try store.sealIfCaptured()
                 return try Metadata(connection: store.connection).integer(.counter) ?? 0
             }
-            try await gate.run { connection in
-                try connection.immediateTransaction {
-                    if let summary { try connection.execute("INSERT INTO tideline_group (summary) VALUES (?1)", [.text(summary)]) }
-                    try connection.script(sql)
-                    if summary != nil { try connection.execute("DELETE FROM tideline_group") }
-                }
-            }
+            try await runAsTool(sql, summary)
             let result = try await writing("sql") { store -> SQLWriteResult in
                 try store.sealIfCaptured()
-                let sets = try store.pendingRows(after: before).filter { $0.sealed != nil }.map(\.counter)
+                let sets = try store.connection.query(
+                    "SELECT counter FROM _tideline_pending WHERE counter > ?1 AND sealed IS NOT NULL ORDER BY counter", [.integer(before)]
+                ) { $0.integer(0) }
                 let problems = try store.connection.query(
                     "SELECT \(Store.problemColumns) FROM _tideline_problem WHERE counter > ?1 AND status = 'refused' ORDER BY id",
                     [.integer(before)]
@@ -59,6 +47,22 @@ extension Replica {
                     operation: "sql")
         } catch {
             throw ReplicaError.translated(error, operation: "sql")
+        }
+    }
+
+    /// On a connection of its own, which closes when this returns: the library's writing one runs no triggers.
+    private func runAsTool(_ sql: String, _ summary: String?) async throws {
+        let gate = try await SQLiteGate.open { [path] in
+            let connection = try SQLiteConnection(path: path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
+            connection.tracker.protectedPrefix = "_tideline"
+            return connection
+        }
+        try await gate.run { connection in
+            try connection.immediateTransaction {
+                if let summary { try connection.execute("INSERT INTO tideline_group (summary) VALUES (?1)", [.text(summary)]) }
+                try connection.script(sql)
+                if summary != nil { try connection.execute("DELETE FROM tideline_group") }
+            }
         }
     }
 

@@ -6,7 +6,6 @@ import SyncProtocol
 struct CapturedEdit: Sendable {
     enum Kind: String, Sendable { case insert, update, delete }
 
-    var sequence: Int64
     var group: Int64?
     /// What the tool says its group does.
     var summary: String?

@@ -53,28 +53,28 @@ extension Store {
         var edits: [CapturedEdit] = []
         var unreadable: [UnreadableEdit] = []
         try connection.forEach(
-            "SELECT seq, grp, entity, id, kind, old, new, checkpoint, at, summary FROM _tideline_edit ORDER BY seq"
+            "SELECT grp, entity, id, kind, old, new, checkpoint, at, summary FROM _tideline_edit ORDER BY seq"
         ) { row in
-            let entity = row.text(2)
-            guard let schema = schema.entity(entity), let id = Identifier(row.text(3)),
-                let kind = CapturedEdit.Kind(rawValue: row.text(4))
+            let entity = row.text(1)
+            guard let schema = schema.entity(entity), let id = Identifier(row.text(2)),
+                let kind = CapturedEdit.Kind(rawValue: row.text(3))
             else {
                 return unreadable.append(
                     UnreadableEdit(
-                        key: RecordKey(entity, Identifier(row.text(3)) ?? .zero), text: row.optionalText(6) ?? "",
+                        key: RecordKey(entity, Identifier(row.text(2)) ?? .zero), text: row.optionalText(5) ?? "",
                         reason: "this build does not know \(entity)"))
             }
             do {
-                let old = row.isNull(5) ? nil : try row.withUTF8(5) { try RecordImage.decode(utf8: $0, schema: schema, id: id) }
-                let new = row.isNull(6) ? nil : try row.withUTF8(6) { try RecordImage.decode(utf8: $0, schema: schema, id: id) }
-                let mark = try row.optionalText(7).flatMap { CheckpointMark(json: try JSONValue(parsing: $0)) }
+                let old = row.isNull(4) ? nil : try row.withUTF8(4) { try RecordImage.decode(utf8: $0, schema: schema, id: id) }
+                let new = row.isNull(5) ? nil : try row.withUTF8(5) { try RecordImage.decode(utf8: $0, schema: schema, id: id) }
+                let mark = try row.optionalText(6).flatMap { CheckpointMark(json: try JSONValue(parsing: $0)) }
                 edits.append(
                     CapturedEdit(
-                        sequence: row.integer(0), group: row.optionalInteger(1), summary: row.optionalText(9), key: RecordKey(entity, id),
-                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(8)))
+                        group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id),
+                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(7)))
             } catch {
                 unreadable.append(
-                    UnreadableEdit(key: RecordKey(entity, id), text: row.optionalText(6) ?? "", reason: String(describing: error)))
+                    UnreadableEdit(key: RecordKey(entity, id), text: row.optionalText(5) ?? "", reason: String(describing: error)))
             }
         }
         // The rows themselves go back to what they were, or the next reader would stumble over them.

@@ -81,18 +81,7 @@ final class RequestWorker: HTTPWorker {
     func enroll(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let now = context.now()
         try enrollmentLimit.check(request.peerAddress, nowMilliseconds: now)
-        let message: EnrollmentRequest
-        do {
-            let json = try JSONValue(parsing: request.body)
-            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
-                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
-            }
-            message = try EnrollmentRequest(json: json)
-        } catch let error as JSONError {
-            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
-        } catch let error as WireError {
-            throw ErrorReply(.badRequest, error.description)
-        }
+        let message = try message(EnrollmentRequest.init(json:), request)
         do {
             let reply = try Enroll(context: context, connection: try connection()).run(message)
             return .respond(.json(200, reply.json.canonicalBytes()))
@@ -127,18 +116,7 @@ final class RequestWorker: HTTPWorker {
 
     func fork(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let message: ForkRequest
-        do {
-            let json = try JSONValue(parsing: request.body)
-            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
-                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
-            }
-            message = try ForkRequest(json: json)
-        } catch let error as JSONError {
-            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
-        } catch let error as WireError {
-            throw ErrorReply(.badRequest, error.description)
-        }
+        let message = try message(ForkRequest.init(json:), request)
         let reply = try Fork(context: context, connection: try connection()).run(message, token: token)
         return .respond(.json(200, reply.json.canonicalBytes()))
     }
@@ -159,6 +137,21 @@ final class RequestWorker: HTTPWorker {
         let token = try bearer(request)
         let wanted = try query(ActivityRequest.init(query:), request)
         return .respond(.json(200, try Activity(context: context, connection: try connection()).run(wanted, token: token)))
+    }
+
+    /// A message in a body, of the protocol that this server speaks.
+    private func message<Message>(_ read: (JSONValue) throws(WireError) -> Message, _ request: HTTPRequest) throws -> Message {
+        do {
+            let json = try JSONValue(parsing: request.body)
+            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
+                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
+            }
+            return try read(json)
+        } catch let error as JSONError {
+            throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
+        } catch let error as WireError {
+            throw ErrorReply(.badRequest, error.description)
+        }
     }
 
     private func query<Message>(

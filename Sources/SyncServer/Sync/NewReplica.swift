@@ -1,0 +1,39 @@
+// What enrolling and forking have in common: a replica comes into being.
+
+import SyncProtocol
+
+/// A replica about to be: its record that people see, the engine's row, and its token.
+struct NewReplica {
+    var member: Identifier
+    var label: String
+    var platform: String
+    var replication: String
+    /// Its first set has the counter behind this one.
+    var acknowledged: Int64
+
+    /// Inside a transaction of the tenant; whoever opened it announces.
+    func register(
+        _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
+    ) throws -> (replica: Identifier, token: AccessToken) {
+        let now = context.now()
+        let replica = context.identifiers.next(milliseconds: now)
+        var fields: JSONObject = ["member": .string(member.text), "label": .string(label), "replication": .string(replication)]
+        if !platform.isEmpty { fields["platform"] = .string(platform) }
+        try ServerWrite(context: context, tenant: tenant, connection: connection)
+            .writeInTransaction([Change("replica", replica, .create(fields: fields))] + changes, author: .system).requireAccepted()
+        let token = try AccessToken.make(tenant: tenant, on: connection)
+        try connection.batch([
+            PostgresStatement(
+                """
+                INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at) \
+                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch, $6, $6 FROM tideline.tenant_head WHERE tenant = $1::uuid
+                """,
+                [
+                    .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
+                    .integer(acknowledged),
+                ]),
+            token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: now),
+        ])
+        return (replica, token)
+    }
+}
