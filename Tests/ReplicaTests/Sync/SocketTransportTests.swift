@@ -314,17 +314,25 @@
             #expect(listener.requests.count == 1)
         }
 
+        /// A thread looks and cancels, and the fillers are made right before the request: when other tests keep all tasks waiting,
+        /// the connecting would otherwise be over before anybody cancels it.
         @Test func cancelling_endsConnecting() async throws {
-            let (listener, fillers) = try ScriptedListener.unresponsive()
-            defer { for filler in fillers { close(filler) } }
-            let transport = try transport(listener.port, timeoutMilliseconds: 600_000)
-            let waiting = Task { try await transport.digest(token: "t") }
-            // Most often it is connecting by then; on a busy machine it may be cancelled before, which must end the same.
-            for _ in 0..<200 where !Self.isConnecting(to: listener.port, besides: fillers.count) {
-                try await Task.sleep(nanoseconds: 5_000_000)
+            let connecting = Locked<(port: Int, besides: Int)?>(nil)
+            let waiting = Task { () -> TransportFailure? in
+                let (listener, fillers) = try ScriptedListener.unresponsive()
+                defer { for filler in fillers { close(filler) } }
+                let transport = try transport(listener.port, timeoutMilliseconds: 600_000)
+                connecting.with { $0 = (listener.port, fillers.count) }
+                return await failure { try await transport.digest(token: "t") }
             }
-            waiting.cancel()
-            #expect(await failure { try await waiting.value } == .cancelled)
+            Thread.detachNewThread {
+                for _ in 0..<10_000 {
+                    if let (port, besides) = connecting.with({ $0 }), Self.isConnecting(to: port, besides: besides) { break }
+                    usleep(2_000)
+                }
+                waiting.cancel()
+            }
+            #expect(try await waiting.value == .cancelled)
         }
 
         /// Whether more sockets than the fillers wait for the port (state 02 is SYN_SENT).
