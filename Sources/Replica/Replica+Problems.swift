@@ -15,6 +15,8 @@ public struct PendingSet: Sendable {
     /// Empty for a withdrawn set.
     public let changes: [Change]
     public let isWithdrawn: Bool
+    /// The server was restored from a backup and waits for what this set builds on, which another replica still has.
+    public let isDeferred: Bool
 }
 
 /// A change set that did not take effect and waits for a person.
@@ -35,31 +37,17 @@ public struct Problem: Sendable {
 
     /// Finds which of them build on which: by the records they create, change and refer to.
     static func linked(_ problems: [Problem]) -> [Problem] {
-        var creator: [String: Int64] = [:]
+        var creator: [Identifier: Int64] = [:]
         for problem in problems {
-            for change in problem.changes { if case .create = change.operation { creator[change.key.id.text] = problem.id } }
+            for change in problem.changes { if case .create = change.operation { creator[change.key.id] = problem.id } }
         }
         guard !creator.isEmpty else { return problems }
         return problems.map { problem in
-            var named: Set<String> = []
-            for change in problem.changes {
-                named.insert(change.key.id.text)
-                switch change.operation {
-                case .create(let fields), .patch(let fields, _): for (_, value) in fields { Self.note(value, &named) }
-                case .transition(_, _, let arguments): for (_, value) in arguments { Self.note(value, &named) }
-                case .delete, .restore: break
-                }
-            }
+            let named = problem.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
             var linked = problem
             linked.dependsOn = Set(named.compactMap { creator[$0] }).subtracting([problem.id]).sorted()
             return linked
         }
-    }
-
-    private static func note(_ value: JSONValue, _ named: inout Set<String>) {
-        if let text = value.stringValue { named.insert(text) }
-        for item in value.arrayValue ?? [] { note(item, &named) }
-        for (_, item) in value.objectValue ?? JSONObject() { note(item, &named) }
     }
 
     public var isWithdrawn: Bool { status == ProblemStatus.withdrawn.rawValue }
@@ -75,7 +63,8 @@ extension Replica {
                     counter: row.counter, summary: row.summary, sealedAt: row.sealedAt,
                     predicted: predicted.compactMap(Violation.init(json:)),
                     outcome: try row.outcome.flatMap { Outcome(json: try JSONValue(parsing: $0)) },
-                    changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil)
+                    changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil,
+                    isDeferred: row.isDeferred && row.outcome == nil)
             }
         }
     }

@@ -29,5 +29,5 @@ public struct ReplicaEnvironment: Sendable {
 /// The points at which a replica can die between two writes.
 enum StorageStep: String, Sendable, CaseIterable {
     case applySeal, applyForget, applyRows, applyOutcomes, applyView, applyReplay, applyCheckpoint, applyCleanup
-    case stagePage, recordOutcomes, writeBases, writeView, writePending, withdraw, prepareRebuild, fork
+    case stagePage, recordOutcomes, writeBases, writeView, writePending, withdraw, prepareRebuild, fork, heal
 }

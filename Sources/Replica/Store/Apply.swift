@@ -23,6 +23,8 @@ struct Applied: Sendable {
     var unknownRejected = 0
     /// Sets that the server had answered and does not have any more: they go out again.
     var forgotten = 0
+    /// Sets that a checkpoint had covered before the server was restored, and that go out again.
+    var healing = 0
 }
 
 extension Store {
@@ -56,7 +58,10 @@ extension Store {
             // 4. Sets the checkpoint covers leave pending.
             if let checkpoint = page.checkpoint {
                 try step(.applyOutcomes)
-                try settle(page.outcomes, acknowledged: checkpoint.acknowledged, &applied)
+                try settle(page.outcomes, checkpoint, &applied)
+                if let last = try meta.checkpoint()?.position, last.epoch < checkpoint.mark.position.epoch {
+                    try heal(checkpoint, page.outcomes, &applied)
+                }
                 // What another copy of this file was answered says nothing about sets made here: they stay in the view.
                 try meta.set(.acknowledged, min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max))
                 // 5. The rest is replayed on what is confirmed now.
@@ -90,7 +95,8 @@ extension Store {
     }
 
     /// Sets up to `acknowledged` whose outcome is known leave pending; one whose answer is still unknown is asked for again.
-    private func settle(_ outcomes: [ToldOutcome], acknowledged: Int64, _ applied: inout Applied) throws {
+    private func settle(_ outcomes: [ToldOutcome], _ checkpoint: Checkpoint, _ applied: inout Applied) throws {
+        let acknowledged = checkpoint.acknowledged
         var told: [Int64: ToldOutcome] = [:]
         for outcome in outcomes { told[outcome.counter] = outcome }
         // Acknowledged beyond what was ever offered here: this file is a copy, or was restored from one.
@@ -110,6 +116,8 @@ extension Store {
                 continue
             }
             if let forkedAt = applied.forkedAt, row.counter >= forkedAt { continue }
+            // What waited was decided late; only a checkpoint behind its entries covers it.
+            if row.isDeferred, let last = try row.lastPosition(), last > checkpoint.mark.position.position { continue }
             guard let text = told[row.counter].map({ String(decoding: $0.outcome, as: UTF8.self) }) ?? row.outcome else { continue }
             guard let outcome = Outcome(json: try JSONValue(parsing: text)) else {
                 throw WireError("outcomes", "the outcome of set \(row.counter) has no status this build knows")
@@ -119,6 +127,7 @@ extension Store {
             case .noop: applied.noop += 1
             case .withdrawn: applied.withdrawn += 1
             case .rejected: applied.rejected += 1
+            case .deferred: continue
             }
             applied.superseded += outcome.superseded.count
             if row.sealed == nil, outcome.status != .withdrawn { try settleWithdrawn(&row) }
@@ -166,6 +175,11 @@ extension Store {
 
     private func pruneJournal() throws {
         let horizon = environment.wallMilliseconds() - Self.journalDays * 86_400_000
-        try connection.execute("DELETE FROM _tideline_journal WHERE confirmed_at < ?1", [.integer(horizon)])
+        // From the oldest on and without gaps: after a restore of the server the journal is offered again in counter order.
+        try connection.execute(
+            """
+            DELETE FROM _tideline_journal WHERE counter < \
+            coalesce((SELECT min(counter) FROM _tideline_journal WHERE confirmed_at >= ?1), \(Int64.max))
+            """, [.integer(horizon)])
     }
 }

@@ -13,6 +13,11 @@ extension Store {
             let old = try meta.requireIdentity("fork")
             var lanes = try meta.sharedLanes()
             lanes[old.replica] = counter - 1
+            // What both copies share and the server has told to wait is the other copy's to bring: twice would be too often.
+            for row in try pendingRows() where row.counter < counter && row.isDeferred {
+                if let sealed = row.sealed { _ = try insertProblem(row, sealed: sealed, [Self.leftToOtherCopy], .withdrawn) }
+                try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
+            }
             let rows = try pendingRows(after: counter - 1)
             for row in rows {
                 guard let sealed = row.sealed else {
@@ -29,6 +34,7 @@ extension Store {
                     "UPDATE _tideline_pending SET sealed = ?2, hash = ?3, state = 'pending', outcome = NULL WHERE counter = ?1",
                     [.integer(row.counter), .blob(bytes), .text(ChangeSet.hash(ofSealed: bytes))])
             }
+            try connection.execute("UPDATE _tideline_pending SET deferred = 0")
             try meta.set(sharedLanes: lanes)
             try meta.set(.replica, reply.replica.text)
             try meta.set(.token, reply.token)

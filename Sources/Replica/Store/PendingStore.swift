@@ -15,24 +15,38 @@ struct PendingRow: Sendable {
     var feed: FeedPosition
     var undo: String?
     var undoes: Int64?
+    /// Of a set from before a restore of the server: what its author had seen of others on the records it names.
+    var seen: [SeenSet] = []
+    /// The server waits for what it builds on (protocol §7.4); later sets may have been answered.
+    var isDeferred = false
 }
 
 extension Store {
     private static let pendingColumns =
-        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes"
+        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes, seen, deferred"
 
-    private func pendingRow(_ row: borrowing SQLiteRow) -> PendingRow {
+    private func pendingRow(_ row: borrowing SQLiteRow) throws -> PendingRow {
         PendingRow(
             counter: row.integer(0), hash: row.text(1), sealed: row.optionalBlob(2), sealedAt: row.integer(3), summary: row.text(4),
-            isAnswered: row.text(5) == "answered", outcome: row.optionalText(6), predicted: row.optionalText(7),
-            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10), undoes: row.optionalInteger(11)
+            isAnswered: row.text(5) != "pending", outcome: row.optionalText(6), predicted: row.optionalText(7),
+            feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10),
+            undoes: row.optionalInteger(11),
+            seen: try row.optionalText(12).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? [], isDeferred: row.boolean(13)
         )
     }
 
     func pendingRows(after counter: Int64 = 0) throws -> [PendingRow] {
         try connection.query(
             "SELECT \(Self.pendingColumns) FROM _tideline_pending WHERE counter > ?1 ORDER BY counter", [.integer(counter)]
-        ) { pendingRow($0) }
+        ) { try pendingRow($0) }
+    }
+
+    /// Sets that the server has not decided, as far as this file knows: what the view shows on top of what is confirmed.
+    func undecidedRows(acknowledged: Int64) throws -> [PendingRow] {
+        try connection.query(
+            "SELECT \(Self.pendingColumns) FROM _tideline_pending WHERE counter > ?1 OR deferred = 1 ORDER BY counter",
+            [.integer(acknowledged)]
+        ) { try pendingRow($0) }
     }
 
     func hasPending() throws -> Bool { try connection.scalarInteger("SELECT EXISTS (SELECT 1 FROM _tideline_pending)") == 1 }
@@ -60,16 +74,17 @@ extension Store {
         var batch: [OfferedSet] = []
         var bytes = 1024
         try connection.withStatement(
-            "SELECT counter, hash, sealed FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
+            "SELECT counter, hash, sealed, seen FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
         ) { statement in
             try statement.bind(1, min(maximumSets, Limits.setsPerPush))
             while try statement.step() {
                 let row = statement.row
                 let sealed = row.optionalBlob(2)
-                bytes += (sealed?.count ?? 64) + 128
+                let seen = try row.optionalText(3).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? []
+                bytes += (sealed?.count ?? 64) + 128 + seen.count * 72
                 // One set always fits: its own limit is far below that of a push.
                 if bytes > Limits.bytesPerPush, !batch.isEmpty { break }
-                batch.append(OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed))
+                batch.append(OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen))
             }
             statement.reset()
         }
@@ -77,12 +92,27 @@ extension Store {
     }
 
     /// Keeps the answers of a push. The sets stay until a checkpoint covers them.
-    func recordOutcomes(_ outcomes: [(counter: Int64, outcome: [UInt8])]) throws {
+    /// Returns how many of them were told to wait.
+    @discardableResult
+    func recordOutcomes(_ outcomes: [(counter: Int64, outcome: [UInt8])]) throws -> Int {
+        var deferred = 0
         for (counter, outcome) in outcomes {
+            if try Outcome(json: JSONValue(parsing: outcome))?.status == .deferred {
+                deferred += 1
+                try connection.execute(
+                    "UPDATE _tideline_pending SET state = 'deferred', deferred = 1 WHERE counter = ?1", [.integer(counter)])
+                continue
+            }
             try connection.execute(
                 "UPDATE _tideline_pending SET state = 'answered', outcome = ?2 WHERE counter = ?1",
                 [.integer(counter), .text(String(decoding: outcome, as: UTF8.self))])
         }
+        return deferred
+    }
+
+    /// Sets that were told to wait are asked about once a sync.
+    func reofferDeferred() throws {
+        try connection.execute("UPDATE _tideline_pending SET state = 'pending' WHERE state = 'deferred'")
     }
 
     /// Makes sets that the server has forgotten go out again.
@@ -101,7 +131,8 @@ extension Store {
     /// Outcomes up to this counter need not be told again.
     func outcomesKnownUpTo() throws -> Int64 {
         let meta = Metadata(connection: connection)
-        let first = try connection.scalarInteger("SELECT min(counter) FROM _tideline_pending WHERE outcome IS NULL")
+        // What waits is answered by a push, when it is.
+        let first = try connection.scalarInteger("SELECT min(counter) FROM _tideline_pending WHERE outcome IS NULL AND deferred = 0")
         return try first.map { $0 - 1 } ?? meta.integer(.counter) ?? 0
     }
 

@@ -33,13 +33,18 @@ extension Store {
         entity: "", id: nil, field: "set", code: .withdrawn,
         message: "the server could not answer this set; it was taken out so that the rest can sync")
 
-    /// A set that was taken out because no answer came was processed all the same: its own answer stands, and what waited for a
-    /// person is settled by it. The row gets the set back, for the journal or a new problem.
+    static let leftToOtherCopy = Violation(
+        entity: "", id: nil, field: "set", code: .withdrawn,
+        message: "another copy of this file has this set too and sends it when the server can take it; retry only if that copy is gone")
+
+    /// A set that was taken out because no answer came, or that a server rejected before it was restored, was processed all the
+    /// same: its own answer stands, and what waited for a person is settled by it. The row gets the set back, for the journal or a
+    /// new problem.
     func settleWithdrawn(_ row: inout PendingRow) throws {
         let found = try connection.first(
             """
             SELECT id, sealed, undo FROM _tideline_problem \
-            WHERE counter = ?1 AND hash = ?2 AND status = 'withdrawn' AND resolved_at IS NULL
+            WHERE counter = ?1 AND hash = ?2 AND status IN ('withdrawn', 'rejected') AND resolved_at IS NULL
             """,
             [.integer(row.counter), .text(row.hash)]
         ) { (id: $0.integer(0), sealed: $0.blob(1), undo: $0.optionalText(2)) }

@@ -57,15 +57,13 @@ extension Store {
         try connection.immediateTransaction {
             try step(.prepareRebuild)
             let meta = Metadata(connection: connection)
-            let least = try leastKnownPosition()
+            // Confirmed sets that go out again after a restore may be older than everything that is pending.
+            let least = reason == .newEpoch ? 0 : try leastKnownPosition()
             try clearStage()
             try meta.set(.stagePurpose, reason.rawValue)
             try meta.set(.stageVersionsAfter, least)
             // A restored server may have forgotten what it had answered.
-            if reason == .newEpoch {
-                try reoffer(from: 1)
-                try forgetActivity()
-            }
+            if reason == .newEpoch { try reoffer(from: 1) }
         }
     }
 

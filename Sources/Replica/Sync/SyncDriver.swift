@@ -71,6 +71,7 @@ struct SyncWork {
         identity = try await file.write { store in
             let identity = try Metadata(connection: store.connection).requireIdentity("sync")
             try store.sealIfCaptured()
+            try store.reofferDeferred()
             if rebuilds { try store.prepareRebuild(.requested) }
             return identity
         }
@@ -140,7 +141,7 @@ struct SyncWork {
                 [.integer(epoch)])
             let request = PushRequest(
                 schemaVersion: store.schema.version, cursor: try meta.text(.cursor),
-                recognised: isOlder == 1 ? try store.checkpointMarks() : [], sets: sets)
+                recognised: isOlder == 1 ? try store.checkpointMarks() : [], isHealing: try store.isHealing(), sets: sets)
             return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
         }
         guard let offer else { return .pushed(0) }
@@ -159,11 +160,12 @@ struct SyncWork {
             for (_, outcome) in reply.outcomes where (try? JSONValue(parsing: outcome)).flatMap(Outcome.init(json:)) == nil {
                 throw TransportFailure.malformed("an outcome has no known status")
             }
-            try await file.write { store in
+            report.deferred += try await file.write { store in
                 try store.connection.immediateTransaction {
                     try store.step(.recordOutcomes)
-                    try store.recordOutcomes(reply.outcomes.filter { offered.contains($0.counter) })
+                    let deferred = try store.recordOutcomes(reply.outcomes.filter { offered.contains($0.counter) })
                     try store.learn(serverMilliseconds: reply.serverMilliseconds)
+                    return deferred
                 }
             }
             report.pushed += offer.sets.count
@@ -181,7 +183,11 @@ struct SyncWork {
 
     private mutating func pull() async throws -> SyncSession.Event {
         let progress = try await progress()
-        let outcomesAfter = try await file.write { try $0.outcomesKnownUpTo() }
+        let outcomesAfter = try await file.write { store in
+            let known = try store.outcomesKnownUpTo()
+            // A restored server may not know any more what it has said.
+            return progress.rebuild == nil ? known : min(known, try store.journalStart().map { $0 - 1 } ?? known)
+        }
         guard let token = identity?.token else { throw ReplicaError(.notEnrolled, "not enrolled", operation: "sync") }
         let wait = mayWait && progress.hasCheckpoint && progress.stagedPages == 0 && progress.rebuild == nil ? options.waitMilliseconds : 0
         let request = PullRequest(
@@ -331,7 +337,7 @@ struct SyncWork {
                     throw TransportFailure.malformed("not every set was answered")
                 }
                 try await file.write { store in
-                    try store.connection.immediateTransaction { try store.recordOutcomes(reply.outcomes) }
+                    _ = try store.connection.immediateTransaction { try store.recordOutcomes(reply.outcomes) }
                 }
             }
             // 2. A replica id of its own.
@@ -359,7 +365,8 @@ struct SyncWork {
             let identity = try meta.requireIdentity("fork")
             let sets = try store.nextBatch(maximumSets: Limits.setsPerPush).filter { $0.counter < counter }
             if sets.isEmpty { return nil }
-            let request = PushRequest(schemaVersion: store.schema.version, cursor: try meta.text(.cursor), sets: sets)
+            let request = PushRequest(
+                schemaVersion: store.schema.version, cursor: try meta.text(.cursor), isHealing: try store.isHealing(), sets: sets)
             return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
         }
     }

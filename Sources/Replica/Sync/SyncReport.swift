@@ -54,6 +54,10 @@ public struct SyncReport: Sendable {
     public internal(set) var bytesSent = 0
     public internal(set) var bytesReceived = 0
     public internal(set) var durationMilliseconds: Int64 = 0
+    /// Sets that were confirmed once, are missing at the server since it was restored from a backup, and go out again.
+    public internal(set) var healing = 0
+    /// Sets that wait for what another replica still has to bring back.
+    public internal(set) var deferred = 0
     /// Confirmed state was fetched anew.
     public internal(set) var isResync = false
     /// The file turned out to be a copy, or an old state, of another one that has synced since; it goes on as a replica of its own.
@@ -73,6 +77,7 @@ public struct SyncReport: Sendable {
         predictedRejections += applied.predictedRejections
         pulledRecords += applied.records
         evicted += applied.evicted
+        healing += applied.healing
     }
 }
 

@@ -12,7 +12,7 @@ extension Store {
         guard let identity = try meta.identity() else { return 0 }
         let acknowledged = try meta.integer(.acknowledged) ?? 0
         // 1. What is left to replay: nothing the server has processed, nothing withdrawn.
-        let pending = try pendingRows(after: acknowledged).filter { $0.sealed != nil }
+        let pending = try undecidedRows(acknowledged: acknowledged).filter { $0.sealed != nil }
         let bases = try bases()
         if pending.isEmpty, bases.isEmpty {
             try forgetVersionsIfUnneeded()
@@ -32,7 +32,9 @@ extension Store {
             sets.map { one -> Outcome? in
                 guard let set = one.set else { return nil }
                 var processor = processor(for: set, workspace, identity)
-                let decision = processor.decide(submission(of: set, author))
+                var submission = submission(of: set, author)
+                submission.seen = Dictionary(one.row.seen.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
+                let decision = processor.decide(submission)
                 if decision.outcome.status == .rejected { for id in decision.created { workspace.noteRejectedCreation(id) } }
                 return decision.outcome
             }

@@ -95,6 +95,23 @@ public struct Change: Hashable, Sendable {
         }
     }
 
+    /// The record it is about and every record it names in a value.
+    public var namedIdentifiers: Set<Identifier> {
+        var named: Set<Identifier> = [key.id]
+        switch operation {
+        case .create(let fields), .patch(let fields, _): for (_, value) in fields { Change.note(value, &named) }
+        case .transition(_, _, let arguments): for (_, value) in arguments { Change.note(value, &named) }
+        case .delete, .restore: break
+        }
+        return named
+    }
+
+    private static func note(_ value: JSONValue, _ named: inout Set<Identifier>) {
+        if let id = value.stringValue.flatMap({ Identifier($0) }) { named.insert(id) }
+        for item in value.arrayValue ?? [] { note(item, &named) }
+        for (_, item) in value.objectValue ?? JSONObject() { note(item, &named) }
+    }
+
     private static func malformed(_ entity: String?, _ id: Identifier?, _ field: String, _ message: String) -> Violation {
         Violation(entity: entity ?? "", id: id, field: field, code: .invalidSyntax, message: message)
     }

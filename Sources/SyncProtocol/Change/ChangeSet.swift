@@ -48,9 +48,7 @@ public struct ChangeSet: Hashable, Sendable {
         func malformed(_ field: String, _ message: String) -> Violation {
             Violation(entity: "", id: nil, field: field, code: .invalidSyntax, message: message)
         }
-        guard let dotParts = json["dot"]?.arrayValue, dotParts.count == 2,
-            let replica = dotParts[0].stringValue.flatMap({ Identifier($0) }), let counter = dotParts[1].integerValue, counter > 0
-        else { throw malformed("dot", "dot is [replica, counter]") }
+        guard let dot = Dot(json: json["dot"]) else { throw malformed("dot", "dot is [replica, counter]") }
         guard let clock = VectorClock(json: json["clock"]) else { throw malformed("clock", "clock maps lanes to numbers") }
         guard let timestamp = HybridTimestamp(json: json["at"]) else { throw malformed("at", "at is [milliseconds, logical]") }
         guard let list = json["changes"]?.arrayValue, !list.isEmpty else {
@@ -62,7 +60,7 @@ public struct ChangeSet: Hashable, Sendable {
                 message: "at most \(Limits.changesPerSet) changes in a set", parameters: ["max": .integer(Int64(Limits.changesPerSet))])
         }
         self.init(
-            dot: Dot(replica: replica, counter: counter), clock: clock, timestamp: timestamp, changes: [],
+            dot: dot, clock: clock, timestamp: timestamp, changes: [],
             schemaVersion: json["schema"]?.integerValue)
         changes.reserveCapacity(list.count)
         for item in list { changes.append(try Change(json: item)) }
@@ -83,6 +81,8 @@ public enum Limits {
     public static let recordsPerPage = 5_000
     /// Records on one pull page when the request does not say.
     public static let recordsPerPageDefault = 1_000
+    /// How long after a restore of the server a set may wait for what it builds on, milliseconds; then it is decided as it is.
+    public static let healingMilliseconds: Int64 = 3 * 86_400_000
     /// Milliseconds a pull may wait for news.
     public static let waitMilliseconds = 55_000
 }

@@ -1,7 +1,12 @@
 // The server's stored verdict on a change set. Answered again, byte for byte, however often the set is sent.
 
 public struct Outcome: Hashable, Sendable {
-    public enum Status: String, Sendable, CaseIterable { case accepted, noop, rejected, withdrawn }
+    public enum Status: String, Sendable, CaseIterable {
+        case accepted, noop, rejected, withdrawn
+        /// Not a verdict: a restored server waits for what this set builds on, which some other replica still has (protocol §7.4).
+        /// Never stored; the set is offered again.
+        case deferred
+    }
 
     /// A value that was accepted but lost to a later concurrent one. Nothing is lost silently: both stand in the feed.
     public struct Superseded: Hashable, Sendable {
@@ -33,6 +38,8 @@ public struct Outcome: Hashable, Sendable {
     public var violations: [Violation]
     /// The request that stored an `internal` rejection, to find it in the server's log.
     public var requestID: String?
+    /// Of a deferred set: the sets of others that have to come back first, as far as its author named them.
+    public var waitsFor: [Dot] = []
 
     public init(
         status: Status, positions: ClosedRange<Int64>? = nil, superseded: [Superseded] = [], rebased: Bool = false,
@@ -68,6 +75,9 @@ public struct Outcome: Hashable, Sendable {
         if !warnings.isEmpty { object["warnings"] = .array(warnings.map(\.json)) }
         if !violations.isEmpty { object["violations"] = .array(violations.map(\.json)) }
         if let requestID { object["request_id"] = .string(requestID) }
+        if !waitsFor.isEmpty {
+            object["waits_for"] = .array(waitsFor.map { .array([.string($0.replica.text), .integer($0.counter)]) })
+        }
         return .object(object)
     }
 
@@ -91,5 +101,6 @@ public struct Outcome: Hashable, Sendable {
         warnings = (json["warnings"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         violations = (json["violations"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         requestID = json["request_id"]?.stringValue
+        waitsFor = (json["waits_for"]?.arrayValue ?? []).compactMap(Dot.init(json:))
     }
 }

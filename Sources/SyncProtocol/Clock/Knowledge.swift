@@ -5,16 +5,23 @@ public struct Knowledge: Sendable, Hashable {
     /// Head when the set began, where positions are allocated (at the server): whatever lies behind it is the set's own work.
     /// A set without a dot cannot be told by its lane, so this is how its later changes know its earlier ones.
     public var setStart: FeedPosition?
+    /// Sets of others that it names, with the milliseconds of their timestamps: what its author had seen of a history that the
+    /// server has lost, where positions say nothing any more.
+    public var seen: [Dot: Int64]
 
-    public init(_ clock: VectorClock, setStart: FeedPosition? = nil) {
+    public init(_ clock: VectorClock, setStart: FeedPosition? = nil, seen: [Dot: Int64] = [:]) {
         self.clock = clock
         self.setStart = setStart
+        self.seen = seen
     }
 
     public static let none = Knowledge(.empty)
 
     public func covers(_ version: VersionTag) -> Bool {
         if let setStart, version.position > setStart { return true }
-        return clock.knows(version)
+        if clock.knows(version) { return true }
+        // The time as well: after a restore a copy of that replica may have spent the counter on something else.
+        guard !seen.isEmpty, let dot = version.dot else { return false }
+        return seen[dot] == version.timestamp.milliseconds
     }
 }

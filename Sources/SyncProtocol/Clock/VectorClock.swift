@@ -47,6 +47,14 @@ public struct Dot: Hashable, Comparable, Sendable, CustomStringConvertible {
         left.replica != right.replica ? left.replica < right.replica : left.counter < right.counter
     }
     public var description: String { "\(replica.text)/\(counter)" }
+
+    /// `[replica, counter]`
+    init?(json: JSONValue?) {
+        guard let parts = json?.arrayValue, parts.count == 2, let replica = parts[0].stringValue.flatMap({ Identifier($0) }),
+            let counter = parts[1].integerValue, counter > 0
+        else { return nil }
+        self.init(replica: replica, counter: counter)
+    }
 }
 
 /// Map lane → highest number known. Lanes are replicas, and the feed lane that stands for the whole stable prefix.

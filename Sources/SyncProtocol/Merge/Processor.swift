@@ -12,6 +12,10 @@ public struct Submission: Sendable {
     public var isSkewed: Bool
     /// The schema its author worked with; nil: this build's.
     public var schemaVersion: Int64?
+    /// Sets of others that its author had seen on these records before the server lost them (``Knowledge/seen``).
+    public var seen: [Dot: Int64] = [:]
+    /// Those of them that a restored server does not have again yet. nil: the set is decided now, whatever it builds on.
+    public var waitsFor: [Dot]?
 
     public init(
         changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false,
@@ -31,7 +35,7 @@ public struct Submission: Sendable {
 public struct Decision: Sendable {
     public var outcome: Outcome
     public var entries: [FeedEntry]
-    /// Records the set creates (or would have created, if rejected).
+    /// Records the set creates (or would have created, if rejected); of a deferred set all that it names.
     public var created: [Identifier]
 }
 
@@ -67,17 +71,36 @@ public struct Processor {
     /// Decides one set and, if it is accepted, leaves its writes in the workspace.
     public mutating func decide(_ submission: Submission) -> Decision {
         workspace.begin()
+        let named =
+            submission.waitsFor == nil ? [] : submission.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
+        if let waitsFor = submission.waitsFor, !waitsFor.isEmpty || workspace.isWaiting(named) {
+            return deferred(named, Outcome(status: .deferred), waitsFor)
+        }
         var decider = SetDecider(
             schema: schema, workspace: workspace, mode: mode, tenant: tenant, nowMilliseconds: nowMilliseconds, submission: submission,
             head: head)
         let decision = decider.decide()
         if decision.outcome.status == .rejected {
             workspace.rollback()
+            let missing: Set = [ViolationCode.notFound.rawValue, ViolationCode.referenceMissing.rawValue]
+            if let waitsFor = submission.waitsFor, decision.outcome.violations.contains(where: { missing.contains($0.code) }) {
+                var outcome = Outcome(status: .deferred)
+                outcome.violations = decision.outcome.violations
+                return deferred(named, outcome, waitsFor)
+            }
             if mode == .server { for id in decision.created { workspace.noteRejectedCreation(id) } }
         }
         // A rejected set leaves only its `sync.rejected` entry, which it placed at the position where it began.
         if let last = decision.entries.last { head = last.position }
         return decision
+    }
+
+    /// Nothing is decided, written or told.
+    private func deferred(_ named: Set<Identifier>, _ outcome: Outcome, _ waitsFor: [Dot]) -> Decision {
+        workspace.noteWaiting(named)
+        var outcome = outcome
+        outcome.waitsFor = waitsFor
+        return Decision(outcome: outcome, entries: [], created: named.sorted())
     }
 
     /// What a set reads as far as its changes alone tell: loading this first makes most decisions stand at once.
@@ -156,7 +179,7 @@ struct SetDecider {
         self.submission = submission
         var clock = submission.clock
         if let dot = submission.dot { clock.replicas[dot.replica] = max(dot.counter, clock.replicas[dot.replica] ?? 0) }
-        knowledge = Knowledge(clock, setStart: mode == .server ? head : nil)
+        knowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen)
         self.head = head
         start = head
     }

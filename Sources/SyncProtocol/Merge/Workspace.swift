@@ -23,6 +23,8 @@ public final class Workspace {
     private var loaded: [RecordKey: RecordState] = [:]
     private var loadedReads: Set<Read> = []
     private var rejectedCreations: Set<Identifier> = []
+    /// Records named by sets that wait for a restored history: those of earlier requests, and those of this pass.
+    private var waiting: (before: Set<Identifier>, now: Set<Identifier>) = ([], [])
     private var written: [RecordKey: RecordState] = [:]
     private var writtenOrder: [RecordKey] = []
     private var undo: [(key: RecordKey, before: RecordState?, isFirst: Bool)] = []
@@ -54,6 +56,11 @@ public final class Workspace {
         rejectedCreations.insert(id)
     }
 
+    /// Sets of the same author that wait name these records: what touches them waits as well, or it would come before them.
+    public func supply(waiting ids: Set<Identifier>) { waiting.before.formUnion(ids) }
+    public func noteWaiting(_ ids: Set<Identifier>) { waiting.now.formUnion(ids) }
+    public func isWaiting(_ ids: Set<Identifier>) -> Bool { !waiting.before.isDisjoint(with: ids) || !waiting.now.isDisjoint(with: ids) }
+
     /// What is still to load, and starts the next pass without anything written.
     public func takeMissing() -> [Read] {
         defer {
@@ -69,6 +76,7 @@ public final class Workspace {
         writtenOrder = []
         undo = []
         indexes = [:]
+        waiting.now = []
     }
 
     private func insertLoaded(_ record: RecordState) {

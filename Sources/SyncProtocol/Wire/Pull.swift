@@ -70,11 +70,14 @@ public struct Checkpoint: Hashable, Sendable {
     public var timestamp: HybridTimestamp
     /// This replica's highest processed counter.
     public var acknowledged: Int64
+    /// Counters up to there that are not decided: after a restore they wait for what they build on.
+    public var waiting: [Int64]
 
-    public init(mark: CheckpointMark, timestamp: HybridTimestamp, acknowledged: Int64) {
+    public init(mark: CheckpointMark, timestamp: HybridTimestamp, acknowledged: Int64, waiting: [Int64] = []) {
         self.mark = mark
         self.timestamp = timestamp
         self.acknowledged = acknowledged
+        self.waiting = waiting
     }
 }
 
@@ -190,7 +193,8 @@ public struct PullPage: Sendable {
         guard let mark = json["at"].flatMap(CheckpointMark.init(json:)), let timestamp = HybridTimestamp(json: json["timestamp"]),
             let acknowledged = json["acknowledged"]?.integerValue
         else { throw WireError("checkpoint", "has at, timestamp and acknowledged") }
-        return Checkpoint(mark: mark, timestamp: timestamp, acknowledged: acknowledged)
+        let waiting = (json["waiting"]?.arrayValue ?? []).compactMap(\.integerValue)
+        return Checkpoint(mark: mark, timestamp: timestamp, acknowledged: acknowledged, waiting: waiting)
     }
 
     /// Writes a page around rows that are JSON text already.
@@ -228,9 +232,11 @@ public struct PullPage: Sendable {
         writer.bool(checkpoint == nil)
         if let checkpoint {
             writer.key("checkpoint")
-            writer.value([
+            var object: JSONObject = [
                 "at": checkpoint.mark.json, "timestamp": checkpoint.timestamp.json, "acknowledged": .integer(checkpoint.acknowledged),
-            ])
+            ]
+            if !checkpoint.waiting.isEmpty { object["waiting"] = .array(checkpoint.waiting.map { .integer($0) }) }
+            writer.value(.object(object))
             writer.key("outcomes")
             writer.beginArray()
             for told in outcomes {

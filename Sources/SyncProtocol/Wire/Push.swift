@@ -7,12 +7,45 @@ public struct OfferedSet: Hashable, Sendable {
     public var hash: String
     /// nil for a withdrawn set.
     public var sealed: [UInt8]?
+    /// What its author had seen of others on the records it names; told of sets from before a restore.
+    public var after: [SeenSet]
 
-    public init(counter: Int64, hash: String, sealed: [UInt8]?) {
+    public init(counter: Int64, hash: String, sealed: [UInt8]?, after: [SeenSet] = []) {
         self.counter = counter
         self.hash = hash
         self.sealed = sealed
+        self.after = after
     }
+}
+
+/// A set of somebody else that an author had seen, with the milliseconds of its timestamp. Positions of a lost history mean
+/// nothing to a restored server; dots do, and the time tells a counter that was spent twice.
+public struct SeenSet: Hashable, Sendable {
+    public var dot: Dot
+    public var milliseconds: Int64
+
+    public init(dot: Dot, milliseconds: Int64) {
+        self.dot = dot
+        self.milliseconds = milliseconds
+    }
+
+    /// `[replica, counter, milliseconds]`
+    public var json: JSONValue { .array([.string(dot.replica.text), .integer(dot.counter), .integer(milliseconds)]) }
+
+    public init?(json: JSONValue) {
+        guard let parts = json.arrayValue, parts.count == 3, let dot = Dot(json: .array(Array(parts.prefix(2)))),
+            let milliseconds = parts[2].integerValue
+        else { return nil }
+        self.init(dot: dot, milliseconds: milliseconds)
+    }
+
+    /// A list of them; anything else in it is left out: it only ever adds knowledge.
+    public static func list(_ json: JSONValue?) -> [SeenSet] {
+        (json?.arrayValue ?? []).prefix(maximumCount).compactMap(SeenSet.init(json:))
+    }
+
+    /// Of one set; the newest.
+    public static let maximumCount = 64
 }
 
 /// A checkpoint a replica remembers, to find out after a restore which of its history the server still has.
@@ -42,12 +75,17 @@ public struct PushRequest: Hashable, Sendable {
     public var cursor: String?
     /// Recent checkpoints, newest first; sent while sets of an earlier epoch are pending.
     public var recognised: [CheckpointMark]
+    /// The server was restored and this replica still has sets from before: one that builds on what is not there may be deferred.
+    public var isHealing: Bool
     public var sets: [OfferedSet]
 
-    public init(schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], sets: [OfferedSet]) {
+    public init(
+        schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], isHealing: Bool = false, sets: [OfferedSet]
+    ) {
         self.schemaVersion = schemaVersion
         self.cursor = cursor
         self.recognised = recognised
+        self.isHealing = isHealing
         self.sets = sets
     }
 
@@ -64,10 +102,18 @@ public struct PushRequest: Hashable, Sendable {
             writer.key("recognised")
             writer.value(.array(recognised.map(\.json)))
         }
+        if isHealing {
+            writer.key("healing")
+            writer.value(.bool(true))
+        }
         writer.key("sets")
         writer.beginArray()
         for set in sets {
             writer.beginObject()
+            if !set.after.isEmpty {
+                writer.key("after")
+                writer.value(.array(set.after.map(\.json)))
+            }
             writer.key("hash")
             writer.string(set.hash)
             if let sealed = set.sealed {
@@ -90,6 +136,7 @@ public struct PushRequest: Hashable, Sendable {
         /// nil for a withdrawn set.
         public var sealed: [UInt8]?
         public var content: Content
+        public var after: [SeenSet] = []
 
         public enum Content: Sendable {
             case set(ChangeSet)
@@ -111,6 +158,7 @@ public struct PushRequest: Hashable, Sendable {
         public var schemaVersion: Int64
         public var cursor: String?
         public var recognised: [CheckpointMark]
+        public var isHealing = false
         public var sets: [Received]
     }
 
@@ -128,6 +176,7 @@ public struct PushRequest: Hashable, Sendable {
                     let marks = try reader.readValue().arrayValue ?? []
                     guard marks.count <= 64 else { throw WireError("recognised", "has at most 64 checkpoints") }
                     push.recognised = marks.compactMap(CheckpointMark.init(json:))
+                case "healing": push.isHealing = try reader.readValue().boolValue ?? false
                 case "sets":
                     try reader.beginArray()
                     while try reader.nextElement() {
@@ -147,24 +196,20 @@ public struct PushRequest: Hashable, Sendable {
         var hash = ""
         var sealed: Range<Int>?
         var withdrawn: JSONValue?
+        var after: [SeenSet] = []
         try reader.beginObject()
         while let key = try reader.nextKey() {
             switch key {
             case "hash": hash = try reader.readString()
             case "set": sealed = try reader.skipValue()
             case "withdrawn": withdrawn = try reader.readValue()
+            case "after": after = SeenSet.list(try reader.readValue())
             default: _ = try reader.skipValue()
             }
         }
         guard Formats.isHex64(hash) else { throw WireError("sets[\(index)].hash", "is the SHA-256 of the set in hexadecimal") }
-        func dot(_ value: JSONValue?) -> Dot? {
-            guard let parts = value?.arrayValue, parts.count == 2, let replica = parts[0].stringValue.flatMap({ Identifier($0) }),
-                let counter = parts[1].integerValue, counter > 0
-            else { return nil }
-            return Dot(replica: replica, counter: counter)
-        }
         if let withdrawn {
-            guard let dot = dot(withdrawn) else { throw WireError("sets[\(index)].withdrawn", "is [replica, counter]") }
+            guard let dot = Dot(json: withdrawn) else { throw WireError("sets[\(index)].withdrawn", "is [replica, counter]") }
             return Received(hash: hash, sealed: nil, content: .withdrawn(dot))
         }
         guard let sealed else { throw WireError("sets[\(index)]", "has a set or is withdrawn") }
@@ -173,14 +218,14 @@ public struct PushRequest: Hashable, Sendable {
             throw WireError("sets[\(index)].hash", "does not match the bytes of the set")
         }
         let json = try JSONValue(parsing: exact)
-        guard let setDot = dot(json["dot"]) else { throw WireError("sets[\(index)].set.dot", "is [replica, counter]") }
+        guard let setDot = Dot(json: json["dot"]) else { throw WireError("sets[\(index)].set.dot", "is [replica, counter]") }
         do {
             guard exact.count <= Limits.bytesPerSet else {
                 throw Violation(
                     entity: "", id: nil, field: "set", code: .payloadTooLarge, message: "a set has at most \(Limits.bytesPerSet) bytes",
                     parameters: ["max": .integer(Int64(Limits.bytesPerSet))])
             }
-            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)))
+            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)), after: after)
         } catch let violation as Violation {
             return Received(hash: hash, sealed: exact, content: .undecodable(setDot, violation))
         }

@@ -7,7 +7,7 @@ enum EngineTables {
     /// The tables that row level security guards, besides the entities' own.
     static let guarded = [
         "tenant_head", "entity_head", "feed", "feed_anchor", "idempotency_key", "change_set", "scope_exit", "replica", "token",
-        "enrollment_code", "consumer", "delivery", "delivery_attempt",
+        "enrollment_code", "consumer", "delivery", "delivery_attempt", "deferred_set",
     ]
 
     static let definition: [String] = [
@@ -120,6 +120,12 @@ enum EngineTables {
         request_id text, PRIMARY KEY (tenant, consumer, position, at, attempt))
         """,
         "CREATE INDEX IF NOT EXISTS delivery_attempt_at_idx ON tideline.delivery_attempt (tenant, consumer, at)",
+        // Sets that wait, after a restore, for what other replicas still have to bring back: which records they name, not what they
+        // say. A row goes when its set is decided.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.deferred_set (tenant uuid NOT NULL, replica uuid NOT NULL, counter bigint NOT NULL, \
+        hash text NOT NULL, ids uuid[] NOT NULL, deferred_at bigint NOT NULL, PRIMARY KEY (tenant, replica, counter))
+        """,
         // Of the request that wrote the entry, if the transaction named one.
         """
         ALTER TABLE tideline.feed ADD COLUMN IF NOT EXISTS request_id text DEFAULT nullif(current_setting('tideline.request', true), '')

@@ -28,8 +28,10 @@ struct ChangePipeline {
 
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
     /// Throws ``PostgresError`` or ``Unsettled``; rejections are decisions.
-    func decide(_ submissions: [Submission], from head: TenantHead) throws -> Decided {
+    /// - Parameter held: Records that waiting sets of the same replica name.
+    func decide(_ submissions: [Submission], from head: TenantHead, holding held: Set<Identifier> = []) throws -> Decided {
         let workspace = Workspace(schema: context.schema)
+        workspace.supply(waiting: held)
         var store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
         func processor() -> Processor {
             Processor(
@@ -48,7 +50,9 @@ struct ChangePipeline {
             }
             var after = head
             after.position = processor.head
-            for submission in submissions { after.timestamp = max(after.timestamp, submission.timestamp) }
+            for (submission, decision) in zip(submissions, decisions) where decision.outcome.status != .deferred {
+                after.timestamp = max(after.timestamp, submission.timestamp)
+            }
             let entries = decisions.flatMap(\.entries)
             let written = workspace.writtenRecords
             var statements = store.write(written)

@@ -14,14 +14,13 @@ enum Outcomes {
         var createdIDs: [Identifier]
     }
 
-    /// Of a range of counters; those of a push are dense.
-    static func find(_ counters: ClosedRange<Int64>, replica: Identifier, tenant: Identifier) -> PostgresStatement {
+    static func find(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
             """
             SELECT counter, hash, status, outcome FROM tideline.change_set \
-            WHERE tenant = $1::uuid AND replica = $2::uuid AND counter BETWEEN $3 AND $4
+            WHERE tenant = $1::uuid AND replica = $2::uuid AND counter = ANY($3::bigint[])
             """,
-            [.identifier(tenant), .identifier(replica), .integer(counters.lowerBound), .integer(counters.upperBound)])
+            [.identifier(tenant), .identifier(replica), .integerArray(counters)])
     }
 
     static func read(_ result: PostgresResult) -> [Int64: Stored] {

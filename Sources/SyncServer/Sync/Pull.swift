@@ -53,6 +53,7 @@ struct Pull {
             PostgresStatement(
                 "SELECT entity FROM tideline.entity_head WHERE tenant = $1::uuid AND position > $2", [.identifier(tenant), .integer(start)]),
             Outcomes.after(request.outcomesAfter, replica: replica.id, tenant: tenant, count: Pull.outcomesMax),
+            Healing.waiting(of: [replica.id], tenant: tenant),
         ])
         guard let head = TenantHead(opening[0]) else { throw Authentication.unauthorized }
         if let mark = cursor?.mark {
@@ -84,10 +85,11 @@ struct Pull {
                 return ToldOutcome(counter: counter, outcome: bytes, hash: hash)
             }
         }
+        let checkpoint = Checkpoint(
+            mark: mark, timestamp: head.timestamp, acknowledged: replica.acknowledged,
+            waiting: opening[4].rows.compactMap { opening[4].integer($0, 1) }.sorted())
         let bytes = PullPage.write(
-            serverMilliseconds: now, blocks: rows.blocks, next: next,
-            checkpoint: rows.isLast ? Checkpoint(mark: mark, timestamp: head.timestamp, acknowledged: replica.acknowledged) : nil,
-            outcomes: outcomes)
+            serverMilliseconds: now, blocks: rows.blocks, next: next, checkpoint: rows.isLast ? checkpoint : nil, outcomes: outcomes)
         // A first sync of nothing still is a checkpoint to know about.
         let isEmpty = rows.isLast && rows.count == 0 && outcomes.isEmpty && cursor != nil
         let visit = now - replica.lastSeenMilliseconds > Pull.seenMilliseconds ? replica : nil

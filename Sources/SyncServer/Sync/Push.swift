@@ -21,6 +21,7 @@ struct Push {
         var submission: Submission?
         var outcome: Outcome?
         var createdIDs: [Identifier] = []
+        var isDeferred: Bool { outcome?.status == .deferred }
     }
 
     /// Throws ``ErrorReply`` (nothing was stored) or ``PostgresError``.
@@ -93,18 +94,21 @@ struct Push {
 
         // 3. Lock the head. What follows is read after the lock was taken, so it is what holds until commit.
         let sets = push.sets.compactMap { if case .set(let set) = $0.content { set } else { nil } }
-        let lanes = SetAdmission.foreignLanes(of: sets)
+        let lanes = Set(SetAdmission.foreignLanes(of: sets) + push.sets.flatMap { $0.after.map(\.dot.replica) })
+            .subtracting([replica.id]).sorted()
         let marks = (cursor.map { [$0.mark] } ?? []) + push.recognised
         let locked = try connection.batch([
             TenantHead.lock(tenant),
             FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
-            Outcomes.find(counters(of: push.sets), replica: replica.id, tenant: tenant),
+            Outcomes.find(push.sets.map(\.dot.counter), replica: replica.id, tenant: tenant),
             PostgresStatement(
                 """
-                SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch FROM tideline.replica \
+                SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch, revoked_at IS NULL FROM tideline.replica \
                 WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))
                 """,
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
+            Healing.epochStart(tenant),
+            Healing.waiting(of: [replica.id] + lanes, tenant: tenant),
         ])
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
         let fingerprints = FeedStore.readFingerprints(locked[1])
@@ -117,6 +121,7 @@ struct Push {
         }
         var registration = replica
         var otherLanes: [Identifier: Int64] = Dictionary(uniqueKeysWithValues: lanes.map { ($0, 0) })
+        var bringing: [Identifier: Int64] = [:]
         for row in locked[3].rows {
             guard let id = locked[3].identifier(row, 0), let acknowledged = locked[3].integer(row, 1) else { continue }
             if id == replica.id {
@@ -127,50 +132,63 @@ struct Push {
                 registration.lastEpoch = locked[3].integer(row, 4) ?? 0
             } else {
                 otherLanes[id] = acknowledged
+                if locked[3].bool(row, 5) == true { bringing[id] = acknowledged }
             }
         }
+        let healing = Healing(
+            epochStart: locked[4], waiting: locked[5], replica: replica.id, acknowledged: bringing, isHealing: push.isHealing,
+            nowMilliseconds: now)
 
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
         let known = Outcomes.read(locked[2])
-        let firstNew = try firstUnseen(push.sets, known: known, registration: registration, head: head)
+        let unseen = try unseen(push.sets, known: known, waiting: healing.own, registration: registration, head: head)
         let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         var admission = SetAdmission(
             head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
             lastTimestamp: registration.lastTimestamp, schemaVersion: push.schemaVersion)
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: replica.id)
-        var fresh = push.sets[firstNew...].map { admit($0, &admission, author: author) }
+        var fresh = unseen.map { admit($0, &admission, healing, author: author) }
+        let held = healing.heldRecords(except: unseen.map(\.dot.counter))
 
         // 5.–6. Load, merge, run rules and effects, in memory.  7. Write everything.
         let (newHead, statements) =
             isolating
-            ? (try processOneByOne(&fresh, from: head, tenant: tenant, now: now), [])
-            : try processTogether(&fresh, from: head, tenant: tenant, now: now)
-        let stored = fresh.map { one in
+            ? (try processOneByOne(&fresh, from: head, holding: held, tenant: tenant, now: now), [])
+            : try processTogether(&fresh, from: head, holding: held, tenant: tenant, now: now)
+        let stored = fresh.filter { !$0.isDeferred }.map { one in
             Outcomes.Stored(
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
                 bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
-        if let last = stored.last {
+        if let last = fresh.last?.received.dot.counter {
+            let waiting = fresh.filter(\.isDeferred).map { one in
+                Healing.Waiting(counter: one.received.dot.counter, hash: one.received.hash, ids: one.createdIDs)
+            }
+            let settled = stored.map(\.counter).filter { healing.own[$0] != nil }
             try connection.batch(
-                statements + [
-                    Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
-                    newHead.write(tenant, nowMilliseconds: now),
-                    PostgresStatement(
-                        """
-                        UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
-                        last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
-                        """,
-                        [
-                            .identifier(tenant), .identifier(replica.id), .integer(last.counter),
-                            .integer(admission.lastTimestamp.milliseconds),
-                            .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
-                        ]),
-                ])
+                statements
+                    + [
+                        Healing.settle(settled, replica: replica.id, tenant: tenant),
+                        Healing.store(waiting, replica: replica.id, tenant: tenant, nowMilliseconds: now),
+                    ].compactMap(\.self) + [
+                        Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
+                        newHead.write(tenant, nowMilliseconds: now),
+                        PostgresStatement(
+                            """
+                            UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
+                            last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
+                            """,
+                            [
+                                .identifier(tenant), .identifier(replica.id), .integer(max(last, registration.acknowledged)),
+                                .integer(admission.lastTimestamp.milliseconds),
+                                .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
+                            ]),
+                    ])
         }
-        var outcomes: [(counter: Int64, outcome: [UInt8])] = push.sets[..<firstNew].compactMap { received in
-            known[received.dot.counter].map { (received.dot.counter, $0.bytes) }
-        }
-        outcomes += stored.map { ($0.counter, $0.bytes) }
+        var answers = known.mapValues(\.bytes)
+        for one in stored { answers[one.counter] = one.bytes }
+        for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome?.json.canonicalBytes() }
+        let outcomes = push.sets.compactMap { set in answers[set.dot.counter].map { (counter: set.dot.counter, outcome: $0) } }
         return .reply(
             PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty,
             fresh: stored.map(\.status))
@@ -187,36 +205,36 @@ struct Push {
             if let previous, set.dot.counter <= previous {
                 throw ErrorReply(.badRequest, "sets come in counter order, each once", details: ["counter": .integer(set.dot.counter)])
             }
-            if let previous, set.dot.counter != previous + 1 { throw gap(expected: previous + 1) }
             previous = set.dot.counter
         }
     }
 
-    private func counters(of sets: [PushRequest.Received]) -> ClosedRange<Int64> {
-        let first = sets.first?.dot.counter ?? 0
-        return first...max(first, sets.last?.dot.counter ?? 0)
-    }
-
-    /// Index of the first set that was not processed before. Throws `fork` and `counter_gap`.
-    private func firstUnseen(
-        _ sets: [PushRequest.Received], known: [Int64: Outcomes.Stored], registration: ReplicaRegistration, head: TenantHead
-    ) throws -> Int {
-        for (index, set) in sets.enumerated() {
+    /// The sets that were not decided before. Throws `fork` and `counter_gap`.
+    private func unseen(
+        _ sets: [PushRequest.Received], known: [Int64: Outcomes.Stored], waiting: [Int64: (hash: String, ids: Set<Identifier>)],
+        registration: ReplicaRegistration, head: TenantHead
+    ) throws -> [PushRequest.Received] {
+        var unseen: [PushRequest.Received] = []
+        var last = registration.acknowledged
+        // In a new epoch a replica begins where its own record of the lost one does.
+        var mayJump = registration.lastEpoch < head.position.epoch
+        for set in sets {
             let counter = set.dot.counter
             if let stored = known[counter] {
                 guard stored.hash == set.hash else { throw fork(counter) }
+            } else if let deferred = waiting[counter] {
+                guard deferred.hash == set.hash else { throw fork(counter) }
+                unseen.append(set)
             } else if counter <= registration.acknowledged {
                 // Counters that a lost history used up and this one skipped: nobody but a copy offers them again.
                 throw fork(counter)
             } else {
-                let mayJump = registration.lastEpoch < head.position.epoch && index == 0
-                guard counter == registration.acknowledged + 1 || index > 0 || mayJump else {
-                    throw gap(expected: registration.acknowledged + 1)
-                }
-                return index
+                guard counter == last + 1 || mayJump else { throw gap(expected: last + 1) }
+                (last, mayJump) = (counter, false)
+                unseen.append(set)
             }
         }
-        return sets.count
+        return unseen
     }
 
     private func fork(_ counter: Int64) -> ErrorReply {
@@ -231,13 +249,16 @@ struct Push {
 
     // MARK: Deciding
 
-    private func admit(_ received: PushRequest.Received, _ admission: inout SetAdmission, author: Author) -> Fresh {
+    private func admit(_ received: PushRequest.Received, _ admission: inout SetAdmission, _ healing: Healing, author: Author) -> Fresh {
         switch received.content {
         case .withdrawn: return Fresh(received: received, outcome: Outcome(status: .withdrawn))
         case .undecodable(_, let violation): return Fresh(received: received, outcome: .rejected([violation]))
         case .set(let set):
             do {
-                return Fresh(received: received, submission: try admission.admit(set, author: author))
+                let isLate = healing.own[received.dot.counter] != nil
+                var submission = try admission.admit(set, seen: received.after, isLate: isLate, author: author)
+                submission.waitsFor = healing.waitsFor(received.after)
+                return Fresh(received: received, submission: submission)
             } catch {
                 return Fresh(received: received, outcome: .rejected([error]))
             }
@@ -249,28 +270,31 @@ struct Push {
     }
 
     private func processTogether(
-        _ fresh: inout [Fresh], from head: TenantHead, tenant: Identifier, now: Int64
+        _ fresh: inout [Fresh], from head: TenantHead, holding held: Set<Identifier>, tenant: Identifier, now: Int64
     ) throws -> (TenantHead, [PostgresStatement]) {
         let indices = fresh.indices.filter { fresh[$0].submission != nil }
         guard !indices.isEmpty else { return (head, []) }
-        let decided = try pipeline(tenant, now).decide(indices.compactMap { fresh[$0].submission }, from: head)
+        let decided = try pipeline(tenant, now).decide(indices.compactMap { fresh[$0].submission }, from: head, holding: held)
         for (index, decision) in zip(indices, decided.decisions) { take(decision, for: &fresh[index]) }
         return (decided.head, decided.statements)
     }
 
     /// Each set under its own savepoint: one that the database refuses alone is rejected, with the request to look for in the log.
-    private func processOneByOne(_ fresh: inout [Fresh], from head: TenantHead, tenant: Identifier, now: Int64) throws -> TenantHead {
-        var head = head
+    private func processOneByOne(
+        _ fresh: inout [Fresh], from head: TenantHead, holding held: Set<Identifier>, tenant: Identifier, now: Int64
+    ) throws -> TenantHead {
+        var (head, held) = (head, held)
         for index in fresh.indices {
             guard let submission = fresh[index].submission else { continue }
             do {
                 let decided = try connection.savepoint { connection in
-                    let decided = try pipeline(tenant, now).decide([submission], from: head)
+                    let decided = try pipeline(tenant, now).decide([submission], from: head, holding: held)
                     try connection.batch(decided.statements)
                     return decided
                 }
                 head = decided.head
                 if let decision = decided.decisions.first { take(decision, for: &fresh[index]) }
+                if fresh[index].isDeferred { held.formUnion(fresh[index].createdIDs) }
             } catch let error as PostgresError where error.isRefusalOfData {
                 refuse(&fresh[index], error.description)
             } catch is ChangePipeline.Unsettled {
@@ -282,7 +306,7 @@ struct Push {
 
     private func take(_ decision: Decision, for fresh: inout Fresh) {
         fresh.outcome = decision.outcome
-        if decision.outcome.status == .rejected { fresh.createdIDs = decision.created }
+        if decision.outcome.status == .rejected || decision.outcome.status == .deferred { fresh.createdIDs = decision.created }
     }
 
     private func refuse(_ fresh: inout Fresh, _ reason: String) {

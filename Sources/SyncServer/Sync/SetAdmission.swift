@@ -17,7 +17,8 @@ struct SetAdmission {
     let schemaVersion: Int64
 
     /// Throws a violation when the clock contradicts itself.
-    mutating func admit(_ set: ChangeSet, author: Author) throws(Violation) -> Submission {
+    /// - Parameter isLate: It was deferred: later sets of its replica may have been processed already.
+    mutating func admit(_ set: ChangeSet, seen: [SeenSet], isLate: Bool, author: Author) throws(Violation) -> Submission {
         if let own = set.clock.replicas[set.dot.replica], own >= set.dot.counter {
             throw Violation(
                 entity: "", id: nil, field: "clock", code: .invalidSyntax, message: "a set cannot have been known before it was made")
@@ -25,11 +26,15 @@ struct SetAdmission {
         let skewed = set.timestamp.milliseconds > nowMilliseconds + HybridClock.skewToleranceMilliseconds
         var timestamp = skewed ? HybridTimestamp(milliseconds: nowMilliseconds) : set.timestamp
         // A replica's own sets stay in order, whatever its wall clock did in between.
-        if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
-        lastTimestamp = timestamp
-        return Submission(
+        if !isLate {
+            if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
+            lastTimestamp = timestamp
+        }
+        var submission = Submission(
             changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed,
             schemaVersion: set.schemaVersion ?? schemaVersion)
+        submission.seen = Dictionary(seen.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
+        return submission
     }
 
     private func capped(_ clock: VectorClock) -> VectorClock {

@@ -140,6 +140,17 @@ extension Command {
             terminal.line(
                 terminal.styled("\(report.predictedRejections) pending would be rejected as things stand; see replica problems", .yellow))
         }
+        if report.healing > 0 {
+            terminal.line(
+                terminal.styled(
+                    "the server was restored from a backup; \(report.healing) confirmed "
+                        + "\(report.healing == 1 ? "change" : "changes") it had lost went out again", .yellow))
+        }
+        if report.deferred > 0 {
+            terminal.line(
+                "\(report.deferred) \(report.deferred == 1 ? "change waits" : "changes wait") for work that another replica has to bring back"
+            )
+        }
         if let fork = report.fork { show(fork, terminal) }
         for problem in report.newProblems {
             for violation in problem.violations {
@@ -254,6 +265,7 @@ extension SyncReport {
             "predicted_rejections": .integer(Int64(predictedRejections)), "pulled": .integer(Int64(pulledRecords)),
             "pages": .integer(Int64(pages)), "evicted": .integer(Int64(evicted)), "bytes_sent": .integer(Int64(bytesSent)),
             "bytes_received": .integer(Int64(bytesReceived)), "duration_ms": .integer(durationMilliseconds), "resync": .bool(isResync),
+            "healing": .integer(Int64(healing)), "deferred": .integer(Int64(deferred)),
             "problems": .array(newProblems.map(\.json)),
         ]
     }

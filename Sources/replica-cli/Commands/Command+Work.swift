@@ -17,7 +17,8 @@ extension Command {
                     sets.map { set in
                         [
                             "set": .integer(set.counter), "summary": .string(set.summary), "at": .integer(set.sealedAt),
-                            "answered": .bool(set.outcome != nil), "predicted": .array(set.predicted.map(\.json)),
+                            "answered": .bool(set.outcome != nil), "waiting": .bool(set.isDeferred),
+                            "predicted": .array(set.predicted.map(\.json)),
                         ]
                     }),
                 "total": .integer(Int64(sets.count)), "has_more": false, "next_cursor": .null,
@@ -29,7 +30,10 @@ extension Command {
             return .done
         }
         let rows = sets.map { set in
-            let state = set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
+            let state =
+                set.isDeferred
+                ? "waits for another replica's work"
+                : set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
             return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
         }
         terminal.table(

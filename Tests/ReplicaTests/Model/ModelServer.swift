@@ -24,6 +24,9 @@ final class ModelServer: @unchecked Sendable {
         var lastEpoch: [Identifier: Int64] = [:]
         var stamp = HybridTimestamp.zero
         var rejectedCreations: Set<Identifier> = []
+        /// Sets that wait after a restore, with the records they name.
+        var deferred: [Dot: (hash: String, ids: Set<Identifier>)] = [:]
+        var epochBegan: Int64 = 0
         var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
         var horizon: Int64 = 0
         var feed: [ActivityEntry] = []
@@ -301,24 +304,41 @@ final class ModelServer: @unchecked Sendable {
         _ = try place(push.cursor)
         let replica = account.replica
         var outcomes: [(counter: Int64, outcome: [UInt8])] = []
+        let isOpen = push.isHealing && state.epoch > 0 && now() - state.epochBegan < Limits.healingMilliseconds
+        let offered = Set(push.sets.map(\.dot))
+        var held = state.deferred.filter { $0.key.replica == replica && !offered.contains($0.key) }.values
+            .reduce(into: Set<Identifier>()) { $0.formUnion($1.ids) }
         for set in push.sets {
             let dot = set.dot
-            if let stored = state.outcomes[replica]?[dot.counter] {
+            if let deferred = state.deferred[dot] {
+                guard deferred.hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(dot.counter)]) }
+            } else if let stored = state.outcomes[replica]?[dot.counter] {
                 guard stored.hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(dot.counter)]) }
                 outcomes.append((dot.counter, stored.bytes))
                 continue
             }
-            guard dot.counter > state.acknowledged[replica] ?? 0 else {
-                throw refusal(.fork, details: ["counter": .integer(dot.counter)])
+            let isLate = state.deferred[dot] != nil
+            if !isLate {
+                guard dot.counter > state.acknowledged[replica] ?? 0 else {
+                    throw refusal(.fork, details: ["counter": .integer(dot.counter)])
+                }
+                let expected = (state.acknowledged[replica] ?? 0) + 1
+                let mayJump = state.lastEpoch[replica] ?? 0 < state.epoch && dot.counter > expected
+                guard dot.counter == expected || mayJump else { throw refusal(.counterGap, details: ["expected": .integer(expected)]) }
             }
-            let expected = (state.acknowledged[replica] ?? 0) + 1
-            let mayJump = state.lastEpoch[replica] ?? 0 < state.epoch && dot.counter > expected
-            guard dot.counter == expected || mayJump else { throw refusal(.counterGap, details: ["expected": .integer(expected)]) }
             if case .set(let content) = set.content, poison?(content) == true { throw TransportFailure.dropped("the server died") }
-            let outcome = decide(set, account, push.recognised)
+            let waitsFor = isOpen ? set.after.map(\.dot).filter(isToCome) : nil
+            let outcome = decide(set, account, push.recognised, waitsFor: waitsFor, held: held)
             let bytes = outcome.json.canonicalBytes()
-            state.outcomes[replica, default: [:]][dot.counter] = (set.hash, bytes)
-            state.acknowledged[replica] = dot.counter
+            if outcome.status == .deferred, case .set(let content) = set.content {
+                let ids = content.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
+                state.deferred[dot] = (set.hash, ids)
+                held.formUnion(ids)
+            } else {
+                state.deferred[dot] = nil
+                state.outcomes[replica, default: [:]][dot.counter] = (set.hash, bytes)
+            }
+            state.acknowledged[replica] = max(dot.counter, state.acknowledged[replica] ?? 0)
             state.lastEpoch[replica] = state.epoch
             outcomes.append((dot.counter, bytes))
         }
@@ -368,7 +388,9 @@ final class ModelServer: @unchecked Sendable {
         let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
         return PullPage.write(
             serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end),
-            checkpoint: Checkpoint(mark: mark, timestamp: state.stamp, acknowledged: acknowledged), outcomes: outcomes)
+            checkpoint: Checkpoint(
+                mark: mark, timestamp: state.stamp, acknowledged: acknowledged,
+                waiting: state.deferred.keys.filter { $0.replica == account.replica }.map(\.counter).sorted()), outcomes: outcomes)
     }
 
     /// Every record that may leave the server by position; sorted anew only when something changed.
@@ -412,7 +434,9 @@ final class ModelServer: @unchecked Sendable {
 
     // MARK: Deciding
 
-    private func decide(_ set: PushRequest.Received, _ account: Account, _ recognised: [CheckpointMark]) -> Outcome {
+    private func decide(
+        _ set: PushRequest.Received, _ account: Account, _ recognised: [CheckpointMark], waitsFor: [Dot]?, held: Set<Identifier>
+    ) -> Outcome {
         switch set.content {
         case .withdrawn: return Outcome(status: .withdrawn)
         case .undecodable(_, let violation): return .rejected([violation])
@@ -426,17 +450,27 @@ final class ModelServer: @unchecked Sendable {
             var stamp = content.timestamp
             let isSkewed = stamp.milliseconds > now() + HybridClock.skewToleranceMilliseconds
             if isSkewed { stamp = max(HybridTimestamp(milliseconds: now()), state.stamp.next) }
-            state.applications[content.dot, default: 0] += 1
-            return decide(
-                Submission(
-                    changes: content.changes,
-                    author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: content.dot,
-                    clock: clock, timestamp: stamp, isSkewed: isSkewed, schemaVersion: content.schemaVersion))
+            var submission = Submission(
+                changes: content.changes,
+                author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: content.dot,
+                clock: clock, timestamp: stamp, isSkewed: isSkewed, schemaVersion: content.schemaVersion)
+            submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
+            submission.waitsFor = waitsFor
+            let outcome = decide(submission, holding: held)
+            if outcome.status != .deferred { state.applications[content.dot, default: 0] += 1 }
+            return outcome
         }
     }
 
-    private func decide(_ submission: Submission) -> Outcome {
+    /// Whether a set of somebody who can still push has not come back yet.
+    private func isToCome(_ dot: Dot) -> Bool {
+        guard let last = state.acknowledged[dot.replica] else { return false }
+        return dot.counter > last || state.deferred[dot] != nil
+    }
+
+    private func decide(_ submission: Submission, holding held: Set<Identifier> = []) -> Outcome {
         let workspace = Workspace(schema: schema)
+        workspace.supply(waiting: held)
         let head = FeedPosition(epoch: state.epoch, position: state.position)
         while true {
             workspace.discardWrites()
@@ -452,7 +486,7 @@ final class ModelServer: @unchecked Sendable {
             for entry in decision.entries { state.fingerprints[entry.position.position] = "\(history)-\(entry.position.position)" }
             state.feed += decision.entries.map { ActivityEntry($0) }
             state.position = processor.head.position
-            state.stamp = max(state.stamp, submission.timestamp)
+            if decision.outcome.status != .deferred { state.stamp = max(state.stamp, submission.timestamp) }
             if decision.outcome.status == .rejected { state.rejectedCreations.formUnion(decision.created) }
             return decision.outcome
         }
@@ -495,6 +529,7 @@ final class ModelServer: @unchecked Sendable {
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
         guard epoch == state.epoch, position <= state.position, state.fingerprints[position] == String(parts[2]) else {
             state.epoch = epoch + 1
+            state.epochBegan = now()
             state.position = state.epoch * FeedPosition.epochStride
             state.fingerprints[state.position] = "\(history)-\(state.position)"
             throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)])

@@ -141,10 +141,13 @@ extension Simulation {
     }
 
     /// The server's disk dies; an old backup takes its place, and nobody is told.
-    func restoreServer() -> String {
+    func restoreServer() async throws -> String {
         guard let old = chance.pick(snapshots) else { return "no backup" }
         let now = server.snapshot()
-        ledger.excuse(Self.tokens(of: now).subtracting(Self.tokens(of: old)))
+        // What a device still holds comes back; only what nobody holds is lost with the disk.
+        var held: Set<String> = []
+        for site in sites { held.formUnion(try await tokensToOffer(by: site)) }
+        ledger.excuse(Self.tokens(of: now).subtracting(Self.tokens(of: old)).subtracting(held))
         for (replica, outcomes) in now.outcomes {
             for (counter, outcome) in outcomes where old.outcomes[replica]?[counter]?.hash != outcome.hash {
                 lostHashes.insert(outcome.hash)

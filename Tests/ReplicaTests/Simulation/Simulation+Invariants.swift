@@ -24,7 +24,7 @@ extension Simulation {
         // I6: a set that the server has processed is replayed no more, so it must have its answer.
         let orphans = try await site.replica.query(
             """
-            SELECT counter FROM _tideline_pending WHERE outcome IS NULL AND sealed IS NOT NULL \
+            SELECT counter FROM _tideline_pending WHERE outcome IS NULL AND sealed IS NOT NULL AND deferred = 0 \
             AND counter <= (SELECT CAST(value AS INTEGER) FROM _tideline_meta WHERE key = 'acknowledged')
             """)
         guard orphans.isEmpty || status.checkpoint == nil else {
@@ -67,6 +67,20 @@ extension Simulation {
         return held
     }
 
+    /// Tokens of the sets that this file can offer again after a restore of the server: what waits, and what was confirmed under
+    /// its own id.
+    func tokensToOffer(by site: SimulatedSite) async throws -> Set<String> {
+        let own = try await site.replica.replicaID
+        var held: Set<String> = []
+        for row in try await site.replica.query(
+            "SELECT sealed AS b FROM _tideline_pending WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM _tideline_journal")
+        {
+            guard case .blob(let bytes)? = row["b"], try ChangeSet(sealed: bytes).dot.replica == own else { continue }
+            held.formUnion(Ledger.tokens(in: bytes))
+        }
+        return held
+    }
+
     static func tokens(of state: ModelServer.State) -> Set<String> {
         var held: Set<String> = []
         for entry in state.feed { held.formUnion(Ledger.tokens(in: JSONValue.object(entry.allChanges).canonicalBytes())) }
@@ -85,6 +99,7 @@ extension Simulation {
         for site in sites { site.model.breaking(nil) }
         // I12: everyone syncs until nothing changes.
         var rounds = 0
+        var hasWaited = false
         while true {
             rounds += 1
             let before = server.position
@@ -93,13 +108,19 @@ extension Simulation {
                 do {
                     let report = try await site.replica.sync()
                     if let failure = report.pushFailure { throw failure }
-                    if report.pushed > 0 || report.pulledRecords > 0 || report.fork != nil || report.isResync { isQuiet = false }
+                    if report.pushed > report.deferred || report.pulledRecords > 0 || report.fork != nil || report.isResync { isQuiet = false }
                 } catch {
                     throw BrokenInvariant(name: "I12", detail: "\(site.name) cannot sync with a sound network: \(error)")
                 }
                 try await checkAlways(site)
             }
-            if isQuiet, server.position == before { break }
+            if isQuiet, server.position == before {
+                // What waits for a device that never comes back is decided when the time is over.
+                if hasWaited { break }
+                hasWaited = true
+                clock.advance(Limits.healingMilliseconds)
+                rounds = 0
+            }
             guard rounds < Self.roundsMax else { throw BrokenInvariant(name: "I12", detail: "no rest after \(rounds) rounds") }
         }
         note("quiet after \(rounds) rounds @\(server.position)")

@@ -192,7 +192,7 @@ actor Simulation {
         case .backUpFile: return try await backUpFile(site)
         case .restoreFile: return try await restoreFile()
         case .snapshotServer: return snapshotServer()
-        case .restoreServer: return restoreServer()
+        case .restoreServer: return try await restoreServer()
         case .revoke: return revokeOrGiveBack()
         case .forgetTombstones: return forgetTombstones()
         case .evict: return try await evict(site)

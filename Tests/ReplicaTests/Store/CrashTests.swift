@@ -18,6 +18,7 @@ import Testing
         try await expectConverged(world, a, b)
         for id in ids { try await a.set("client", id, ["notes": "from a", "tags": ["a"]]) }
         try await a.sync()
+        let backup = world.server.snapshot()
         world.server.poison = { set in set.changes.contains { $0.operation == .create(fields: ["name": "deadly"]) } }
 
         func work(_ replica: Replica) async throws {
@@ -29,6 +30,8 @@ import Testing
             try await replica.write { try $0.create("client", ["name": "new"]) }
             try await replica.sync(SyncOptions(pageLimit: 2))
             try await replica.sync(SyncOptions(pageLimit: 2, rebuilds: true))
+            world.server.restore(backup)
+            try await replica.sync(SyncOptions(pageLimit: 2))
         }
         faults.fail(at: step)
         let error = try await replicaError { try await work(b.replica) }

@@ -48,7 +48,7 @@ import Testing
                 case "uuid": "'\(first.id.text)'"
                 case "bigint": "1"
                 case "jsonb": "'{}'"
-                case "text[]": "'{}'"
+                case "text[]", "uuid[]": "'{}'"
                 case "bytea": "'x'"
                 default: "'text'"
                 }

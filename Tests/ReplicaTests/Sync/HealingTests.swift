@@ -1,0 +1,225 @@
+// A server that was restored from a backup gets back what its replicas still hold: once each, in the order in which it happened.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import Replica
+
+@Suite struct HealingTests {
+    @Test func confirmedSets_thatTheBackupLacks_goOutAgain_once() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let id = try await a.client("Acme", ["notes": "Key at desk"])
+        try await a.set("client", id, ["phone": "+15550100"])
+        try await a.sync()
+        try await b.sync()
+        world.server.restore(backup)
+
+        let report = try await a.sync()
+        #expect(report.healing == 2)
+        #expect(report.accepted == 2)
+        #expect(try await a.value("client", id, "phone") == "+15550100")
+        #expect(world.server.record("client", id)?.text("notes") == "Key at desk")
+        for counter in 1...2 { #expect(world.server.applications(of: Dot(replica: a.id, counter: Int64(counter))) == 1) }
+        try await expectConverged(world, a, b)
+        #expect(try await a.sync().healing == 0)
+    }
+
+    @Test func guardedEdit_onSomebodyElsesLostValue_waitsForIt_andIsNoConflict() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["notes": "first"])
+        try await a.sync()
+        try await b.sync()
+        let backup = world.server.snapshot()
+        try await a.set("client", id, ["notes": "second, by a"])
+        try await a.sync()
+        try await b.sync()
+        try await b.set("client", id, ["notes": "third, by b"])
+        try await b.sync()
+        world.server.restore(backup)
+
+        // The later one comes first.
+        let waiting = try await b.sync()
+        #expect(waiting.deferred == 1)
+        #expect(try await b.replica.pending().map(\.isDeferred) == [true])
+        #expect(try await b.value("client", id, "notes") == "third, by b")
+        #expect(world.server.record("client", id)?.text("notes") == "first")
+        try await a.sync()
+        let done = try await b.sync()
+        #expect(done.accepted == 1)
+        #expect(done.deferred == 0)
+        #expect(world.server.record("client", id)?.text("notes") == "third, by b")
+        try await expectConverged(world, a, b)
+        for site in [a, b] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
+    @Test func newWork_onALostRecordOfSomebodyElse_waits_whileOtherWorkFlows() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let client = try await a.client("Acme")
+        try await a.sync()
+        try await b.sync()
+        // Never sent before the restore.
+        let site = try await b.create("site", ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+        let other = try await b.client("Other")
+        world.server.restore(backup)
+
+        let report = try await b.sync()
+        #expect(report.deferred == 1)
+        #expect(world.server.record("client", other) != nil)
+        #expect(world.server.record("site", site) == nil)
+        // An edit of what waits waits behind it, though it was made in the new epoch.
+        try await b.set("site", site, ["name": "Yard 2"])
+        #expect(try await b.sync().deferred == 2)
+        #expect(try await b.value("site", site, "name") == "Yard 2")
+        #expect(try await b.replica.integrityCheck() == [])
+        try await a.sync()
+        #expect(try await b.sync().accepted == 2)
+        #expect(world.server.record("site", site)?.text("name") == "Yard 2")
+        try await expectConverged(world, a, b)
+    }
+
+    @Test func setThatWaits_isDecidedAsItIs_whenTheTimeIsOver() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let client = try await a.client("Acme")
+        try await a.sync()
+        try await b.sync()
+        try await b.create("site", ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+        world.server.restore(backup)
+        #expect(try await b.sync().deferred == 1)
+
+        world.clock.advance(Limits.healingMilliseconds)
+        let report = try await b.sync()
+        #expect(report.rejected == 1)
+        let problem = try #require(try await b.replica.problems().first)
+        #expect(problem.changes.first?.json["fields"]?["name"] == "Yard")
+        // Its work is not lost: once the client is back, it can be done again.
+        try await a.sync()
+        try await b.sync()
+        try await b.replica.retry(problem)
+        try await expectConverged(world, a, b)
+        #expect(world.server.digest()["site"]?.count == 1)
+    }
+
+    @Test func removedElement_staysRemoved_whicheverComesBackFirst() async throws {
+        for order in [false, true] {
+            let world = try World()
+            let a = try await world.replica("a")
+            let b = try await world.replica("b")
+            let id = try await a.client("Acme", ["tags": ["vip"]])
+            try await a.sync()
+            try await b.sync()
+            let backup = world.server.snapshot()
+            try await a.replica.write { try $0.add("client", id, "tags", ["late"]) }
+            try await a.sync()
+            try await b.sync()
+            try await b.replica.write { try $0.remove("client", id, "tags", ["late"]) }
+            try await b.sync()
+            world.server.restore(backup)
+            for site in order ? [a, b] : [b, a] { try await site.sync() }
+            try await expectConverged(world, a, b)
+            #expect(world.server.record("client", id)?.elements("tags") == ["vip"])
+        }
+    }
+
+    @Test func rejectedSet_ofTheLostHistory_staysAProblem_andHoldsNothingUp() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["notes": "first"])
+        try await a.sync()
+        try await b.sync()
+        let backup = world.server.snapshot()
+        try await b.set("client", id, ["notes": "by b"])
+        try await b.sync()
+        try await a.set("client", id, ["notes": "by a"])
+        try await a.client("Behind it")
+        #expect(try await a.sync().rejected == 1)
+        world.server.restore(backup)
+
+        try await a.sync()
+        try await b.sync()
+        #expect(try await a.replica.problems().count == 1)
+        #expect(world.server.record("client", id)?.text("notes") == "by b")
+        try await expectConverged(world, a, b)
+    }
+
+    /// What was decided after the second backup waited in it.
+    @Test func secondRestore_toABackupInWhichASetWaited_bringsItBackAgain() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let client = try await a.client("Acme")
+        try await a.sync()
+        try await b.sync()
+        let site = try await b.create("site", ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+        try await b.client("Behind it")
+        try await b.sync()
+        world.server.restore(backup)
+        #expect(try await b.sync().deferred == 1)
+        let second = world.server.snapshot()
+        try await a.sync()
+        try await b.sync()
+        #expect(world.server.record("site", site) != nil)
+        world.server.restore(second)
+
+        try await b.sync()
+        try await a.sync()
+        try await expectConverged(world, a, b)
+        #expect(world.server.record("site", site)?.text("name") == "Yard")
+    }
+
+    /// Two copies of one file after a restore: what one of them says with a counter, the other has said otherwise long ago.
+    @Test func copyThatWentOnAfterTheRestore_doesNotHideWhatTheOtherHadConfirmed() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let before = try await a.client("Before")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let lost = try await a.client("Confirmed, then lost")
+        try await a.sync()
+        world.server.restore(backup)
+        let transport = ModelTransport(world.server)
+        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
+        // The copy's cursor is as old as the backup, so only its push shows that it has work.
+        let other = try await copy.client("Said with the same counter")
+        try await copy.sync()
+
+        let report = try await a.sync()
+        #expect(report.fork != nil)
+        for id in [before, lost, other] { #expect(world.server.record("client", id) != nil) }
+        try await expectConverged(world, a, copy)
+    }
+
+    @Test func twoCopiesOfAFile_healOnce() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        try await a.sync()
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        world.server.restore(backup)
+        let transport = ModelTransport(world.server)
+        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
+
+        try await copy.sync()
+        try await a.sync()
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        try await expectConverged(world, a, copy)
+    }
+}
