@@ -137,9 +137,11 @@ extension Store {
                 // Another copy of this file took it out; its problems are not here.
                 applied.problems.append(try insertProblem(row, sealed: sealed, [Self.withdrawal], .withdrawn))
             } else {
+                // A marker never takes the place of the set it stands for.
+                let verb = row.sealed == nil ? "INSERT OR IGNORE" : "INSERT OR REPLACE"
                 try connection.execute(
                     """
-                    INSERT OR REPLACE INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at, undo, undoes) \
+                    \(verb) INTO _tideline_journal (counter, hash, sealed, sealed_at, summary, outcome, confirmed_at, undo, undoes) \
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                     """,
                     [

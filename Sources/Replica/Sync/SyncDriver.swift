@@ -94,7 +94,12 @@ struct SyncWork {
                 try await file.write { try $0.prepareRebuild(reason) }
                 instruction = session.handle(.rebuildPrepared)
             case .reoffer(let counter):
-                try await file.write { try $0.reoffer(from: counter) }
+                try await file.write { store in
+                    try store.connection.immediateTransaction {
+                        try store.reoffer(from: counter)
+                        try store.offerMarkers(from: counter)
+                    }
+                }
                 instruction = session.handle(.reoffered)
             case .withdrawFirst:
                 if let problem = try await file.write({ try $0.withdrawFirst() }) {

@@ -172,6 +172,8 @@ struct SyncSession: Sendable {
                 guard sets > 1 else { return .withdrawFirst }
                 batchLimit = sets / 2
                 return next()
+            // A role that may read and not write: the sets wait for another one, downloads do not.
+            case .forbidden: return giveUpPushing(failure)
             default: break
             }
             if status == 401 || status == 403 { return .stop(failure) }

@@ -126,7 +126,8 @@ struct ConsumerRequests {
             guard let position = json["position"]?.integerValue else {
                 throw Consumer.invalid("position", "position is the integer that events gave")
             }
-            let cursor = try pulled.acknowledge(registered, position: position, epoch: json["epoch"]?.integerValue)
+            let cursor = try pulled.acknowledge(
+                registered, position: position, epoch: json["epoch"]?.integerValue, fingerprint: json["fingerprint"]?.stringValue)
             return .json(200, ["position": .integer(cursor.position), "epoch": .integer(cursor.epoch)])
         }
     }

@@ -20,12 +20,14 @@ struct PulledEvents {
         /// To be acknowledged when the events are done with; it may lie beyond the last of them.
         var position: Int64
         var epoch: Int64
+        /// Of the entry at the position: after a restore another one may stand there. Nil when nothing was read.
+        var fingerprint: String?
         var hasMore: Bool
 
         var json: JSONValue {
             [
                 "data": .array(events.map { $0.json() }), "position": .integer(position), "epoch": .integer(epoch),
-                "has_more": .bool(hasMore),
+                "fingerprint": fingerprint.map { .string($0) } ?? .null, "has_more": .bool(hasMore),
             ]
         }
     }
@@ -38,12 +40,12 @@ struct PulledEvents {
         let result = try connection.run(
             PostgresStatement(
                 """
-                WITH page AS MATERIALIZED (SELECT position, epoch, \
+                WITH page AS MATERIALIZED (SELECT position, epoch, fingerprint, \
                 (kind = ANY($3::text[]) OR kind LIKE ANY($4::text[])) AND entity <> ALL($5::text[]) AS matches \
                 FROM tideline.feed WHERE tenant = $1::uuid AND position > $2 ORDER BY position LIMIT $6), \
                 counted AS (SELECT *, count(*) FILTER (WHERE matches) OVER (ORDER BY position) AS sum FROM page), \
                 taken AS (SELECT * FROM counted WHERE sum <= $7) \
-                SELECT t.position, t.epoch, t.matches FROM taken t ORDER BY t.position
+                SELECT t.position, t.epoch, t.matches, t.fingerprint FROM taken t ORDER BY t.position
                 """,
                 [
                     .identifier(tenant), .integer(cursor), .textArray(consumer.filter.kinds),
@@ -64,20 +66,28 @@ struct PulledEvents {
                     """, [.identifier(tenant), .integerArray(matching)]))
             events = try found.rows.compactMap { try OutboxEvent(found, row: $0, tenant: tenant) }
         }
-        return Page(events: events, position: reached, epoch: epoch, hasMore: reached < registered.head.position)
+        return Page(
+            events: events, position: reached, epoch: epoch, fingerprint: last < 0 ? nil : result.text(last, 3),
+            hasMore: reached < registered.head.position)
     }
 
     /// Moves the cursor forward; a position it has passed already changes nothing. Returns where it stands.
-    /// - Parameter epoch: Of the event at the position, if the consumer says so: after a restore positions it heard of may be others.
-    func acknowledge(_ registered: RegisteredConsumer, position: Int64, epoch: Int64?) throws -> FeedPosition {
+    /// - Parameters:
+    ///   - epoch: Of the event at the position, if the consumer says so: after a restore positions it heard of may be others.
+    ///   - fingerprint: Of that entry. Until somebody notices a restore, the epoch alone does not tell the two histories apart.
+    func acknowledge(_ registered: RegisteredConsumer, position: Int64, epoch: Int64?, fingerprint: String?) throws -> FeedPosition {
         try PulledEvents.require(registered)
         let name = registered.consumer.name
         guard position >= 0, position <= registered.head.position else {
             throw Consumer.invalid("position", "the feed ends at position \(registered.head.position)")
         }
         let found = try connection.run(
-            "SELECT epoch FROM tideline.feed WHERE tenant = $1::uuid AND position = $2", .identifier(tenant), .integer(position))
-        if let epoch, !found.isEmpty, found.integer(0, 0) != epoch {
+            "SELECT epoch, fingerprint FROM tideline.feed WHERE tenant = $1::uuid AND position = $2", .identifier(tenant),
+            .integer(position))
+        let isOtherEpoch = !found.isEmpty && epoch.map { found.integer(0, 0) != $0 } ?? false
+        // An entry that was read and is not there any more belongs to a lost history, too.
+        let isOtherEntry = fingerprint.map { found.isEmpty || found.text(0, 1) != $0 } ?? false
+        if isOtherEpoch || isOtherEntry {
             throw ErrorReply(
                 .newEpoch, "the server was restored from a backup; what was read before is not what stands at this position",
                 details: ["epoch": .integer(registered.head.epoch)])

@@ -68,15 +68,20 @@ struct Pull {
         if start < head.horizon, floor < head.horizon {
             throw ErrorReply(.resyncRequired, "the last pull was too long ago; start again without a cursor, keeping what is pending")
         }
+        // Who sees more or less than the reader of the cursor did needs everything anew: records that nobody touches again would keep
+        // restricted fields that are not theirs to see, or lack those that are.
+        let hidesRestricted = principal.role == .field
+        if let before = cursor?.hidesRestricted, before != hidesRestricted {
+            throw ErrorReply(.resyncRequired, "the role has changed; start again without a cursor, keeping what is pending")
+        }
         let touched = opening[2].rows.compactMap { opening[2].text($0, 0) }
         let tables = context.tables.replicated.filter { touched.contains($0.entity.name) }
         let window = PageWindow(tenant: tenant, after: start, head: head.position.position, floor: floor, tables: tables)
         let rows = try window.read(
             limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
-            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: principal.role == .field, on: connection
-        )
+            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: hidesRestricted, on: connection)
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
-        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor))
+        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, hidesRestricted: hidesRestricted))
         var outcomes: [ToldOutcome] = []
         if rows.isLast {
             outcomes = opening[3].rows.compactMap { row in

@@ -88,4 +88,33 @@ import Testing
         #expect(report.accepted == 1)
         try await expectConverged(world, a, old)
     }
+
+    /// One copy has pushed in the new epoch already, so the other may skip no counter; the sets it would skip are not pending any more.
+    @Test func countersThatALostHistoryUsedUp_areOfferedAsMarkers_whenACopyWasFirst() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let transport = ModelTransport(world.server)
+        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
+        let backup = world.server.snapshot()
+        for number in 1...3 { try await copy.client("Lost with the disk \(number)") }
+        try await copy.sync()
+        world.server.restore(backup)
+        try await a.client("First in the new epoch")
+        try await copy.client("Fourth of the copy")
+        // The copy's cursor shows the restore; the other one pushes before the copy does.
+        copy.transport.breaking { call, _ in call == .push ? .fail(.unreachable("no network")) : nil }
+        try await copy.sync()
+        copy.transport.breaking(nil)
+        try await a.sync()
+
+        let report = try await copy.sync()
+        #expect(report.pushFailure == nil)
+        #expect(report.accepted == 1)
+        // What was accepted once stays readable, whatever became of it.
+        #expect(try await copy.replica.query("SELECT counter FROM _tideline_journal WHERE sealed IS NOT NULL").count == 4)
+        try await a.client("Where the copy put a marker")
+        try await expectConverged(world, a, copy)
+        #expect(try await a.replica.list("client").total == 3)
+    }
 }

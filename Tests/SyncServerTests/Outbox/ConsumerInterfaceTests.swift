@@ -76,7 +76,14 @@ import Testing
             let again = try place.ask("GET", "/v1/consumers/warehouse/events?limit=2").json
             #expect(again["data"] == first["data"], "what is not acknowledged comes again")
             let position = try required(first["position"]?.integerValue)
-            let acknowledged = try place.ask("POST", "/v1/consumers/warehouse/ack", ["position": .integer(position), "epoch": 0])
+            // Of a history that a restore has lost, before anybody has noticed it: same epoch, same position, another entry.
+            let lost = try place.ask(
+                "POST", "/v1/consumers/warehouse/ack", ["position": .integer(position), "epoch": 0, "fingerprint": "0123456789abcdef"])
+            #expect(lost.json["error"]?["code"] == "new_epoch")
+            #expect(try place.ask("GET", "/v1/consumers/warehouse/events?limit=2").json["data"] == first["data"])
+            let acknowledged = try place.ask(
+                "POST", "/v1/consumers/warehouse/ack",
+                ["position": .integer(position), "epoch": 0, "fingerprint": first["fingerprint"] ?? .null])
             #expect(acknowledged.status == 200 && acknowledged.json["position"]?.integerValue == position)
             let back = try place.ask("POST", "/v1/consumers/warehouse/ack", ["position": 1])
             #expect(back.json["position"]?.integerValue == position, "a cursor never goes back by itself")

@@ -111,6 +111,24 @@ import Testing
         for block in page.blocks { #expect(!block.columns.contains("scope_keys") && !block.columns.contains("account")) }
     }
 
+    /// What a role may see changes with it, for records that nobody touches as well.
+    @Test func cursorOfAnotherRole_isAnsweredByResync() throws {
+        let client = server.newIdentifier()
+        try tenant.write([Change("client", client, .create(fields: ["name": "Harbor", "tax_number": "PT1"]))]).requireAccepted()
+        let member = try tenant.addMember(role: .manager)
+        let reader = try tenant.enroll(member: member)
+        #expect(try required(try reader.page().row("client", client))["tax_number"] == "PT1")
+        for (role, expected) in [("field", JSONValue.null), ("manager", "PT1")] {
+            try tenant.write([Change("member", member, .patch(fields: ["role": .string(role)], was: [:]))]).requireAccepted()
+            #expect(refusal { try reader.page() }?.knownCode == .resyncRequired)
+            reader.cursor = nil
+            #expect(try required(try reader.page().row("client", client))["tax_number"] == expected)
+        }
+        // Roles that see the same go on.
+        try tenant.write([Change("member", member, .patch(fields: ["role": "owner"], was: [:]))]).requireAccepted()
+        #expect(try reader.page().rows("member").count == 1)
+    }
+
     // MARK: Tombstones
 
     @Test func tombstones_areSentLater_butNotOnAFirstSync() throws {
