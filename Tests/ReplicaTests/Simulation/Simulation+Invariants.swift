@@ -108,7 +108,9 @@ extension Simulation {
                 do {
                     let report = try await site.replica.sync()
                     if let failure = report.pushFailure { throw failure }
-                    if report.pushed > report.deferred || report.pulledRecords > 0 || report.fork != nil || report.isResync { isQuiet = false }
+                    if report.pushed > report.deferred || report.pulledRecords > 0 || report.fork != nil || report.isResync {
+                        isQuiet = false
+                    }
                 } catch {
                     throw BrokenInvariant(name: "I12", detail: "\(site.name) cannot sync with a sound network: \(error)")
                 }

@@ -73,7 +73,7 @@ import Testing
 
     @Test func seenSet_isKnownByItsTimeAsWell() throws {
         let first = a.seal([Edit.patch("client", client, ["notes": "by a"])], clock: lostClock(a))
-        try push(a, [first]).forEach { #expect($0.status == .accepted) }
+        for outcome in try push(a, [first]) { #expect(outcome.status == .accepted) }
         var second = b.seal([Edit.patch("client", client, ["notes": "by b"])], clock: lostClock(b))
         // Another copy of a's file has spent the counter on something else.
         second.after = try after(first, a).map { SeenSet(dot: $0.dot, milliseconds: $0.milliseconds - 1) }
