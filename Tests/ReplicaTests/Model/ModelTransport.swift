@@ -1,6 +1,7 @@
 // The seam where tests break things: between a replica and the model server.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 
 @testable import Replica

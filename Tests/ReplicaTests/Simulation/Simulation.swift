@@ -4,6 +4,7 @@
 //   seed ─► operation ─► replicas, network, server ─► invariants ─► … ─► heal ─► invariants
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import TestSupport
 

@@ -7,32 +7,32 @@ import SyncProtocol
 @testable import Replica
 
 // @unchecked Sendable: everything is touched under the lock.
-final class ModelServer: @unchecked Sendable {
+public final class ModelServer: @unchecked Sendable {
     struct Account {
         var member: Identifier
         var replica: Identifier
         var role: Role
     }
 
-    struct State {
-        var epoch: Int64 = 0
-        var position: Int64 = 0
-        var records: [RecordKey: RecordState] = [:]
-        var fingerprints: [Int64: String] = [0: "start"]
-        var outcomes: [Identifier: [Int64: (hash: String, bytes: [UInt8])]] = [:]
-        var acknowledged: [Identifier: Int64] = [:]
-        var lastEpoch: [Identifier: Int64] = [:]
-        var stamp = HybridTimestamp.zero
-        var rejectedCreations: Set<Identifier> = []
-        var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
-        var horizon: Int64 = 0
-        var feed: [ActivityEntry] = []
+    public struct State {
+        public var epoch: Int64 = 0
+        public var position: Int64 = 0
+        public var records: [RecordKey: RecordState] = [:]
+        public var fingerprints: [Int64: String] = [0: "start"]
+        public var outcomes: [Identifier: [Int64: (hash: String, bytes: [UInt8])]] = [:]
+        public var acknowledged: [Identifier: Int64] = [:]
+        public var lastEpoch: [Identifier: Int64] = [:]
+        public var stamp = HybridTimestamp.zero
+        public var rejectedCreations: Set<Identifier> = []
+        public var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
+        public var horizon: Int64 = 0
+        public var feed: [ActivityEntry] = []
         /// Sets that took effect, by dot: more than once is a bug.
-        var applications: [Dot: Int] = [:]
+        public var applications: [Dot: Int] = [:]
     }
 
-    let schema: Schema
-    let tenant = Identifier(high: 0x7E, low: 1)
+    public let schema: Schema
+    public let tenant = Identifier(high: 0x7E, low: 1)
     private let lock = NSLock()
     private let now: @Sendable () -> Int64
     private var state = State()
@@ -46,14 +46,14 @@ final class ModelServer: @unchecked Sendable {
     private var nextWaiter = 0
     private var pokes = 0
     /// Sets for which the server dies without an answer.
-    var poison: (@Sendable (ChangeSet) -> Bool)?
-    var isRevoked = false
+    public var poison: (@Sendable (ChangeSet) -> Bool)?
+    public var isRevoked = false
     /// Columns and entities of a newer server, put on each page.
-    var extraColumn: (entity: String, name: String, value: JSONValue)?
-    var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
+    public var extraColumn: (entity: String, name: String, value: JSONValue)?
+    public var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
 
     /// - Parameter random: Where ids, codes and tokens come from; a seeded source makes runs repeatable.
-    init(
+    public init(
         schema: Schema = .tideline, random: @escaping @Sendable () -> UInt64 = { UInt64.random(in: 0...UInt64.max) },
         now: @escaping @Sendable () -> Int64
     ) {
@@ -73,7 +73,7 @@ final class ModelServer: @unchecked Sendable {
     // MARK: Administration
 
     /// A member, and a code for one replica of theirs.
-    func invite(_ name: String, role: Role, member existing: Identifier? = nil) -> (member: Identifier, code: String) {
+    public func invite(_ name: String, role: Role, member existing: Identifier? = nil) -> (member: Identifier, code: String) {
         let member = existing ?? lock.withLock { generator.next(milliseconds: now()) }
         if existing == nil, schema.entity("member") != nil {
             write([
@@ -91,7 +91,7 @@ final class ModelServer: @unchecked Sendable {
 
     /// A write of the server itself, as REST or a workflow makes it.
     @discardableResult
-    func write(_ changes: [Change], knowing position: Int64? = nil) -> Outcome {
+    public func write(_ changes: [Change], knowing position: Int64? = nil) -> Outcome {
         let outcome = lock.withLock {
             let stamp = max(HybridTimestamp(milliseconds: now()), state.stamp.next)
             return decide(
@@ -104,7 +104,7 @@ final class ModelServer: @unchecked Sendable {
     }
 
     /// Puts rows in place without deciding: for large amounts.
-    func load(_ records: [RecordState]) {
+    public func load(_ records: [RecordState]) {
         lock.withLock {
             for var record in records {
                 state.position += 1
@@ -115,17 +115,17 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
-    func evict(_ key: RecordKey, from replica: Identifier) {
+    public func evict(_ key: RecordKey, from replica: Identifier) {
         lock.withLock {
             advance()
             state.evictions.append((state.position, key, replica))
         }
     }
 
-    func snapshot() -> State { lock.withLock { state } }
+    public func snapshot() -> State { lock.withLock { state } }
 
     /// The server's disk is an old copy now; nobody told it.
-    func restore(_ old: State) {
+    public func restore(_ old: State) {
         lock.withLock {
             state = old
             history += 1
@@ -133,7 +133,7 @@ final class ModelServer: @unchecked Sendable {
     }
 
     /// Tombstones up to now are gone.
-    func forgetTombstones() {
+    public func forgetTombstones() {
         lock.withLock {
             state.horizon = state.position
             for (key, record) in state.records where !record.isLive { state.records[key] = nil }
@@ -141,17 +141,17 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
-    func record(_ entity: String, _ id: Identifier) -> RecordState? { lock.withLock { state.records[RecordKey(entity, id)] } }
-    var position: Int64 { lock.withLock { state.position } }
-    var epoch: Int64 { lock.withLock { state.epoch } }
-    func applications(of dot: Dot) -> Int { lock.withLock { state.applications[dot] ?? 0 } }
-    func outcome(of dot: Dot) -> Outcome? {
+    public func record(_ entity: String, _ id: Identifier) -> RecordState? { lock.withLock { state.records[RecordKey(entity, id)] } }
+    public var position: Int64 { lock.withLock { state.position } }
+    public var epoch: Int64 { lock.withLock { state.epoch } }
+    public func applications(of dot: Dot) -> Int { lock.withLock { state.applications[dot] ?? 0 } }
+    public func outcome(of dot: Dot) -> Outcome? {
         lock.withLock { state.outcomes[dot.replica]?[dot.counter] }.flatMap { try? JSONValue(parsing: $0.bytes) }.flatMap(
             Outcome.init(json:))
     }
 
     /// What a replica with all of it holds; with `replica`, without what left that one's scope.
-    func digest(for replica: Identifier? = nil) -> [String: EntityDigest] {
+    public func digest(for replica: Identifier? = nil) -> [String: EntityDigest] {
         lock.withLock {
             var digests: [String: EntityDigest] = [:]
             let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
@@ -170,7 +170,7 @@ final class ModelServer: @unchecked Sendable {
 
     // MARK: Inspection
 
-    func get(_ path: String, _ query: [(name: String, value: String)], token: String) throws -> [UInt8] {
+    public func get(_ path: String, _ query: [(name: String, value: String)], token: String) throws -> [UInt8] {
         try lock.withLock {
             let account = try account(token)
             do {
@@ -246,7 +246,7 @@ final class ModelServer: @unchecked Sendable {
 
     // MARK: The verbs
 
-    func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
+    public func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
         guard let (member, role) = lock.withLock({ codes.removeValue(forKey: request.code) }) else { throw refusal(.codeInvalid) }
         let replica = lock.withLock { generator.next(milliseconds: now()) }
         if schema.entity("replica") != nil {
@@ -269,7 +269,7 @@ final class ModelServer: @unchecked Sendable {
             schemaVersion: schema.version)
     }
 
-    func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply {
+    public func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply {
         let shared = try lock.withLock {
             let account = try account(token)
             guard request.counter <= state.acknowledged[account.replica] ?? 0 else { throw refusal(.badRequest) }
@@ -287,7 +287,7 @@ final class ModelServer: @unchecked Sendable {
         return reply
     }
 
-    func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
+    public func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
         let reply = try lock.withLock { try pushLocked(bytes, token) }
         poke()
         return reply
@@ -325,10 +325,10 @@ final class ModelServer: @unchecked Sendable {
         return PushReply(serverMilliseconds: now(), outcomes: outcomes).bytes()
     }
 
-    func pull(_ request: PullRequest, token: String) throws -> [UInt8] { try lock.withLock { try pullLocked(request, token) } }
+    public func pull(_ request: PullRequest, token: String) throws -> [UInt8] { try lock.withLock { try pullLocked(request, token) } }
 
     /// Whether a pull has nothing to tell yet.
-    func hasNews(_ request: PullRequest, token: String) throws -> Bool {
+    public func hasNews(_ request: PullRequest, token: String) throws -> Bool {
         try lock.withLock { try place(request.cursor) < state.position }
     }
 
@@ -520,7 +520,7 @@ final class ModelServer: @unchecked Sendable {
     // MARK: Waiting
 
     /// Returns when something happened since the pokes were counted; at once if it has happened already.
-    func waitForNews(since count: Int) async {
+    public func waitForNews(since count: Int) async {
         let number = lock.withLock {
             nextWaiter += 1
             return nextWaiter
@@ -540,8 +540,8 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
-    var pokeCount: Int { lock.withLock { pokes } }
-    var waiterCount: Int { lock.withLock { waiters.count } }
+    public var pokeCount: Int { lock.withLock { pokes } }
+    public var waiterCount: Int { lock.withLock { waiters.count } }
 
     private func poke() {
         let woken = lock.withLock {
