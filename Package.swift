@@ -23,9 +23,11 @@ let package = Package(
         .executableTarget(name: "tideline-bench", dependencies: ["Replica", "SyncProtocol", "CSQLite"], path: "bench/Sources"),
         .executableTarget(name: "demo-receiver", dependencies: ["SyncProtocol"], path: "demo/receiver"),
         .target(name: "TestSupport", dependencies: ["SyncProtocol"], path: "Tests/TestSupport"),
+        .target(
+            name: "ServerSupport", dependencies: ["SyncServer", "Replica", "SyncProtocol", "TestSupport"], path: "Tests/ServerSupport"),
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),
-        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "SyncProtocol", "TestSupport"]),
+        .testTarget(name: "ReplicaTests", dependencies: ["Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
         .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "Replica", "SyncProtocol", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]

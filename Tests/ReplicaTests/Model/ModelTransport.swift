@@ -1,6 +1,7 @@
-// The seam where tests break things: between a replica and the model server.
+// The seam where tests break things: between a replica and the server it is tested with.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 
 @testable import Replica
@@ -22,7 +23,7 @@ enum Fault: Sendable {
 
 // @unchecked Sendable: everything is touched under the lock.
 final class ModelTransport: SyncTransport, @unchecked Sendable {
-    let server: ModelServer
+    let server: any ServerCore
     private let lock = NSLock()
     private var plan: (@Sendable (Call, Int) -> Fault?)?
     private var meanwhile: (@Sendable (Call) async -> Void)?
@@ -31,7 +32,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     private var pushes: [[UInt8]] = []
     private var pulls: [PullRequest] = []
 
-    init(_ server: ModelServer) { self.server = server }
+    init(_ server: any ServerCore) { self.server = server }
 
     /// Decides the fault of a call by its kind and number since now, 1 first.
     func breaking(_ plan: (@Sendable (Call, Int) -> Fault?)?) {

@@ -1,6 +1,7 @@
 // What a test begins with: a model server, a clock that tests move, and replicas in a directory of their own.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import Testing
 

@@ -1,5 +1,6 @@
 // What must hold: after every step at the replica that acted, and for everybody when everything has healed.
 
+import ServerSupport
 import SyncProtocol
 
 @testable import Replica

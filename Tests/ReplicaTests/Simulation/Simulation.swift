@@ -4,6 +4,7 @@
 //   seed ─► operation ─► replicas, network, server ─► invariants ─► … ─► heal ─► invariants
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import TestSupport
 
@@ -34,7 +35,7 @@ actor Simulation {
     let entropy: Chance
     // Far behind the real time: stamps of triggers, which SQLite takes from the machine, are always the replica's own next one.
     let clock = TestClock(milliseconds: 4_000_000_000_000)
-    let server: ModelServer
+    let server: any ServerCore
     let folder: URL
     let sent = SentSets()
 
@@ -50,7 +51,7 @@ actor Simulation {
     var pair: [Identifier] = []
     var files = 0
 
-    init(seed: UInt64, steps: Int, bug: PlantedBug? = nil) {
+    init(seed: UInt64, steps: Int, bug: PlantedBug? = nil, store: SimulatedStore = .chosen) {
         self.seed = seed
         self.steps = steps
         self.bug = bug
@@ -58,7 +59,7 @@ actor Simulation {
         let entropy = Chance(seed: seed ^ 0x5EED_0F_C4A0_5)
         self.entropy = entropy
         let clock = clock
-        server = ModelServer(schema: .testing, random: { entropy.next() }, now: { clock.now })
+        server = store.server(seed: seed, random: { entropy.next() }, now: { clock.now })
         // Deaths are simulated by errors, so the files need no disk under them.
         let memory = URL(fileURLWithPath: "/dev/shm")
         let parent = FileManager.default.isWritableFile(atPath: memory.path) ? memory : FileManager.default.temporaryDirectory

@@ -1,0 +1,159 @@
+// The model's pull: current state by position, and the cursors that say where a reader goes on (protocol §7.3, §7.4).
+
+import SyncProtocol
+
+@testable import Replica
+
+extension ModelServer {
+    public func pull(_ request: PullRequest, token: String) throws -> [UInt8] { try lock.withLock { try pullLocked(request, token) } }
+
+    private func pullLocked(_ request: PullRequest, _ token: String) throws -> [UInt8] {
+        let account = try account(token)
+        let cursor = try place(request.cursor)
+        let after = cursor?.mark.position.position ?? 0
+        let floor = cursor?.floor ?? state.position
+        if after < state.horizon, floor < state.horizon { throw refusal(.resyncRequired) }
+        let hides = account.role == .field
+        if let cursor, cursor.hidesRestricted != hides { throw refusal(.resyncRequired) }
+        let limit = request.limit ?? Limits.recordsPerPageDefault
+        let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
+        let all = inOrder()
+        let start = all.partitioningIndex { $0.position.position > after }
+        // Pages are cut before tombstones are left out, so a page may be short.
+        let changed = gone.isEmpty ? all[start...] : all[start...].filter { !gone.contains($0.key) }[...]
+        let hasMore = changed.count > limit
+        let page = changed.prefix(limit)
+        let end = hasMore ? page.last?.position.position ?? after : state.position
+        let sent = page.filter { $0.isLive || $0.position.position > floor }
+        var blocks: [(entity: String, columns: [String], rows: [[UInt8]])] = []
+        for (entity, records) in Dictionary(grouping: sent, by: { $0.schema.name }).sorted(by: { $0.key < $1.key }) {
+            guard let schema = schema.entity(entity) else { continue }
+            var columns = RowLayout(of: schema, audience: .replica).columns
+            if let extraColumn, extraColumn.entity == entity { columns.append(extraColumn.name) }
+            let rows = records.map { row(hiding($0, from: account.role), columns, request, after) }
+            blocks.append((entity, columns, rows))
+        }
+        if let unknownBlock, request.cursor == nil { blocks.append(unknownBlock) }
+        let evictions = state.evictions.filter { $0.replica == account.replica && $0.position > after && $0.position <= end }.map(\.key)
+        let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
+        let next = seal(Place(mark: mark, floor: floor, hidesRestricted: hides))
+        guard !hasMore else {
+            return PullPage.write(
+                serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: next, checkpoint: nil, outcomes: [])
+        }
+        let acknowledged = state.acknowledged[account.replica] ?? 0
+        let outcomes = (state.outcomes[account.replica] ?? [:]).filter { $0.key > request.outcomesAfter }.sorted { $0.key < $1.key }
+            .map { ToldOutcome(counter: $0.key, outcome: $0.value.bytes, hash: $0.value.hash) }
+        return PullPage.write(
+            serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: next,
+            checkpoint: Checkpoint(
+                mark: mark, timestamp: state.stamp, acknowledged: acknowledged,
+                waiting: state.deferred.keys.filter { $0.replica == account.replica }.map(\.counter).sorted()), outcomes: outcomes)
+    }
+
+    /// Every record that may leave the server by position; sorted anew only when something changed.
+    private func inOrder() -> ArraySlice<RecordState> {
+        if let ordered, ordered.history == history, ordered.position == state.position { return ordered.records[...] }
+        let records = state.records.values.filter { $0.schema.scopes != [.none] }.sorted { $0.position.position < $1.position.position }
+        ordered = (history, state.position, records)
+        return records[...]
+    }
+
+    /// The record as a role gets it.
+    func hiding(_ record: RecordState, from role: Role) -> RecordState {
+        guard role == .field else { return record }
+        var record = record
+        for field in record.schema.fields where field.isRestricted { record[field.name] = .null }
+        return record
+    }
+
+    private func row(_ record: RecordState, _ columns: [String], _ request: PullRequest, _ after: Int64) -> [UInt8] {
+        var writer = JSONWriter(reservingCapacity: 256)
+        writer.beginArray()
+        for column in columns {
+            switch column {
+            case "versions":
+                let news = versions(record, request, after)
+                writer.value(news.map { $0.json(of: record.schema) } ?? .null)
+            case extraColumn?.name: writer.value(extraColumn?.value ?? .null)
+            default: writer.value(record.column(column))
+            }
+        }
+        writer.endArray()
+        return writer.bytes
+    }
+
+    /// nil when there is no news, or only that the record was made.
+    private func versions(_ record: RecordState, _ request: PullRequest, _ after: Int64) -> RecordVersions? {
+        if request.cursor == nil, request.versionsAfter == nil { return nil }
+        let from = request.versionsAfter ?? after
+        guard record.position.position > from else { return nil }
+        let news = record.versions.after(from)
+        let tags =
+            [news.lifecycle].compactMap { $0 } + news.fields.values + news.elements.values.flatMap { $0.values.flatMap { $0 } }
+            + news.keys.values.flatMap { $0.values }
+        if let created = news.created, tags.allSatisfy({ $0 == created }) { return nil }
+        return news.isEmpty ? nil : news
+    }
+
+    // MARK: Cursors
+
+    struct Place {
+        var mark: CheckpointMark
+        /// Head when the first sync began: tombstones up to here were never held.
+        var floor: Int64
+        /// The reader got no restricted fields.
+        var hidesRestricted: Bool
+    }
+
+    private func seal(_ place: Place) -> String {
+        let text =
+            "\(place.mark.position.epoch).\(place.mark.position.position).\(place.mark.fingerprint).\(place.floor).\(place.hidesRestricted)"
+        return "\(text).\(Self.code(text))"
+    }
+
+    private static func code(_ text: String) -> String { String(Hex.encode(SHA256.hash(Array("model \(text)".utf8))).prefix(16)) }
+
+    /// The place of a cursor in this history; nil for none. Throws `invalid_cursor` and `new_epoch`, and begins that one when the
+    /// cursor proves that it is needed.
+    func place(_ cursor: String?) throws -> Place? {
+        guard let cursor else { return nil }
+        let parts = cursor.split(separator: ".").map(String.init)
+        guard parts.count == 6, Self.code(parts.dropLast().joined(separator: ".")) == parts[5], let epoch = Int64(parts[0]),
+            let position = Int64(parts[1]), let floor = Int64(parts[3])
+        else { throw refusal(.invalidCursor) }
+        if epoch >= state.epoch, epoch > state.epoch || position > state.position || state.fingerprints[position] != parts[2] {
+            beginEpoch(after: epoch)
+        }
+        if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
+        return Place(
+            mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor,
+            hidesRestricted: parts[4] == "true")
+    }
+
+    private func beginEpoch(after number: Int64) {
+        let previous = state.epoch
+        state.epoch = max(number, previous) + 1
+        state.epochBegan = now()
+        let first = FeedPosition(epoch: state.epoch, position: max(state.epoch * FeedPosition.epochStride, state.position + 1))
+        enter(
+            FeedEntry(
+                position: first, atMilliseconds: now(), author: .system, dot: nil, key: RecordKey("tenant", tenant), operation: .derived,
+                kind: "sync.epoch_started", category: "sync", isMajor: false,
+                changes: ["epoch": ["old": .integer(previous), "new": .integer(state.epoch)]], restrictedChanges: JSONObject(),
+                anchors: [], scopeKeys: [], cause: nil, depth: 0, operationMilliseconds: now()))
+        poke()
+    }
+}
+
+extension ArraySlice {
+    /// The first index whose element fulfils the condition, which holds for all elements after it as well.
+    fileprivate func partitioningIndex(_ isBeyond: (Element) -> Bool) -> Index {
+        var (low, high) = (startIndex, endIndex)
+        while low < high {
+            let middle = (low + high) / 2
+            if isBeyond(self[middle]) { high = middle } else { low = middle + 1 }
+        }
+        return low
+    }
+}

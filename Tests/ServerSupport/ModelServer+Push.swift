@@ -1,0 +1,200 @@
+// The model's push: the whole request is refused, or all of its sets get their answers (protocol §7.2).
+
+import SyncProtocol
+
+@testable import Replica
+
+extension ModelServer {
+    public func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
+        let reply = try lock.withLock { try pushLocked(bytes, token) }
+        poke()
+        return reply
+    }
+
+    private func pushLocked(_ bytes: [UInt8], _ token: String) throws -> [UInt8] {
+        guard bytes.count <= Limits.bytesPerPush else {
+            throw refusal(.payloadTooLarge, details: ["max": .integer(Int64(Limits.bytesPerPush))])
+        }
+        let push: PushRequest.ReceivedPush
+        do { push = try PushRequest.receive(bytes) } catch { throw refusal(.badRequest, "\(error)") }
+        guard push.protocolVersion == ProtocolVersion.current else {
+            throw refusal(.protocolUnsupported, details: ["protocol": .integer(ProtocolVersion.current)])
+        }
+        guard push.schemaVersion <= schema.version else { throw refusal(.schemaTooOld, details: ["schema": .integer(schema.version)]) }
+        let account = try account(token)
+        guard account.role != .viewer else { throw refusal(.forbidden) }
+        try checkOrder(push.sets, account.replica)
+        _ = try place(push.cursor)
+        let fresh = try unseen(push.sets, account.replica)
+        // It dies before anything is kept.
+        for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
+            throw TransportFailure.dropped("the server died")
+        }
+        // What clocks may claim is what the server knew when the request came.
+        let lanes = state.acknowledged
+        let head = FeedPosition(epoch: state.epoch, position: state.position)
+        let isOpen = push.isHealing && state.epoch > 0 && now() - state.epochBegan < Limits.healingMilliseconds
+        let offered = Set(fresh.map(\.dot))
+        var held = state.deferred.filter { $0.key.replica == account.replica && !offered.contains($0.key) }.values
+            .reduce(into: Set<Identifier>()) { $0.formUnion($1.ids) }
+        let deferred = state.deferred
+        let recognised = push.recognised.filter { state.fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
+        var waiting: [Int64: [UInt8]] = [:]
+        for set in fresh {
+            let outcome: Outcome
+            switch set.content {
+            case .withdrawn: outcome = Outcome(status: .withdrawn)
+            case .undecodable(_, let violation): outcome = .rejected([violation])
+            case .set(let content):
+                let clock = capped(content.clock, own: account.replica, head: head, lanes: lanes, recognised: recognised)
+                var submission = Submission(
+                    changes: content.changes,
+                    author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: set.dot,
+                    clock: clock, timestamp: content.timestamp, schemaVersion: content.schemaVersion ?? push.schemaVersion)
+                submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
+                submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
+                outcome = decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)
+            }
+            if outcome.status == .deferred, case .set(let content) = set.content {
+                let ids = content.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
+                state.deferred[set.dot] = (set.hash, ids)
+                held.formUnion(ids)
+                waiting[set.dot.counter] = outcome.json.canonicalBytes()
+            } else {
+                state.deferred[set.dot] = nil
+                state.outcomes[account.replica, default: [:]][set.dot.counter] = (set.hash, outcome.json.canonicalBytes())
+            }
+            state.acknowledged[account.replica] = max(set.dot.counter, state.acknowledged[account.replica] ?? 0)
+            state.lastEpoch[account.replica] = state.epoch
+        }
+        let outcomes = push.sets.compactMap { set in
+            (state.outcomes[account.replica]?[set.dot.counter]?.bytes ?? waiting[set.dot.counter]).map { (set.dot.counter, $0) }
+        }
+        return PushReply(serverMilliseconds: now(), outcomes: outcomes).bytes()
+    }
+
+    private func checkOrder(_ sets: [PushRequest.Received], _ replica: Identifier) throws {
+        var previous: Int64?
+        for set in sets {
+            let counter = set.dot.counter
+            guard set.dot.replica == replica else { throw refusal(.forbidden, details: ["counter": .integer(counter)]) }
+            if let previous, counter <= previous { throw refusal(.badRequest, details: ["counter": .integer(counter)]) }
+            previous = counter
+        }
+    }
+
+    /// The sets that were not decided before. Throws `fork` and `counter_gap`.
+    private func unseen(_ sets: [PushRequest.Received], _ replica: Identifier) throws -> [PushRequest.Received] {
+        var unseen: [PushRequest.Received] = []
+        var last = state.acknowledged[replica] ?? 0
+        var mayJump = state.lastEpoch[replica] ?? 0 < state.epoch
+        for set in sets {
+            let counter = set.dot.counter
+            if let hash = state.outcomes[replica]?[counter]?.hash ?? state.deferred[set.dot]?.hash {
+                guard hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(counter)]) }
+                if state.deferred[set.dot] != nil { unseen.append(set) }
+            } else if counter <= state.acknowledged[replica] ?? 0 {
+                throw refusal(.fork, details: ["counter": .integer(counter)])
+            } else {
+                guard counter == last + 1 || mayJump else { throw refusal(.counterGap, details: ["expected": .integer(last + 1)]) }
+                (last, mayJump) = (counter, false)
+                unseen.append(set)
+            }
+        }
+        return unseen
+    }
+
+    /// Whether a set of somebody who can still push has not come back yet.
+    private func isToCome(_ dot: Dot, lanes: [Identifier: Int64], deferred: [Dot: (hash: String, ids: Set<Identifier>)]) -> Bool {
+        guard let last = lanes[dot.replica] else { return false }
+        return dot.counter > last || deferred[dot] != nil
+    }
+
+    /// A clock vouches for nothing that this server does not have: neither of another history, nor of sets never processed here.
+    private func capped(
+        _ clock: VectorClock, own: Identifier, head: FeedPosition, lanes: [Identifier: Int64], recognised: [FeedPosition]
+    ) -> VectorClock {
+        var capped = clock
+        if clock.feed.epoch != head.epoch || clock.feed.position > head.position {
+            let newest = recognised.filter { $0.epoch <= clock.feed.epoch }.map(\.position).max() ?? 0
+            capped.feed = FeedPosition(epoch: head.epoch, position: min(clock.feed.position, newest))
+        }
+        for (lane, counter) in clock.replicas where lane != own { capped.replicas[lane] = min(counter, lanes[lane] ?? 0) }
+        return capped
+    }
+
+    private func decide(_ set: ChangeSet, _ admitted: Submission, isLate: Bool, holding held: Set<Identifier>) -> Outcome {
+        if let own = set.clock.replicas[set.dot.replica], own >= set.dot.counter {
+            return .rejected([
+                Violation(
+                    entity: "", id: nil, field: "clock", code: .invalidSyntax, message: "a set cannot have been known before it was made")
+            ])
+        }
+        let isSkewed = set.timestamp.milliseconds > now() + HybridClock.skewToleranceMilliseconds
+        var stamp = isSkewed ? HybridTimestamp(milliseconds: now()) : set.timestamp
+        if !isLate {
+            let last = state.lastStamp[set.dot.replica] ?? .zero
+            if stamp <= last { stamp = last.next }
+            state.lastStamp[set.dot.replica] = stamp
+        }
+        var submission = admitted
+        (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
+        let outcome = decide(submission, holding: held)
+        if outcome.status != .deferred { state.applications[set.dot, default: 0] += 1 }
+        return outcome
+    }
+
+    // MARK: Deciding
+
+    func decide(_ submission: Submission, holding held: Set<Identifier> = []) -> Outcome {
+        let workspace = Workspace(schema: schema)
+        workspace.supply(waiting: held)
+        let head = FeedPosition(epoch: state.epoch, position: state.position)
+        while true {
+            workspace.discardWrites()
+            var processor = Processor(
+                schema: schema, workspace: workspace, mode: .server, tenant: tenant, nowMilliseconds: now(), head: head)
+            let decision = processor.decide(submission)
+            let missing = workspace.takeMissing()
+            guard missing.isEmpty else {
+                for read in missing { supply(read, workspace) }
+                continue
+            }
+            for record in workspace.writtenRecords { state.records[record.key] = record }
+            for entry in decision.entries { enter(entry) }
+            if decision.outcome.status != .deferred { state.stamp = max(state.stamp, submission.timestamp) }
+            // What nobody can offer again nobody depends on.
+            if decision.outcome.status == .rejected, submission.dot != nil { state.rejectedCreations.formUnion(decision.created) }
+            return decision.outcome
+        }
+    }
+
+    func enter(_ entry: FeedEntry) {
+        state.feed.append(ActivityEntry(entry))
+        state.position = entry.position.position
+        state.fingerprints[state.position] = fingerprint(state.position)
+    }
+
+    func fingerprint(_ position: Int64) -> String { "\(history)-\(position)" }
+
+    private func supply(_ read: Read, _ workspace: Workspace) {
+        switch read {
+        case .record(let key): workspace.supply(read, records: [state.records[key]].compactMap { $0 })
+        case .lookup(let entity, let field, let value, let includingDeleted):
+            workspace.supply(
+                read,
+                records: state.records.values.filter {
+                    $0.schema.name == entity && $0[field] == value && (includingDeleted || $0.isLive)
+                }.sorted { $0.id < $1.id })
+        case .ancestors(let key, let parent):
+            var chain: [RecordState] = []
+            var next: Identifier? = key.id
+            while let id = next, let record = state.records[RecordKey(key.entity, id)], !chain.contains(where: { $0.id == id }) {
+                chain.append(record)
+                next = record.identifier(parent)
+            }
+            workspace.supply(read, records: chain)
+        case .rejectedCreation(let id): workspace.supply(rejectedCreation: id, wasRejected: state.rejectedCreations.contains(id))
+        }
+    }
+}

@@ -1,0 +1,256 @@
+// A server in memory, built on the real core: it decides, numbers, answers and pages like the real one, so that replicas
+// are tested against the protocol without Postgres. What it leaves out: REST, consumers, pages cut by bytes. What it has ahead of
+// the real one: records that leave a replica's scope.
+
+import Foundation
+import SyncProtocol
+
+@testable import Replica
+
+// @unchecked Sendable: everything is touched under the lock.
+public final class ModelServer: ServerCore, @unchecked Sendable {
+    public typealias State = ServerState
+
+    struct Account {
+        var member: Identifier
+        var replica: Identifier
+        var role: Role
+    }
+
+    struct Code {
+        var member: Identifier
+        var role: Role
+        var expiresAt: Int64
+        var isUsed = false
+    }
+
+    public let schema: Schema
+    public let tenant: Identifier
+    let lock = NSLock()
+    let now: @Sendable () -> Int64
+    var state = State()
+    private var accounts: [String: Account] = [:]
+    private var codes: [String: Code] = [:]
+    private var secrets = 0
+    private var generator: IdentifierGenerator
+    var history = 1
+    var ordered: (history: Int, position: Int64, records: [RecordState])?
+    private let pokes = Pokes()
+    /// Sets for which the server dies without an answer.
+    public var poison: (@Sendable (ChangeSet) -> Bool)?
+    public var isRevoked = false
+    /// Columns and entities of a newer server, put on each page.
+    public var extraColumn: (entity: String, name: String, value: JSONValue)?
+    public var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
+
+    /// - Parameter random: Where ids come from; a seeded source makes runs repeatable.
+    public init(
+        schema: Schema = .tideline, tenant: Identifier = Identifier(high: 0x7E, low: 1),
+        random: @escaping @Sendable () -> UInt64 = { UInt64.random(in: 0...UInt64.max) }, now: @escaping @Sendable () -> Int64
+    ) {
+        self.schema = schema
+        self.tenant = tenant
+        self.now = now
+        generator = IdentifierGenerator(random: random)
+        guard schema.entity("tenant") != nil else { return }
+        write([ServerBeginnings.tenant(tenant)])
+    }
+
+    /// Unique; nobody guesses in a test.
+    private func secret(_ kind: String) -> String {
+        secrets += 1
+        return "\(kind)-\(secrets)"
+    }
+
+    // MARK: Administration
+
+    public func invite(_ name: String, role: Role, member existing: Identifier?) -> (member: Identifier, code: String) {
+        let member = existing ?? lock.withLock { generator.next(milliseconds: now()) }
+        if existing == nil, schema.entity("member") != nil {
+            let outcome = write([ServerBeginnings.member(member, name, role)])
+            precondition(outcome.status == .accepted, "\(name) cannot be a member: \(outcome.violations)")
+        }
+        let code = lock.withLock {
+            let code = secret("code")
+            codes[code] = Code(member: member, role: role, expiresAt: now() + Self.codeLifetimeMilliseconds)
+            return code
+        }
+        return (member, code)
+    }
+
+    /// 72 hours (protocol §7.1).
+    private static let codeLifetimeMilliseconds: Int64 = 72 * 3_600_000
+
+    @discardableResult
+    public func write(_ changes: [Change], knowing position: Int64?) -> Outcome {
+        let outcome = lock.withLock { writeLocked(changes, knowing: position) }
+        pokes.poke()
+        return outcome
+    }
+
+    private func writeLocked(_ changes: [Change], knowing position: Int64? = nil) -> Outcome {
+        let stamp = max(HybridTimestamp(milliseconds: now()), state.stamp.next)
+        return decide(
+            Submission(
+                changes: changes, author: .system, dot: nil,
+                clock: VectorClock(feed: FeedPosition(epoch: state.epoch, position: position ?? state.position)), timestamp: stamp))
+    }
+
+    public func load(_ records: [RecordState]) {
+        lock.withLock {
+            for var record in records {
+                let position = FeedPosition(epoch: state.epoch, position: state.position + 1)
+                enter(ServerBeginnings.loaded(record, at: position, nowMilliseconds: now()))
+                record.position = position
+                state.records[record.key] = record
+            }
+        }
+        pokes.poke()
+    }
+
+    @discardableResult
+    public func evict(_ key: RecordKey, from replica: Identifier) -> Bool {
+        lock.withLock {
+            state.position += 1
+            state.fingerprints[state.position] = fingerprint(state.position)
+            state.evictions.append((state.position, key, replica))
+        }
+        return true
+    }
+
+    public func snapshot() -> State { lock.withLock { state } }
+
+    public func restore(_ old: State) {
+        lock.withLock {
+            state = old
+            history += 1
+        }
+    }
+
+    public func forgetTombstones() {
+        lock.withLock {
+            for (key, record) in state.records where !record.isLive {
+                state.horizon = max(state.horizon, record.position.position)
+                state.records[key] = nil
+            }
+            ordered = nil
+        }
+    }
+
+    // MARK: Looking inside
+
+    public func record(_ entity: String, _ id: Identifier) -> RecordState? { lock.withLock { state.records[RecordKey(entity, id)] } }
+    public var position: Int64 { lock.withLock { state.position } }
+    public var epoch: Int64 { lock.withLock { state.epoch } }
+    public func applications(of dot: Dot) -> Int { lock.withLock { state.applications[dot] ?? 0 } }
+    public func outcome(of dot: Dot) -> Outcome? {
+        lock.withLock { state.outcomes[dot.replica]?[dot.counter] }.flatMap { try? JSONValue(parsing: $0.bytes) }.flatMap(
+            Outcome.init(json:))
+    }
+
+    public func digest(for replica: Identifier?) -> [String: EntityDigest] {
+        lock.withLock {
+            var digests: [String: EntityDigest] = [:]
+            let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
+            let hidesRestricted = accounts.values.first { $0.replica == replica }.map { role(of: $0) == .field } ?? false
+            for entity in schema.entities where entity.scopes != [.none] {
+                var digest = ContentDigest(of: entity)
+                for record in live(entity.name, hidesRestricted: hidesRestricted) where !gone.contains(record.key) { digest.add(record) }
+                digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
+            }
+            return digests
+        }
+    }
+
+    // MARK: Who asks
+
+    /// Throws `unauthorized`, `forbidden` or `replica_revoked`, as the records of member and replica say.
+    func account(_ token: String) throws -> Account {
+        guard var account = accounts[token] else { throw refusal(.unauthorized) }
+        if isRevoked { throw refusal(.replicaRevoked) }
+        guard let role = role(of: account) else { throw refusal(.forbidden) }
+        if let record = state.records[RecordKey("replica", account.replica)], !record.isLive || record.text("status") == "revoked" {
+            throw refusal(.replicaRevoked)
+        }
+        account.role = role
+        return account
+    }
+
+    /// nil for a member who may do nothing any more.
+    private func role(of account: Account) -> Role? {
+        guard schema.entity("member") != nil else { return account.role }
+        guard let member = state.records[RecordKey("member", account.member)], member.isLive, member.text("status") != "disabled" else {
+            return nil
+        }
+        return member.text("role").flatMap(Role.init(rawValue:))
+    }
+
+    func refusal(_ code: ErrorCode, _ message: String = "", details: JSONObject = JSONObject()) -> TransportFailure {
+        .reply(ErrorReply(code, message.isEmpty ? code.rawValue : message, requestID: "model", details: details), status: code.status)
+    }
+
+    // MARK: Enrolment
+
+    public func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
+        let reply = try lock.withLock {
+            guard let code = codes[request.code] else { throw refusal(.codeInvalid) }
+            guard !code.isUsed else { throw refusal(.codeUsed) }
+            guard code.expiresAt > now() else { throw refusal(.codeExpired) }
+            guard let role = role(of: Account(member: code.member, replica: .zero, role: code.role)) else { throw refusal(.forbidden) }
+            var changes: [Change] = []
+            if state.records[RecordKey("member", code.member)]?.text("status") == "invited" {
+                changes.append(Change("member", code.member, .transition(name: "accept", observed: "invited", arguments: [:])))
+            }
+            codes[request.code]?.isUsed = true
+            return register(code.member, role, label: request.label, platform: request.platform, acknowledged: 0, along: changes)
+        }
+        pokes.poke()
+        return reply
+    }
+
+    public func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply {
+        let reply = try lock.withLock {
+            let account = try account(token)
+            let acknowledged = state.acknowledged[account.replica] ?? 0
+            guard request.counter <= acknowledged else { throw refusal(.badRequest, details: ["acknowledged": .integer(acknowledged)]) }
+            let reply = register(
+                account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter)
+            // The same member in the same scope: what left the one has left the other.
+            state.evictions += state.evictions.filter { $0.replica == account.replica }.map { ($0.position, $0.key, reply.replica) }
+            return reply
+        }
+        pokes.poke()
+        return reply
+    }
+
+    private func register(
+        _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, along changes: [Change] = []
+    ) -> EnrollmentReply {
+        let replica = generator.next(milliseconds: now())
+        if schema.entity("replica") != nil {
+            var fields: JSONObject = ["member": .string(member.text), "label": .string(label), "replication": "full"]
+            if !platform.isEmpty { fields["platform"] = .string(platform) }
+            let outcome = writeLocked([Change("replica", replica, .create(fields: fields))] + changes)
+            precondition(outcome.status == .accepted, "a replica cannot be made: \(outcome.violations)")
+        }
+        let token = secret("token")
+        accounts[token] = Account(member: member, replica: replica, role: role)
+        state.lastEpoch[replica] = state.epoch
+        state.acknowledged[replica] = acknowledged
+        return EnrollmentReply(
+            token: token, tenant: tenant, member: member, replica: replica, role: role, replication: "full", serverMilliseconds: now(),
+            schemaVersion: schema.version)
+    }
+
+    // MARK: Waiting
+
+    public func hasNews(_ request: PullRequest, token: String) throws -> Bool {
+        try lock.withLock { try place(request.cursor)?.mark.position.position ?? 0 < state.position }
+    }
+
+    public func waitForNews(since count: Int) async { await pokes.wait(since: count) }
+    public var pokeCount: Int { pokes.count }
+    public var waiterCount: Int { pokes.waiterCount }
+
+    func poke() { pokes.poke() }
+}

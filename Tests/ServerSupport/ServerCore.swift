@@ -1,0 +1,87 @@
+// What stands behind the network in tests: the server's verbs without sockets, and what an operator does to it. Two stores
+// keep it: a model in memory (fast), and Postgres under the real request handlers. One suite holds both to the same answers.
+
+import SyncProtocol
+
+@testable import Replica
+
+/// The verbs throw ``TransportFailure/reply(_:status:)`` with what the server refuses. Administration never fails in a test whose
+/// store is sound, so it traps.
+public protocol ServerCore: AnyObject, Sendable {
+    var schema: Schema { get }
+    var tenant: Identifier { get }
+
+    // MARK: The verbs
+
+    func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply
+    func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply
+    func push(_ bytes: [UInt8], token: String) throws -> [UInt8]
+    func pull(_ request: PullRequest, token: String) throws -> [UInt8]
+    /// `digest`, `records` or `activity`.
+    func get(_ path: String, _ query: [(name: String, value: String)], token: String) throws -> [UInt8]
+
+    // MARK: Waiting
+
+    /// Whether a pull would find anything.
+    func hasNews(_ request: PullRequest, token: String) throws -> Bool
+    /// Rises with every write; ``waitForNews(since:)`` returns when it is no longer this.
+    var pokeCount: Int { get }
+    func waitForNews(since count: Int) async
+
+    // MARK: Administration
+
+    /// A member, and a code for one replica of theirs.
+    func invite(_ name: String, role: Role, member: Identifier?) -> (member: Identifier, code: String)
+    /// A write of the server itself, as REST or a workflow makes it. `position`: what its author had seen; nil: everything.
+    @discardableResult func write(_ changes: [Change], knowing position: Int64?) -> Outcome
+    /// Puts rows in place without deciding.
+    func load(_ records: [RecordState])
+    func snapshot() -> ServerState
+    /// The disk is an old copy now; nobody told the server. Tokens and codes made since hold on: people would enrol again.
+    func restore(_ old: ServerState)
+    /// Tombstones up to now are gone.
+    func forgetTombstones()
+    /// The record leaves the replica's scope. False where this server has no such thing.
+    @discardableResult func evict(_ key: RecordKey, from replica: Identifier) -> Bool
+    /// While true every token of the tenant is void.
+    var isRevoked: Bool { get set }
+
+    // MARK: Looking inside
+
+    func record(_ entity: String, _ id: Identifier) -> RecordState?
+    var position: Int64 { get }
+    var epoch: Int64 { get }
+    /// What a replica with all of it holds; with `replica`, what that one may hold.
+    func digest(for replica: Identifier?) -> [String: EntityDigest]
+}
+
+extension ServerCore {
+    public func invite(_ name: String, role: Role) -> (member: Identifier, code: String) { invite(name, role: role, member: nil) }
+    @discardableResult public func write(_ changes: [Change]) -> Outcome { write(changes, knowing: nil) }
+    public func digest() -> [String: EntityDigest] { digest(for: nil) }
+}
+
+/// Everything a server keeps of a tenant, for looking at it and for going back to it.
+public struct ServerState: Sendable {
+    public var epoch: Int64 = 0
+    public var position: Int64 = 0
+    public var records: [RecordKey: RecordState] = [:]
+    public var outcomes: [Identifier: [Int64: (hash: String, bytes: [UInt8])]] = [:]
+    public var acknowledged: [Identifier: Int64] = [:]
+    public var feed: [ActivityEntry] = []
+    /// Sets that took effect, by dot: more than once is a bug.
+    public var applications: [Dot: Int] = [:]
+
+    var fingerprints: [Int64: String] = [0: "start"]
+    var lastEpoch: [Identifier: Int64] = [:]
+    var lastStamp: [Identifier: HybridTimestamp] = [:]
+    var stamp = HybridTimestamp.zero
+    var rejectedCreations: Set<Identifier> = []
+    /// Sets that wait after a restore, with the records they name.
+    var deferred: [Dot: (hash: String, ids: Set<Identifier>)] = [:]
+    var epochBegan: Int64 = 0
+    var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
+    var horizon: Int64 = 0
+    /// Of a store in Postgres: the rows of each table as one JSON array.
+    var tables: [String: [UInt8]] = [:]
+}
