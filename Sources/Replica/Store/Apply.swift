@@ -109,6 +109,10 @@ extension Store {
                     && (try? JSONValue(parsing: told.outcome)).flatMap(Outcome.init(json:))?.status == .rejected
             }
         }
+        // Told to wait in an answer that never came.
+        for counter in checkpoint.waiting {
+            try connection.execute("UPDATE _tideline_pending SET deferred = 1 WHERE counter = ?1 AND outcome IS NULL", [.integer(counter)])
+        }
         for var row in try pendingRows() where row.counter <= acknowledged {
             // An outcome given to another set with this counter is not this one's.
             if let other = told[row.counter], other.hash != row.hash {

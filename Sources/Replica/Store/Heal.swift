@@ -66,6 +66,34 @@ extension Store {
     /// The oldest counter that could be offered again.
     func journalStart() throws -> Int64? { try connection.scalarInteger("SELECT min(counter) FROM _tideline_journal") }
 
+    /// The server misses counters that nothing pending stands for: it was restored, to a backup as far as this file's checkpoint (sets
+    /// that change nothing leave no entry), or another copy of this file has pushed in the new epoch, so that none may be passed over.
+    func fillGap(from counter: Int64) throws {
+        let last = try connection.scalarInteger("SELECT max(counter) FROM _tideline_pending") ?? 0
+        // Only a restore takes answered sets from the server; what this file knows nothing of is not papered over without one.
+        let mayBeUnknown = try Metadata(connection: connection).checkpoint()?.position.epoch ?? 0 > 0
+        for spent in counter..<max(last, counter) where try !isPending(spent) {
+            if try offerFromJournal(spent) ?? offerMarker(spent) != nil { continue }
+            guard mayBeUnknown else { return }
+            try insertAgain(
+                spent, hash: ChangeSet.hash(ofSealed: []), sealed: nil, sealedAt: environment.wallMilliseconds(), summary: "",
+                feed: .start, undo: nil, undoes: nil)
+        }
+    }
+
+    /// What a copy of this file left to the other one, which has brought it now.
+    func settleLeft(_ entries: [ActivityEntry]) throws {
+        let others = try Metadata(connection: connection).sharedLanes()
+        guard !others.isEmpty else { return }
+        for case let dot? in entries.map(\.dot) where others[dot.replica] != nil {
+            let problems = try connection.query(
+                "SELECT id, sealed FROM _tideline_problem WHERE counter = ?1 AND status = 'withdrawn' AND resolved_at IS NULL",
+                [.integer(dot.counter)]
+            ) { (id: $0.integer(0), dot: try ChangeSet(sealed: $0.blob(1)).dot) }
+            for problem in problems where problem.dot == dot { try resolve(try requireProblem(problem.id), "answered") }
+        }
+    }
+
     /// Whether sets from before a restore are still on their way.
     func isHealing() throws -> Bool {
         try connection.scalarInteger("SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE seen IS NOT NULL)") == 1

@@ -121,26 +121,6 @@ extension Store {
             "UPDATE _tideline_pending SET state = 'pending', outcome = NULL WHERE counter >= ?1", [.integer(counter)])
     }
 
-    /// Offers markers for spent counters from this one on that nothing pending stands for: their answers went down with a history that the
-    /// server has lost, and another copy of this file has pushed in the new epoch already, so that none may be skipped any more.
-    func offerMarkers(from counter: Int64) throws {
-        let first = try connection.scalarInteger("SELECT min(counter) FROM _tideline_pending WHERE counter >= ?1", [.integer(counter)])
-        guard let first else { return }
-        // Only a restore takes answered sets from the server; without one a gap is a fault that must not be papered over.
-        guard try Metadata(connection: connection).checkpoint()?.position.epoch ?? 0 > 0 else { return }
-        for spent in counter..<max(first, counter) {
-            let hash = try connection.scalarText(
-                "SELECT hash FROM _tideline_journal WHERE counter = ?1 UNION ALL SELECT hash FROM _tideline_problem WHERE counter = ?1",
-                [.integer(spent)])
-            try connection.execute(
-                """
-                INSERT INTO _tideline_pending (counter, hash, sealed_at, summary, state, feed_epoch, feed_position) \
-                VALUES (?1, ?2, ?3, '', 'pending', 0, 0)
-                """,
-                [.integer(spent), .text(hash ?? ChangeSet.hash(ofSealed: [])), .integer(environment.wallMilliseconds())])
-        }
-    }
-
     /// The position from which on news of versions matter: what the least informed author, present or coming, knew.
     func leastKnownPosition() throws -> Int64 {
         let checkpoint = try Metadata(connection: connection).checkpoint()?.position.position ?? 0

@@ -97,7 +97,7 @@ struct SyncWork {
                 try await file.write { store in
                     try store.connection.immediateTransaction {
                         try store.reoffer(from: counter)
-                        try store.offerMarkers(from: counter)
+                        try store.fillGap(from: counter)
                     }
                 }
                 instruction = session.handle(.reoffered)
@@ -307,6 +307,7 @@ struct SyncWork {
                 try await file.write { store in
                     try store.connection.immediateTransaction {
                         try store.insertActivity(page.entries)
+                        try store.settleLeft(page.entries)
                         try Metadata(connection: store.connection).set(.activityNext, page.next)
                         if !page.hasMore { try store.pruneActivity(keeping: count, sinceMilliseconds: since) }
                     }

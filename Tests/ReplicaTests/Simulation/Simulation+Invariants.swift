@@ -76,8 +76,17 @@ extension Simulation {
         for row in try await site.replica.query(
             "SELECT sealed AS b FROM _tideline_pending WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM _tideline_journal")
         {
-            guard case .blob(let bytes)? = row["b"], try ChangeSet(sealed: bytes).dot.replica == own else { continue }
-            held.formUnion(Ledger.tokens(in: bytes))
+            guard case .blob(let bytes)? = row["b"] else { continue }
+            let set = try ChangeSet(sealed: bytes)
+            guard set.dot.replica == own else { continue }
+            for change in set.changes {
+                switch change.operation {
+                // Not what its author saw before: that is somebody else's write.
+                case .create(let fields), .patch(let fields, _), .transition(_, _, let fields):
+                    held.formUnion(Ledger.tokens(in: JSONValue.object(fields).canonicalBytes()))
+                case .delete, .restore: break
+                }
+            }
         }
         return held
     }
