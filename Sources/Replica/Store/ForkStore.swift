@@ -14,10 +14,7 @@ extension Store {
             var lanes = try meta.sharedLanes()
             lanes[old.replica] = counter - 1
             // What both copies share and the server has told to wait is the other copy's to bring: twice would be too often.
-            for row in try pendingRows() where row.counter < counter && row.isDeferred {
-                if let sealed = row.sealed { _ = try insertProblem(row, sealed: sealed, [Self.leftToOtherCopy], .withdrawn) }
-                try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
-            }
+            for row in try pendingRows() where row.counter < counter && row.isDeferred { try leaveToOtherCopy(row) }
             let rows = try pendingRows(after: counter - 1)
             for row in rows {
                 guard let sealed = row.sealed else {

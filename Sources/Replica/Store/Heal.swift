@@ -27,6 +27,13 @@ extension Store {
         for counter in checkpoint.waiting where try !isPending(counter) {
             applied.healing += try offerFromJournal(counter) ?? 0
         }
+        // What was answered under the id of another copy, and lost before a checkpoint covered it, is that one's to bring back.
+        let own = try Metadata(connection: connection).requireIdentity("sync").replica
+        for row in try pendingRows() {
+            if let sealed = row.sealed, let set = try? ChangeSet(sealed: sealed), set.dot.replica != own {
+                applied.problems.append(contentsOf: try leaveToOtherCopy(row))
+            }
+        }
         // 3. What each of them had seen. Positions of the lost history mean nothing any more; its sets do.
         for row in try pendingRows() where row.counter > acknowledged || checkpoint.waiting.contains(row.counter) {
             guard let sealed = row.sealed, let set = try? ChangeSet(sealed: sealed) else { continue }
@@ -79,6 +86,14 @@ extension Store {
                 spent, hash: ChangeSet.hash(ofSealed: []), sealed: nil, sealedAt: environment.wallMilliseconds(), summary: "",
                 feed: .start, undo: nil, undoes: nil)
         }
+    }
+
+    /// A set that only the other copy can still send becomes a problem here, until that one has brought it.
+    @discardableResult
+    func leaveToOtherCopy(_ row: PendingRow) throws -> [Int64] {
+        try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
+        guard let sealed = row.sealed else { return [] }
+        return [try insertProblem(row, sealed: sealed, [Self.leftToOtherCopy], .withdrawn)]
     }
 
     /// What a copy of this file left to the other one, which has brought it now.
