@@ -39,12 +39,12 @@ import Testing
         for example in try examples("enroll-reply") { #expect(try EnrollmentReply(json: example).json == example) }
     }
     @Test func push() throws {
-        for example in try examples("push-request") {
+        for example in try examples("push-request") + examples("healing-push") {
             let received = try PushRequest.receive(example.canonicalBytes())
             let replica = try #require(received.sets.first?.dot.replica)
             let again = PushRequest(
-                schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised,
-                sets: received.sets.map { OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed) })
+                schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised, isHealing: received.isHealing,
+                sets: received.sets.map { OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after) })
             #expect(try JSONValue(parsing: again.bytes(replica: replica)) == example)
         }
         for example in try examples("push-reply") {
