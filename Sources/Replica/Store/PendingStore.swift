@@ -91,23 +91,29 @@ extension Store {
             "UPDATE _tideline_pending SET state = 'pending', outcome = NULL WHERE counter >= ?1", [.integer(counter)])
     }
 
-    /// Offers markers for spent counters from this one on that nothing pending stands for: their answers went down with a history that the
-    /// server has lost, and another copy of this file has pushed in the new epoch already, so that none may be skipped any more.
+    /// Offers markers for spent counters from this one on that nothing pending stands for: the server has lost their answers. Either
+    /// they went down with a history, and another copy of this file has pushed in the new epoch already, so that none may be skipped
+    /// any more; or they left nothing in the feed (a marker, a set that changed nothing), so that their loss starts no epoch.
     func offerMarkers(from counter: Int64) throws {
         let first = try connection.scalarInteger("SELECT min(counter) FROM _tideline_pending WHERE counter >= ?1", [.integer(counter)])
-        guard let first else { return }
-        // Only a restore takes answered sets from the server; without one a gap is a fault that must not be papered over.
-        guard try Metadata(connection: connection).checkpoint()?.position.epoch ?? 0 > 0 else { return }
-        for spent in counter..<max(first, counter) {
+        guard let first, first > counter else { return }
+        let hasBeenRestored = try Metadata(connection: connection).checkpoint()?.position.epoch ?? 0 > 0
+        var hashes: [String] = []
+        for spent in counter..<first {
             let hash = try connection.scalarText(
                 "SELECT hash FROM _tideline_journal WHERE counter = ?1 UNION ALL SELECT hash FROM _tideline_problem WHERE counter = ?1",
                 [.integer(spent)])
+            // A counter of which this file knows nothing is a fault that must not be papered over, unless a restore explains it.
+            guard hash != nil || hasBeenRestored else { return }
+            hashes.append(hash ?? ChangeSet.hash(ofSealed: []))
+        }
+        for (spent, hash) in zip(counter..<first, hashes) {
             try connection.execute(
                 """
                 INSERT INTO _tideline_pending (counter, hash, sealed_at, summary, state, feed_epoch, feed_position) \
                 VALUES (?1, ?2, ?3, '', 'pending', 0, 0)
                 """,
-                [.integer(spent), .text(hash ?? ChangeSet.hash(ofSealed: [])), .integer(environment.wallMilliseconds())])
+                [.integer(spent), .text(hash), .integer(environment.wallMilliseconds())])
         }
     }
 
