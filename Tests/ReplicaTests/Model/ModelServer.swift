@@ -1,5 +1,5 @@
 // A server in memory, built on the real core: it decides, numbers, answers and pages like the real one, so that replicas
-// are tested against the protocol without Postgres. What it leaves out: scopes, REST, long history.
+// are tested against the protocol without Postgres. What it leaves out: scopes, REST, webhooks.
 
 import Foundation
 import SyncProtocol
@@ -11,7 +11,13 @@ final class ModelServer: @unchecked Sendable {
     struct Account {
         var member: Identifier
         var replica: Identifier
+        /// As of the invitation; the member's own record tells a later one.
         var role: Role
+    }
+
+    /// A pull consumer: how far it acknowledged.
+    struct Consumer {
+        var cursor: FeedPosition
     }
 
     struct State {
@@ -22,32 +28,42 @@ final class ModelServer: @unchecked Sendable {
         var outcomes: [Identifier: [Int64: (hash: String, bytes: [UInt8])]] = [:]
         var acknowledged: [Identifier: Int64] = [:]
         var lastEpoch: [Identifier: Int64] = [:]
+        /// Of the last processed set of each replica.
+        var lastStamp: [Identifier: HybridTimestamp] = [:]
         var stamp = HybridTimestamp.zero
         var rejectedCreations: Set<Identifier> = []
         var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
         var horizon: Int64 = 0
         var feed: [ActivityEntry] = []
+        var consumers: [String: Consumer] = [:]
         /// Sets that took effect, by dot: more than once is a bug.
         var applications: [Dot: Int] = [:]
     }
 
-    let schema: Schema
+    /// Of the build that runs; see ``upgrade(to:)``.
+    var schema: Schema
     let tenant = Identifier(high: 0x7E, low: 1)
-    private let lock = NSLock()
+    let lock = NSLock()
     private let now: @Sendable () -> Int64
-    private var state = State()
+    var state = State()
     private var accounts: [String: Account] = [:]
     private var codes: [String: (member: Identifier, role: Role)] = [:]
     private let random: @Sendable () -> UInt64
     private var generator: IdentifierGenerator
-    private var history = 1
-    private var ordered: (history: Int, position: Int64, records: [RecordState])?
+    var history = 1
+    var ordered: (history: Int, position: Int64, records: [RecordState])?
     private var waiters: [Int: CheckedContinuation<Void, Never>] = [:]
     private var nextWaiter = 0
-    private var pokes = 0
+    var pokes = 0
     /// Sets for which the server dies without an answer.
     var poison: (@Sendable (ChangeSet) -> Bool)?
     var isRevoked = false
+    /// Sets whose stamps had to be corrected.
+    private var corrected: Set<Dot> = []
+    /// Replicas whose tokens alone are void.
+    var revoked: Set<Identifier> = []
+    /// What is wrong with this server on purpose.
+    var fault: ModelFault?
     /// Columns and entities of a newer server, put on each page.
     var extraColumn: (entity: String, name: String, value: JSONValue)?
     var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
@@ -127,15 +143,18 @@ final class ModelServer: @unchecked Sendable {
     /// The server's disk is an old copy now; nobody told it.
     func restore(_ old: State) {
         lock.withLock {
-            state = old
+            state = readable(old)
             history += 1
+            ordered = nil
         }
     }
 
     /// Tombstones up to now are gone.
     func forgetTombstones() {
         lock.withLock {
-            state.horizon = state.position
+            // Where the last of them was, as maintenance does it.
+            let last = state.records.values.filter { !$0.isLive }.map(\.position.position).max()
+            if fault != .forgetsTombstonesSilently { state.horizon = max(state.horizon, last ?? 0) }
             for (key, record) in state.records where !record.isLive { state.records[key] = nil }
             ordered = nil
         }
@@ -150,22 +169,49 @@ final class ModelServer: @unchecked Sendable {
             Outcome.init(json:))
     }
 
-    /// What a replica with all of it holds; with `replica`, without what left that one's scope.
-    func digest(for replica: Identifier? = nil) -> [String: EntityDigest] {
+    /// What a replica with all of it holds; with `replica`, without what left that one's scope and what its member may not see.
+    /// - Parameter build: Of the replica, if it is not the server's: fields and entities that it does not know do not count.
+    func digest(for replica: Identifier? = nil, build: Schema? = nil) -> [String: EntityDigest] {
         lock.withLock {
             var digests: [String: EntityDigest] = [:]
             let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
-            for entity in schema.entities where entity.scopes != [.none] {
+            let account = accounts.values.first { $0.replica == replica }
+            let hides = account.map(hidesRestricted) ?? false
+            for entity in (build ?? schema).entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
                 for record in state.records.values.filter({ $0.schema.name == entity.name && !gone.contains($0.key) })
                     .sorted(by: { $0.id < $1.id })
                 {
-                    digest.add(record)
+                    digest.add(hides ? Self.withoutRestricted(record) : record)
                 }
                 digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
             }
             return digests
         }
+    }
+
+    func hasCorrected(_ dot: Dot) -> Bool { lock.withLock { corrected.contains(dot) } }
+
+    /// The mark that a checkpoint at head has now.
+    var headMark: CheckpointMark {
+        lock.withLock {
+            CheckpointMark(
+                position: FeedPosition(epoch: state.epoch, position: state.position), fingerprint: state.fingerprints[state.position] ?? "")
+        }
+    }
+
+    // MARK: Who may see what
+
+    private func role(_ account: Account) -> Role {
+        state.records[RecordKey("member", account.member)]?.text("role").flatMap(Role.init(rawValue:)) ?? account.role
+    }
+
+    private func hidesRestricted(_ account: Account) -> Bool { role(account) == .field }
+
+    private static func withoutRestricted(_ record: RecordState) -> RecordState {
+        var record = record
+        for field in record.schema.fields where field.isRestricted { record[field.name] = .null }
+        return record
     }
 
     // MARK: Inspection
@@ -175,8 +221,8 @@ final class ModelServer: @unchecked Sendable {
             let account = try account(token)
             do {
                 switch path {
-                case "digest": return try digest(DigestRequest(query: query))
-                case "records": return try records(RecordsRequest(query: query))
+                case "digest": return try digest(DigestRequest(query: query), account)
+                case "records": return try records(RecordsRequest(query: query), account)
                 case "activity": return try activity(ActivityRequest(query: query), account)
                 default: throw refusal(.notFound)
                 }
@@ -186,14 +232,17 @@ final class ModelServer: @unchecked Sendable {
         }
     }
 
-    private func live(_ entity: String) -> [RecordState] {
-        state.records.values.filter { $0.schema.name == entity && $0.isLive }.sorted { $0.id < $1.id }
+    /// The replica's own live records of an entity.
+    private func live(_ entity: String, _ account: Account) -> [RecordState] {
+        let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
+        let records = state.records.values.filter { $0.schema.name == entity && $0.isLive && !gone.contains($0.key) }
+        return (hidesRestricted(account) ? records.map(Self.withoutRestricted) : Array(records)).sorted { $0.id < $1.id }
     }
 
-    private func digest(_ request: DigestRequest) throws -> [UInt8] {
+    private func digest(_ request: DigestRequest, _ account: Account) throws -> [UInt8] {
         var reply: JSONObject = ["position": .integer(state.position), "epoch": .integer(state.epoch), "schema": .integer(schema.version)]
         if let entity = request.entity, let schema = schema.entity(entity) {
-            let all = live(entity)
+            let all = live(entity, account)
             if request.isStretch {
                 let stretch = all.filter { record in
                     if let end = request.through, record.id > end { return false }
@@ -209,7 +258,7 @@ final class ModelServer: @unchecked Sendable {
             var entities = JSONObject()
             for entity in schema.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in live(entity.name) { digest.add(record) }
+                for record in live(entity.name, account) { digest.add(record) }
                 entities[entity.name] = ["count": .integer(digest.count), "hash": .string(digest.finish())]
             }
             reply["entities"] = .object(entities)
@@ -217,11 +266,13 @@ final class ModelServer: @unchecked Sendable {
         return JSONValue.object(reply).canonicalBytes()
     }
 
-    private func records(_ request: RecordsRequest) throws -> [UInt8] {
+    private func records(_ request: RecordsRequest, _ account: Account) throws -> [UInt8] {
         guard let schema = schema.entity(request.entity) else { throw refusal(.badRequest) }
         let columns = RowLayout(of: schema, audience: .replica).columns
+        let hides = hidesRestricted(account)
         let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.map { record in
-            JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) })
+            let record = hides ? Self.withoutRestricted(record) : record
+            return JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) })
         }
         let block: JSONValue = [
             "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),
@@ -231,8 +282,12 @@ final class ModelServer: @unchecked Sendable {
     }
 
     private func activity(_ request: ActivityRequest, _ account: Account) throws -> [UInt8] {
-        let visible = state.feed.filter { entry in
-            entry.scopeKeys.contains { !$0.hasPrefix("member:") || $0 == "member:\(account.member.text)" }
+        let hides = hidesRestricted(account)
+        let visible = state.feed.compactMap { entry -> ActivityEntry? in
+            guard entry.scopeKeys.contains(where: { !$0.hasPrefix("member:") || $0 == "member:\(account.member.text)" }) else { return nil }
+            var entry = entry
+            if hides { entry.restrictedChanges = JSONObject() }
+            return entry
         }
         let newest = request.newest.map { Int($0) } ?? Int.max
         let after = request.after ?? visible.suffix(newest).first.map { $0.position.position - 1 } ?? state.position
@@ -297,31 +352,38 @@ final class ModelServer: @unchecked Sendable {
         let account = try account(token)
         let push: PushRequest.ReceivedPush
         do { push = try PushRequest.receive(bytes) } catch { throw refusal(.badRequest, "\(error)") }
+        guard role(account) != .viewer else { throw refusal(.forbidden, "this replica is read-only") }
         guard push.schemaVersion <= schema.version else { throw refusal(.schemaTooOld, details: ["schema": .integer(schema.version)]) }
         _ = try place(push.cursor)
         let replica = account.replica
+        let uncommitted = fault == .acknowledgesBeforeCommit && !push.sets.isEmpty && random() % 4 == 0 ? state : nil
         var outcomes: [(counter: Int64, outcome: [UInt8])] = []
         for set in push.sets {
             let dot = set.dot
-            if let stored = state.outcomes[replica]?[dot.counter] {
-                guard stored.hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(dot.counter)]) }
+            if let stored = state.outcomes[replica]?[dot.counter], !isForgotten(dot) {
+                guard stored.hash == set.hash || mistakesForItsOwn(set, dot) else {
+                    throw refusal(.fork, details: ["counter": .integer(dot.counter)])
+                }
                 outcomes.append((dot.counter, stored.bytes))
                 continue
             }
-            guard dot.counter > state.acknowledged[replica] ?? 0 else {
+            guard dot.counter > state.acknowledged[replica] ?? 0 || isForgotten(dot) else {
                 throw refusal(.fork, details: ["counter": .integer(dot.counter)])
             }
             let expected = (state.acknowledged[replica] ?? 0) + 1
             let mayJump = state.lastEpoch[replica] ?? 0 < state.epoch && dot.counter > expected
-            guard dot.counter == expected || mayJump else { throw refusal(.counterGap, details: ["expected": .integer(expected)]) }
+            guard dot.counter == expected || mayJump || isForgotten(dot) else {
+                throw refusal(.counterGap, details: ["expected": .integer(expected)])
+            }
             if case .set(let content) = set.content, poison?(content) == true { throw TransportFailure.dropped("the server died") }
             let outcome = decide(set, account, push.recognised)
             let bytes = outcome.json.canonicalBytes()
             state.outcomes[replica, default: [:]][dot.counter] = (set.hash, bytes)
-            state.acknowledged[replica] = dot.counter
+            state.acknowledged[replica] = max(dot.counter, state.acknowledged[replica] ?? 0)
             state.lastEpoch[replica] = state.epoch
             outcomes.append((dot.counter, bytes))
         }
+        if let before = uncommitted { state = before }
         return PushReply(serverMilliseconds: now(), outcomes: outcomes).bytes()
     }
 
@@ -335,14 +397,20 @@ final class ModelServer: @unchecked Sendable {
     private func pullLocked(_ request: PullRequest, _ token: String) throws -> [UInt8] {
         let account = try account(token)
         let after = try place(request.cursor)
-        // A first sync began after those tombstones were forgotten: it needs none of them.
-        let isFirst = request.cursor?.hasSuffix(Self.firstSync) ?? true
-        if !isFirst, after < state.horizon { throw refusal(.resyncRequired) }
+        let hides = hidesRestricted(account)
+        // Who sees more or less than before needs everything anew.
+        if let cursor = Place(request.cursor), cursor.hidesRestricted != hides { throw refusal(.resyncRequired) }
+        let floor = Place(request.cursor)?.floor ?? state.position
+        // A first sync that began after those tombstones were forgotten needs none of them.
+        if after < state.horizon, floor < state.horizon { throw refusal(.resyncRequired) }
         let limit = request.limit ?? Limits.recordsPerPageDefault
         let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
         let all = inOrder()
         let start = all.partitioningIndex { $0.position.position > after }
-        let changed = gone.isEmpty ? all[start...] : all[start...].filter { !gone.contains($0.key) }[...]
+        let late = lateRecord(after)
+        let changed = all[start...].filter { record in
+            (record.isLive || record.position.position > floor) && !gone.contains(record.key) && record.key != late
+        }[...]
         let page = changed.prefix(limit)
         let hasMore = page.count < changed.count
         let end = hasMore ? page.last?.position.position ?? after : state.position
@@ -351,15 +419,14 @@ final class ModelServer: @unchecked Sendable {
             guard let schema = schema.entity(entity) else { continue }
             var columns = RowLayout(of: schema, audience: .replica).columns
             if let extraColumn, extraColumn.entity == entity { columns.append(extraColumn.name) }
-            let rows = records.map { record in row(record, columns, request, after) }
+            let rows = records.map { record in row(hides ? Self.withoutRestricted(record) : record, columns, request, after) }
             blocks.append((entity, columns, rows))
         }
         if let unknownBlock, request.cursor == nil { blocks.append(unknownBlock) }
         let evictions = state.evictions.filter { $0.replica == account.replica && $0.position > after && $0.position <= end }.map(\.key)
         guard !hasMore else {
             return PullPage.write(
-                serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end) + (isFirst ? Self.firstSync : ""),
-                checkpoint: nil,
+                serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end, floor, hides), checkpoint: nil,
                 outcomes: [])
         }
         let acknowledged = state.acknowledged[account.replica] ?? 0
@@ -367,7 +434,7 @@ final class ModelServer: @unchecked Sendable {
             .map { ToldOutcome(counter: $0.key, outcome: $0.value.bytes, hash: $0.value.hash) }
         let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
         return PullPage.write(
-            serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end),
+            serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: cursor(end, floor, hides),
             checkpoint: Checkpoint(mark: mark, timestamp: state.stamp, acknowledged: acknowledged), outcomes: outcomes)
     }
 
@@ -417,22 +484,44 @@ final class ModelServer: @unchecked Sendable {
         case .withdrawn: return Outcome(status: .withdrawn)
         case .undecodable(_, let violation): return .rejected([violation])
         case .set(let content):
-            var clock = content.clock
-            if clock.feed.epoch < state.epoch {
-                let known = recognised.filter { $0.position.epoch <= clock.feed.epoch }
-                    .first { state.fingerprints[$0.position.position] == $0.fingerprint }
-                clock.feed = min(clock.feed, known?.position ?? .start)
+            if let own = content.clock.replicas[content.dot.replica], own >= content.dot.counter {
+                return .rejected([
+                    Violation(
+                        entity: "", id: nil, field: "clock", code: .invalidSyntax,
+                        message: "a set cannot have been known before it was made")
+                ])
             }
-            var stamp = content.timestamp
-            let isSkewed = stamp.milliseconds > now() + HybridClock.skewToleranceMilliseconds
-            if isSkewed { stamp = max(HybridTimestamp(milliseconds: now()), state.stamp.next) }
+            let isSkewed = content.timestamp.milliseconds > now() + HybridClock.skewToleranceMilliseconds
+            var stamp = isSkewed ? HybridTimestamp(milliseconds: now()) : content.timestamp
+            if let last = state.lastStamp[account.replica], stamp <= last { stamp = last.next }
+            if stamp != content.timestamp { corrected.insert(content.dot) }
+            if fault == .lastWriterByArrival { stamp = max(stamp, state.stamp.next) }
+            state.lastStamp[account.replica] = stamp
             state.applications[content.dot, default: 0] += 1
             return decide(
                 Submission(
                     changes: content.changes,
-                    author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: content.dot,
-                    clock: clock, timestamp: stamp, isSkewed: isSkewed, schemaVersion: content.schemaVersion))
+                    author: Author(kind: .member, member: account.member, role: role(account), replica: account.replica), dot: content.dot,
+                    clock: capped(content.clock, account.replica, recognised), timestamp: stamp, isSkewed: isSkewed,
+                    schemaVersion: content.schemaVersion))
         }
+    }
+
+    /// What a clock of another history vouches for here.
+    private func capped(_ clock: VectorClock, _ replica: Identifier, _ recognised: [CheckpointMark]) -> VectorClock {
+        if fault == .knowsEverything {
+            return VectorClock(feed: FeedPosition(epoch: state.epoch, position: state.position), replicas: clock.replicas)
+        }
+        var capped = clock
+        if clock.feed.epoch != state.epoch || clock.feed.position > state.position {
+            let known = recognised.filter {
+                $0.position.epoch <= clock.feed.epoch && state.fingerprints[$0.position.position] == $0.fingerprint
+            }
+            let newest = known.map(\.position.position).max() ?? 0
+            capped.feed = FeedPosition(epoch: state.epoch, position: min(clock.feed.position, newest))
+        }
+        for (lane, counter) in clock.replicas where lane != replica { capped.replicas[lane] = min(counter, state.acknowledged[lane] ?? 0) }
+        return capped
     }
 
     private func decide(_ submission: Submission) -> Outcome {
@@ -450,7 +539,7 @@ final class ModelServer: @unchecked Sendable {
             }
             for record in workspace.writtenRecords { state.records[record.key] = record }
             for entry in decision.entries { state.fingerprints[entry.position.position] = "\(history)-\(entry.position.position)" }
-            state.feed += decision.entries.map { ActivityEntry($0) }
+            state.feed += kept(decision.entries.map { ActivityEntry($0) })
             state.position = processor.head.position
             state.stamp = max(state.stamp, submission.timestamp)
             if decision.outcome.status == .rejected { state.rejectedCreations.formUnion(decision.created) }
@@ -481,25 +570,55 @@ final class ModelServer: @unchecked Sendable {
 
     // MARK: Cursors
 
-    private static let firstSync = ".first"
+    /// A cursor, opened.
+    private struct Place {
+        var epoch: Int64
+        var position: Int64
+        var fingerprint: String
+        /// Head when the first sync began: tombstones up to here were never held and are not sent.
+        var floor: Int64
+        var hidesRestricted: Bool
 
-    private func cursor(_ position: Int64) -> String { "\(state.epoch).\(position).\(state.fingerprints[position] ?? "")" }
+        init?(_ cursor: String?) {
+            let parts = cursor?.split(separator: ".") ?? []
+            guard parts.count == 5, let epoch = Int64(parts[0]), let position = Int64(parts[1]), let floor = Int64(parts[3]) else {
+                return nil
+            }
+            (self.epoch, self.position, fingerprint, self.floor) = (epoch, position, String(parts[2]), floor)
+            hidesRestricted = parts[4] == "1"
+        }
+    }
+
+    private func cursor(_ position: Int64, _ floor: Int64, _ hidesRestricted: Bool) -> String {
+        "\(state.epoch).\(position).\(state.fingerprints[position] ?? "").\(floor).\(hidesRestricted ? 1 : 0)"
+    }
 
     /// The position of a cursor of this history.
     private func place(_ cursor: String?) throws -> Int64 {
         guard let cursor else { return 0 }
-        let parts = cursor.split(separator: ".")
-        guard parts.count == 3 || cursor.hasSuffix(Self.firstSync), let epoch = Int64(parts[0]), let position = Int64(parts[1]) else {
-            throw refusal(.invalidCursor)
-        }
-        if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
-        guard epoch == state.epoch, position <= state.position, state.fingerprints[position] == String(parts[2]) else {
-            state.epoch = epoch + 1
-            state.position = state.epoch * FeedPosition.epochStride
-            state.fingerprints[state.position] = "\(history)-\(state.position)"
+        guard let place = Place(cursor) else { throw refusal(.invalidCursor) }
+        if place.epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
+        guard place.epoch == state.epoch, place.position <= state.position, state.fingerprints[place.position] == place.fingerprint else {
+            if fault == .overlooksRestores { return min(place.position, state.position) }
+            startEpoch(after: place.epoch)
             throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)])
         }
-        return position
+        return place.position
+    }
+
+    /// The server was restored from a backup: what it says from now on must not be mistaken for what was lost.
+    private func startEpoch(after number: Int64) {
+        let previous = state.epoch
+        state.epoch = max(number, previous) + 1
+        state.position = fault == .reusesPositions ? state.position + 1 : max(state.epoch * FeedPosition.epochStride, state.position + 1)
+        let position = FeedPosition(epoch: state.epoch, position: state.position)
+        state.fingerprints[position.position] = "\(history)-\(position.position)"
+        let entry = FeedEntry(
+            position: position, atMilliseconds: now(), author: .system, dot: nil, key: RecordKey("tenant", tenant), operation: .derived,
+            kind: "sync.epoch_started", category: "sync", isMajor: false,
+            changes: ["epoch": ["old": .integer(previous), "new": .integer(state.epoch)]], restrictedChanges: JSONObject(), anchors: [],
+            scopeKeys: [], cause: nil, depth: 0, operationMilliseconds: now())
+        state.feed.append(ActivityEntry(entry))
     }
 
     private func advance() {
@@ -509,11 +628,11 @@ final class ModelServer: @unchecked Sendable {
 
     private func account(_ token: String) throws -> Account {
         guard let account = accounts[token] else { throw refusal(.unauthorized) }
-        if isRevoked { throw refusal(.replicaRevoked) }
+        if isRevoked || revoked.contains(account.replica) { throw refusal(.replicaRevoked) }
         return account
     }
 
-    private func refusal(_ code: ErrorCode, _ message: String = "", details: JSONObject = JSONObject()) -> TransportFailure {
+    func refusal(_ code: ErrorCode, _ message: String = "", details: JSONObject = JSONObject()) -> TransportFailure {
         .reply(ErrorReply(code, message.isEmpty ? code.rawValue : message, requestID: "model", details: details), status: code.status)
     }
 
