@@ -4,7 +4,11 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test demo bench docs lint format clean
+.PHONY: help requirements build release test soak demo bench docs lint format clean
+
+# Of `make soak`: how long, and the first seed; another one every time unless told.
+SECONDS ?= 300
+SEED ?= $(shell date +%s)
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -23,6 +27,9 @@ release: requirements ## Build the two programs optimised
 # Must stay the last command of its recipe: the output ends with the test runner's own summary, and its failure is ours.
 test: requirements ## Build and run all tests
 	swift test
+
+soak: requirements ## Simulate faults for SECONDS=… from SEED=…
+	TIDELINE_SOAK_SECONDS=$(SECONDS) TIDELINE_FIRST_SEED=$(SEED) swift test --filter soak_findsNothing
 
 demo: release ## Start a server, enrol replicas and let them sync, all on this machine
 	swift build -c release --product demo-receiver

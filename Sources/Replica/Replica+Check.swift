@@ -103,7 +103,8 @@ struct ConfirmedRecords {
         ) { row in
             let record = try table.record(row)
             guard let base = bases[record.key] else { return try body(record) }
-            if let image = base.image { try body(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
+            // What has left the scope stays in view only until the last own edit of it is answered.
+            if !base.isEvicted, let image = base.image { try body(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
         }
     }
 }

@@ -35,9 +35,10 @@ extension ModelServer {
     private func digest(_ request: DigestRequest, _ account: Account) throws -> [UInt8] {
         var reply: JSONObject = ["position": .integer(state.position), "epoch": .integer(state.epoch), "schema": .integer(schema.version)]
         let hides = account.role == .field
+        let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
         if let entity = request.entity {
             let schema = try replicated(entity)
-            let all = live(entity, hidesRestricted: hides)
+            let all = live(entity, hidesRestricted: hides).filter { !gone.contains($0.key) }
             if request.isStretch {
                 let stretch = all.filter { record in
                     if let end = request.through, record.id > end { return false }
@@ -54,7 +55,7 @@ extension ModelServer {
             var entities = JSONObject()
             for entity in schema.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in live(entity.name, hidesRestricted: hides) { digest.add(record) }
+                for record in live(entity.name, hidesRestricted: hides) where !gone.contains(record.key) { digest.add(record) }
                 entities[entity.name] = ["count": .integer(digest.count), "hash": .string(digest.finish())]
             }
             reply["entities"] = .object(entities)

@@ -20,7 +20,8 @@ extension ModelServer {
         let all = inOrder()
         let start = all.partitioningIndex { $0.position.position > after }
         // Pages are cut before tombstones are left out, so a page may be short.
-        let changed = gone.isEmpty ? all[start...] : all[start...].filter { !gone.contains($0.key) }[...]
+        let late = lateRecord(after)
+        let changed = gone.isEmpty && late == nil ? all[start...] : all[start...].filter { !gone.contains($0.key) && $0.key != late }[...]
         let hasMore = changed.count > limit
         let page = changed.prefix(limit)
         let end = hasMore ? page.last?.position.position ?? after : state.position
@@ -123,6 +124,12 @@ extension ModelServer {
             let position = Int64(parts[1]), let floor = Int64(parts[3])
         else { throw refusal(.invalidCursor) }
         if epoch >= state.epoch, epoch > state.epoch || position > state.position || state.fingerprints[position] != parts[2] {
+            if fault == .overlooksRestores {
+                let here = FeedPosition(epoch: state.epoch, position: min(position, state.position))
+                return Place(
+                    mark: CheckpointMark(position: here, fingerprint: state.fingerprints[here.position] ?? ""), floor: floor,
+                    hidesRestricted: parts[4] == "true")
+            }
             beginEpoch(after: epoch)
         }
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
@@ -135,7 +142,8 @@ extension ModelServer {
         let previous = state.epoch
         state.epoch = max(number, previous) + 1
         state.epochBegan = now()
-        let first = FeedPosition(epoch: state.epoch, position: max(state.epoch * FeedPosition.epochStride, state.position + 1))
+        let stride = fault == .reusesPositions ? 0 : state.epoch * FeedPosition.epochStride
+        let first = FeedPosition(epoch: state.epoch, position: max(stride, state.position + 1))
         enter(
             FeedEntry(
                 position: first, atMilliseconds: now(), author: .system, dot: nil, key: RecordKey("tenant", tenant), operation: .derived,

@@ -30,6 +30,8 @@ extension ModelServer {
         for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
             throw TransportFailure.dropped("the server died")
         }
+        let uncommitted = fault == .acknowledgesBeforeCommit && !fresh.isEmpty && fresh[0].dot.counter % 4 == 0 ? state : nil
+        defer { if let uncommitted { state = uncommitted } }
         // What clocks may claim is what the server knew when the request came.
         let lanes = state.acknowledged
         let head = FeedPosition(epoch: state.epoch, position: state.position)
@@ -91,8 +93,8 @@ extension ModelServer {
         for set in sets {
             let counter = set.dot.counter
             if let hash = state.outcomes[replica]?[counter]?.hash ?? state.deferred[set.dot]?.hash {
-                guard hash == set.hash else { throw refusal(.fork, details: ["counter": .integer(counter)]) }
-                if state.deferred[set.dot] != nil { unseen.append(set) }
+                guard hash == set.hash || mistakesForItsOwn(set) else { throw refusal(.fork, details: ["counter": .integer(counter)]) }
+                if state.deferred[set.dot] != nil || fault == .skipsDeduplication { unseen.append(set) }
             } else if counter <= state.acknowledged[replica] ?? 0 {
                 throw refusal(.fork, details: ["counter": .integer(counter)])
             } else {
@@ -114,6 +116,7 @@ extension ModelServer {
     private func capped(
         _ clock: VectorClock, own: Identifier, head: FeedPosition, lanes: [Identifier: Int64], recognised: [FeedPosition]
     ) -> VectorClock {
+        if fault == .knowsEverything { return VectorClock(feed: head, replicas: clock.replicas) }
         var capped = clock
         if clock.feed.epoch != head.epoch || clock.feed.position > head.position {
             let newest = recognised.filter { $0.epoch <= clock.feed.epoch }.map(\.position).max() ?? 0
@@ -137,6 +140,8 @@ extension ModelServer {
             if stamp <= last { stamp = last.next }
             state.lastStamp[set.dot.replica] = stamp
         }
+        if stamp != set.timestamp { corrected.insert(set.dot) }
+        if fault == .lastWriterByArrival { stamp = max(stamp, state.stamp.next) }
         var submission = admitted
         (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
         let outcome = decide(submission, holding: held)
@@ -170,7 +175,7 @@ extension ModelServer {
     }
 
     func enter(_ entry: FeedEntry) {
-        state.feed.append(ActivityEntry(entry))
+        state.feed += kept([ActivityEntry(entry)])
         state.position = entry.position.position
         state.fingerprints[state.position] = fingerprint(state.position)
     }

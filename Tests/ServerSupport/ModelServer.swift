@@ -24,7 +24,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         var isUsed = false
     }
 
-    public let schema: Schema
+    /// Of the build that runs; see ``upgrade(to:)``.
+    public internal(set) var schema: Schema
     public let tenant: Identifier
     let lock = NSLock()
     let now: @Sendable () -> Int64
@@ -39,6 +40,14 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     /// Sets for which the server dies without an answer.
     public var poison: (@Sendable (ChangeSet) -> Bool)?
     public var isRevoked = false
+    /// Replicas whose tokens alone are void.
+    public var revoked: Set<Identifier> = []
+    /// What is wrong with this server on purpose.
+    public var fault: ModelFault?
+    /// Sets whose stamps had to be corrected.
+    var corrected: Set<Dot> = []
+    /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.
+    var readings = 0
     /// Columns and entities of a newer server, put on each page.
     public var extraColumn: (entity: String, name: String, value: JSONValue)?
     public var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?
@@ -122,7 +131,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
 
     public func restore(_ old: State) {
         lock.withLock {
-            state = old
+            state = readable(old)
+            ordered = nil
             history += 1
         }
     }
@@ -130,7 +140,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public func forgetTombstones() {
         lock.withLock {
             for (key, record) in state.records where !record.isLive {
-                state.horizon = max(state.horizon, record.position.position)
+                if fault != .forgetsTombstonesSilently { state.horizon = max(state.horizon, record.position.position) }
                 state.records[key] = nil
             }
             ordered = nil
@@ -148,12 +158,15 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             Outcome.init(json:))
     }
 
-    public func digest(for replica: Identifier?) -> [String: EntityDigest] {
+    public func digest(for replica: Identifier?) -> [String: EntityDigest] { modelDigest(for: replica, build: schema) }
+
+    /// - Parameter build: Fields and entities that it does not know do not count.
+    func modelDigest(for replica: Identifier?, build: Schema) -> [String: EntityDigest] {
         lock.withLock {
             var digests: [String: EntityDigest] = [:]
             let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
             let hidesRestricted = accounts.values.first { $0.replica == replica }.map { role(of: $0) == .field } ?? false
-            for entity in schema.entities where entity.scopes != [.none] {
+            for entity in build.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
                 for record in live(entity.name, hidesRestricted: hidesRestricted) where !gone.contains(record.key) { digest.add(record) }
                 digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
@@ -162,12 +175,22 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         }
     }
 
+    public func hasCorrected(_ dot: Dot) -> Bool { lock.withLock { corrected.contains(dot) } }
+
+    /// The mark that a checkpoint at head has now.
+    public var headMark: CheckpointMark {
+        lock.withLock {
+            CheckpointMark(
+                position: FeedPosition(epoch: state.epoch, position: state.position), fingerprint: state.fingerprints[state.position] ?? "")
+        }
+    }
+
     // MARK: Who asks
 
     /// Throws `unauthorized`, `forbidden` or `replica_revoked`, as the records of member and replica say.
     func account(_ token: String) throws -> Account {
         guard var account = accounts[token] else { throw refusal(.unauthorized) }
-        if isRevoked { throw refusal(.replicaRevoked) }
+        if isRevoked || revoked.contains(account.replica) { throw refusal(.replicaRevoked) }
         guard let role = role(of: account) else { throw refusal(.forbidden) }
         if let record = state.records[RecordKey("replica", account.replica)], !record.isLive || record.text("status") == "revoked" {
             throw refusal(.replicaRevoked)

@@ -59,6 +59,11 @@ extension ServerCore {
     public func invite(_ name: String, role: Role) -> (member: Identifier, code: String) { invite(name, role: role, member: nil) }
     @discardableResult public func write(_ changes: [Change]) -> Outcome { write(changes, knowing: nil) }
     public func digest() -> [String: EntityDigest] { digest(for: nil) }
+    /// What a replica of an older build may hold; nothing can be said where the store does not know that build.
+    public func digest(for replica: Identifier?, build: Schema) -> [String: EntityDigest] {
+        if let model = self as? ModelServer { return model.modelDigest(for: replica, build: build) }
+        return build.version == schema.version ? digest(for: replica) : [:]
+    }
 }
 
 /// Everything a server keeps of a tenant, for looking at it and for going back to it.
@@ -80,6 +85,8 @@ public struct ServerState: Sendable {
     /// Sets that wait after a restore, with the records they name.
     var deferred: [Dot: (hash: String, ids: Set<Identifier>)] = [:]
     var epochBegan: Int64 = 0
+    /// Pull consumers of the model: how far each acknowledged.
+    var consumers: [String: FeedPosition] = [:]
     var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
     var horizon: Int64 = 0
     /// Of a store in Postgres: the rows of each table as one JSON array.

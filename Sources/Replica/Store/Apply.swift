@@ -62,8 +62,11 @@ extension Store {
                 if let last = try meta.checkpoint()?.position, last.epoch < checkpoint.mark.position.epoch {
                     try heal(checkpoint, page.outcomes, &applied)
                 }
-                // What another copy of this file was answered says nothing about sets made here: they stay in the view.
-                try meta.set(.acknowledged, min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max))
+                // What another copy of this file was answered says nothing about sets made here: they stay in the view, and so do those
+                // that the server acknowledges without an answer, because a copy has skipped their counters.
+                let unanswered = try firstUnanswered(upTo: checkpoint.acknowledged)
+                let first = min(applied.forkedAt ?? .max, unanswered ?? .max)
+                try meta.set(.acknowledged, first == .max ? checkpoint.acknowledged : min(checkpoint.acknowledged, first - 1))
                 // 5. The rest is replayed on what is confirmed now.
                 applied.predictedRejections = try replay()
             }
@@ -156,12 +159,22 @@ extension Store {
             }
             try connection.execute("DELETE FROM _tideline_pending WHERE counter = ?1", [.integer(row.counter)])
         }
+        // What a copy has skipped goes along: under the old id nobody will ever be told of it.
+        if let forkedAt = applied.forkedAt, let first = try firstUnanswered(upTo: forkedAt - 1) { applied.forkedAt = first }
         // Answers that a checkpoint does not cover come from a history that the server has lost: it was restored from a backup taken
         // between this replica's last checkpoint and the answer, so that the cursor is still good.
         applied.forgotten = Int(
             try connection.scalarInteger(
                 "SELECT count(*) FROM _tideline_pending WHERE counter > ?1 AND state = 'answered'", [.integer(acknowledged)]) ?? 0)
         if applied.forgotten > 0 { try reoffer(from: acknowledged + 1) }
+    }
+
+    private func firstUnanswered(upTo counter: Int64) throws -> Int64? {
+        try connection.scalarInteger(
+            """
+            SELECT min(counter) FROM _tideline_pending \
+            WHERE counter <= ?1 AND outcome IS NULL AND sealed IS NOT NULL AND deferred = 0
+            """, [.integer(counter)])
     }
 
     private func remember(_ mark: CheckpointMark) throws {

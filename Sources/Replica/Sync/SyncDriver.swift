@@ -209,7 +209,7 @@ struct SyncWork {
             if progress.rebuild == nil, let new = page.checkpoint?.mark.position, let old = progress.checkpoint, new < old {
                 throw TransportFailure.malformed("the page ends at \(new.position), before the checkpoint \(old.position)")
             }
-            if !page.hasMore, let restored = try await restoreBehindRebuild(progress, token) { return .pullFailed(restored) }
+            if !page.hasMore, let restored = try await restoreBehindRebuild(progress, page, token) { return .pullFailed(restored) }
             mayWait = false
             report.pages += 1
             self.page = page
@@ -223,9 +223,11 @@ struct SyncWork {
 
     /// A pull from nothing tells the server nothing of this replica's past, so a restore would go unnoticed, and clocks of lost
     /// history would claim to know new history. So the last cursor is shown before what was pulled replaces anything: at the end,
-    /// because pages may be days apart. Returns the refusal that tells of a restore.
-    private func restoreBehindRebuild(_ progress: PullProgress, _ token: String) async throws -> TransportFailure? {
-        guard let rebuild = progress.rebuild, rebuild != .newEpoch else { return nil }
+    /// because pages may be days apart. Only a later epoch than one's own needs no proof: a rebuild for a new epoch may be interrupted
+    /// and meet a server that was restored once more, to before that epoch. Returns the refusal that tells of a restore.
+    private func restoreBehindRebuild(_ progress: PullProgress, _ page: PullPage, _ token: String) async throws -> TransportFailure? {
+        guard progress.rebuild != nil, let reached = page.checkpoint?.mark.position.epoch else { return nil }
+        if let checkpoint = progress.checkpoint, reached > checkpoint.epoch { return nil }
         guard let cursor = try await file.read({ try Metadata(connection: $0.connection).text(.cursor) }) else { return nil }
         let request = PullRequest(
             cursor: cursor, limit: 1, outcomesAfter: try await file.write { try $0.outcomesKnownUpTo() },

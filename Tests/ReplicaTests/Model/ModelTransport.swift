@@ -19,6 +19,8 @@ enum Fault: Sendable {
     case duplicate
     /// The answer to the previous call of this kind arrives instead.
     case previousReply
+    /// A push that stays under way: it arrives when ``ModelTransport/deliverLate()`` says so, and nobody waits for its answer.
+    case late(TransportFailure)
 }
 
 // @unchecked Sendable: everything is touched under the lock.
@@ -29,6 +31,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     private var meanwhile: (@Sendable (Call) async -> Void)?
     private var counts: [Call: Int] = [:]
     private var previous: [Call: [UInt8]] = [:]
+    private var late: [(bytes: [UInt8], token: String)] = []
     private var pushes: [[UInt8]] = []
     private var pulls: [PullRequest] = []
 
@@ -59,7 +62,23 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
             pushes.append(bytes)
             return meanwhile
         })?(.push)
-        return try carry(.push, next(.push)) { try server.push(bytes, token: token) }
+        let fault = next(.push)
+        if case .late(let failure) = fault {
+            lock.withLock { late.append((bytes, token)) }
+            throw failure
+        }
+        return try carry(.push, fault) { try server.push(bytes, token: token) }
+    }
+
+    /// What was held up arrives now. Returns how many pushes that were.
+    func deliverLate() -> Int {
+        let arriving = lock.withLock {
+            defer { late = [] }
+            return late
+        }
+        // Whatever the server says, nobody hears it.
+        for push in arriving { _ = try? server.push(push.bytes, token: push.token) }
+        return arriving.count
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
@@ -102,6 +121,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
 
     private func carry(_ call: Call, _ fault: Fault?, _ send: () throws -> [UInt8]) throws -> [UInt8] {
         if case .fail(let failure) = fault { throw failure }
+        if case .late(let failure) = fault { throw failure }
         var reply = try send()
         if case .duplicate = fault { reply = try send() }
         let before = lock.withLock {

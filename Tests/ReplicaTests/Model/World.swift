@@ -36,26 +36,28 @@ final class StorageFaults: @unchecked Sendable {
     private let lock = NSLock()
     private var failing: StorageStep?
     private var countdown = 0
+    private var error: (any Error & Sendable)?
     private var seen: Set<StorageStep> = []
 
-    /// The step fails when it comes for the `number`th time from now.
-    func fail(at step: StorageStep?, number: Int = 1) {
+    /// The step fails when it comes for the `number`th time from now; without an error it is a death.
+    func fail(at step: StorageStep?, number: Int = 1, with error: (any Error & Sendable)? = nil) {
         lock.withLock {
             failing = step
             countdown = number
+            self.error = error
         }
     }
 
     var reached: Set<StorageStep> { lock.withLock { seen } }
 
     func check(_ step: StorageStep) throws {
-        let isFatal = lock.withLock {
+        let failure = lock.withLock { () -> (any Error)? in
             seen.insert(step)
-            guard step == failing else { return false }
+            guard step == failing else { return nil }
             countdown -= 1
-            return countdown == 0
+            return countdown == 0 ? error ?? Crash(at: step.rawValue) : nil
         }
-        if isFatal { throw Crash(at: step.rawValue) }
+        if let failure { throw failure }
     }
 }
 

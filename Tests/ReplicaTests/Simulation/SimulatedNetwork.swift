@@ -1,57 +1,28 @@
-// What lies between a simulated replica and the model server: faults that the seed chooses, and the bugs that tests plant to
-// prove that the invariants see them.
+// What lies between a simulated replica and the model server: it notes what was sent, loses answers, and carries the bugs that
+// tests plant on the wire.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import TestSupport
 
 @testable import Replica
 
-/// A bug put in on purpose.
-enum PlantedBug: String, Sendable, CaseIterable {
-    /// A page leaves out one of its records.
-    case skipsRecord
-    /// What a set adds to a counter is added twice.
-    case appliesTwice
-    /// An outcome that only a pull could tell never comes.
-    case dropsOutcome
-    /// A rejection arrives as another set's acceptance.
-    case answersForAnother
-    /// The checkpoint acknowledges one set too many.
-    case acknowledgesTooFar
-    /// The newest pending set vanishes from the file.
-    case losesPending
-    /// One record of a set of two arrives later than the other.
-    case splitsSets
-    /// A tombstone comes back to life at the server.
-    case resurrects
-    /// The rejection of a set leaves no problem behind.
-    case forgetsProblem
-
-    /// Which promises it breaks; the first that is looked at finds it.
-    var invariants: Set<String> {
-        switch self {
-        case .skipsRecord: ["I1", "I4"]
-        case .appliesTwice: ["I3"]
-        case .dropsOutcome: ["I6", "I12"]
-        case .answersForAnother: ["I2"]
-        case .acknowledgesTooFar: ["I6", "I12"]
-        case .losesPending: ["I6", "I14"]
-        case .splitsSets: ["I4", "I1"]
-        case .resurrects: ["I11"]
-        case .forgetsProblem: ["I6", "I9"]
-        }
-    }
-}
-
-/// Every set that was ever sent, by its hash: what the sums of the counters are checked against.
+/// Every set that was ever sent, by its hash: what sums and merges are checked against.
 final class SentSets: Sendable {
     private let sets = Locked<[String: ChangeSet]>([:])
 
-    func note(_ bytes: [UInt8]) {
-        guard let push = try? PushRequest.receive(bytes) else { return }
-        sets.with { sets in
-            for set in push.sets { if case .set(let content) = set.content { sets[set.hash] = content } }
+    /// Returns whether one of them was sent before.
+    @discardableResult
+    func note(_ bytes: [UInt8]) -> Bool {
+        guard let push = try? PushRequest.receive(bytes) else { return false }
+        return sets.with { sets in
+            var isAgain = false
+            for set in push.sets {
+                guard case .set(let content) = set.content else { continue }
+                if sets.updateValue(content, forKey: set.hash) != nil { isAgain = true }
+            }
+            return isAgain
         }
     }
 
@@ -63,8 +34,17 @@ struct SimulatedNetwork: SyncTransport {
     let sent: SentSets
     let bug: PlantedBug?
     let chance: Chance
-    /// While true, answers to pushes that carry sets get lost: the sets are processed and nobody hears of it.
-    let isDeaf: Locked<Bool>
+    let line: Line
+
+    /// What a site and its connection share.
+    struct Line: Sendable {
+        /// While true, answers to pushes that carry sets get lost: the sets are processed and nobody hears of it.
+        let isDeaf = Locked(false)
+        /// Where the last page that was pulled said to go on.
+        let next = Locked<String?>(nil)
+        /// The hash of a pending set of the site's file, for bugs that need it.
+        let pendingHash = Locked<(@Sendable (Int64) -> String?)?>(nil)
+    }
 
     func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply { try await model.enroll(request) }
     func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply { try await model.fork(request, token: token) }
@@ -73,51 +53,77 @@ struct SimulatedNetwork: SyncTransport {
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
-        sent.note(bytes)
+        let isAgain = sent.note(bytes)
         let reply = try await model.push(bytes, token: token)
-        if isDeaf.with({ $0 }), try !PushReply(parsing: reply).outcomes.isEmpty { throw TransportFailure.timeout }
+        if bug == .appliesTwice || bug == .countsTwiceOnRetry && isAgain { applyAgain(bytes) }
+        if line.isDeaf.with({ $0 }), try !PushReply(parsing: reply).outcomes.isEmpty { throw TransportFailure.timeout }
         switch bug {
-        case .appliesTwice: applyAgain(bytes)
         case .answersForAnother: return try Self.accepting(reply)
-        default: break
+        case .dropsOutcome where isAgain:
+            return PushReply(serverMilliseconds: try PushReply(parsing: reply).serverMilliseconds, outcomes: []).bytes()
+        default: return reply
         }
-        return reply
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
         let reply = try await model.pull(request, token: token)
         // A reply that the network cut is nobody's bug.
         guard let bug, case .object(var page)? = try? JSONValue(parsing: reply) else { return reply }
+        line.next.with { $0 = page["next"]?.stringValue }
         switch bug {
         case .skipsRecord:
-            guard request.cursor != nil, var blocks = page["entities"]?.arrayValue, let last = blocks.last,
-                case .object(var block) = last, var rows = block["rows"]?.arrayValue, !rows.isEmpty, chance.percent(30)
+            guard request.cursor != nil, chance.percent(30) else { return reply }
+            page["entities"] = Self.rows(of: page, in: nil) { $0.removeLast() }
+        case .halfPageApplied:
+            guard request.cursor != nil, page["has_more"] == true else { return reply }
+            page["entities"] = Self.rows(of: page, in: nil) { $0.removeLast(($0.count + 1) / 2) }
+        case .splitsSets:
+            guard request.cursor != nil else { return reply }
+            page["entities"] = Self.rows(of: page, in: "client") { if $0.count > 1 { $0.removeFirst() } }
+        case .pageCursorAsKnowledge:
+            let parts = page["next"]?.stringValue?.split(separator: ".") ?? []
+            guard page["has_more"] == true, request.cursor != nil, parts.count == 5, let epoch = Int64(parts[0]),
+                let position = Int64(parts[1])
             else { return reply }
-            rows.removeLast()
-            block["rows"] = .array(rows)
-            blocks[blocks.count - 1] = .object(block)
-            page["entities"] = .array(blocks)
+            page["has_more"] = false
+            page["checkpoint"] = [
+                "at": [.integer(epoch), .integer(position), .string(String(parts[2]))], "timestamp": [0, 0],
+                "acknowledged": .integer(request.outcomesAfter),
+            ]
+            page["outcomes"] = []
         case .dropsOutcome:
             guard page["outcomes"]?.arrayValue?.isEmpty == false else { return reply }
             page["outcomes"] = .array([])
+        case .takesOtherCopysOutcome:
+            let outcomes = (page["outcomes"]?.arrayValue ?? []).map { told -> JSONValue in
+                guard let parts = told.arrayValue, parts.count == 3, let counter = parts[0].integerValue,
+                    let hash = line.pendingHash.with({ $0 })?(counter)
+                else { return told }
+                return .array([parts[0], parts[1], .string(hash)])
+            }
+            page["outcomes"] = .array(outcomes)
         case .acknowledgesTooFar:
             guard case .object(var checkpoint)? = page["checkpoint"], let acknowledged = checkpoint["acknowledged"]?.integerValue else {
                 return reply
             }
             checkpoint["acknowledged"] = .integer(acknowledged + 1)
             page["checkpoint"] = .object(checkpoint)
-        case .splitsSets:
-            guard request.cursor != nil, var blocks = page["entities"]?.arrayValue,
-                let place = blocks.firstIndex(where: { $0["entity"] == "client" }), case .object(var block) = blocks[place],
-                var rows = block["rows"]?.arrayValue, rows.count > 1
-            else { return reply }
-            rows.removeFirst()
-            block["rows"] = .array(rows)
-            blocks[place] = .object(block)
-            page["entities"] = .array(blocks)
         default: return reply
         }
         return JSONValue.object(page).canonicalBytes()
+    }
+
+    /// The blocks of a page, with the rows of one of them edited: of an entity, or the last ones.
+    private static func rows(of page: JSONObject, in entity: JSONValue?, _ edit: (inout [JSONValue]) -> Void) -> JSONValue {
+        var blocks = page["entities"]?.arrayValue ?? []
+        let place = entity.map { entity in blocks.firstIndex { $0["entity"] == entity } } ?? blocks.indices.last
+        guard let index = place, case .object(var block) = blocks[index], var rows = block["rows"]?.arrayValue, !rows.isEmpty else {
+            return .array(blocks)
+        }
+        edit(&rows)
+        block["rows"] = .array(rows)
+        blocks[index] = .object(block)
+        return .array(blocks)
     }
 
     private func applyAgain(_ bytes: [UInt8]) {

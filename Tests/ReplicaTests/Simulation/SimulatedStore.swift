@@ -15,12 +15,14 @@ enum SimulatedStore: String, Sendable {
     }()
 
     /// Two runs of one seed must not overlap on Postgres: the seed names the tenant, so that they are the same run.
-    func server(seed: UInt64, random: @escaping @Sendable () -> UInt64, now: @escaping @Sendable () -> Int64) -> any ServerCore {
+    func server(seed: UInt64, schema: Schema, random: @escaping @Sendable () -> UInt64, now: @escaping @Sendable () -> Int64)
+        -> any ServerCore
+    {
         switch self {
-        case .model: return ModelServer(schema: .testing, random: random, now: now)
+        case .model: return ModelServer(schema: schema, random: random, now: now)
         case .postgres:
             do {
-                return try PostgresServer(schema: .testing, tenant: Identifier(high: 0x7E, low: seed), random: random, now: now)
+                return try PostgresServer(schema: schema, tenant: Identifier(high: 0x7E, low: seed), random: random, now: now)
             } catch {
                 preconditionFailure("no Postgres for a simulation: \(error)")
             }

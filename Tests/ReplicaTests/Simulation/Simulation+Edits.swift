@@ -1,6 +1,7 @@
 // What people and tools do to their replicas.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 
 @testable import Replica
@@ -8,17 +9,30 @@ import SyncProtocol
 extension Simulation {
     /// Text fields by entity: where tokens are written. Guarded, last-writer and map fields; sets are written by element.
     private static let texts: [(entity: String, fields: [String])] = [
-        ("client", ["name", "legal_name", "notes", "custom.k"]), ("contact", ["job_title", "notes", "last_name"]),
-        ("site", ["name", "access_notes"]), ("client_contact", ["role"]), ("deal", ["title", "notes"]), ("part", ["name"]),
-        ("document", ["title", "memo"]), ("document_line", ["label"]), ("note", ["body"]),
+        ("client", ["name", "legal_name", "notes", "custom.k", "tax_number"]), ("contact", ["job_title", "notes", "last_name"]),
+        ("site", ["name", "access_notes"]), ("client_contact", ["role"]), ("deal", ["title", "notes"]),
+        ("part", ["name", "bin", "remark"]),
+        ("document", ["title", "memo", "terms"]), ("document_line", ["label", "unit"]), ("note", ["body", "mood", "secret_remark"]),
+        ("gadget", ["label", "notes"]),
     ]
     private static let creatable = [
-        "client", "contact", "client_contact", "site", "deal", "part", "movement", "document", "document_line", "note",
+        "client", "contact", "client_contact", "site", "deal", "part", "movement", "document", "document_line", "note", "gadget",
     ]
-    private static let sets: [(entity: String, field: String)] = [("client", "tags"), ("contact", "tags"), ("deal", "tags")]
+    private static let sets: [(entity: String, field: String)] = [
+        ("client", "tags"), ("contact", "tags"), ("deal", "tags"), ("part", "labels"),
+    ]
+
+    /// A text field that the site's build knows.
+    private func text(_ site: SimulatedSite) -> (entity: String, field: String)? {
+        guard let (entity, fields) = chance.pick(Self.texts), let schema = site.build.entity(entity),
+            let field = chance.pick(fields.filter { schema.field(String($0.prefix { $0 != "." })) != nil })
+        else { return nil }
+        return (entity, field)
+    }
 
     /// A record of the site's view, live or dead; never one of the pair.
     private func anyRecord(_ site: SimulatedSite, _ entity: String, live: Bool = true) async throws -> Identifier? {
+        guard site.build.entity(entity) != nil else { return nil }
         let rows = try await site.replica.query(
             "SELECT id FROM \"\(entity)\" WHERE deleted_at IS \(live ? "" : "NOT ")NULL ORDER BY id")
         let ids = rows.compactMap { row -> Identifier? in
@@ -45,18 +59,23 @@ extension Simulation {
     // MARK: The library
 
     func write(_ site: SimulatedSite) async throws -> String {
-        switch chance.below(10) {
-        case 0, 1, 2: return try await create(site)
-        case 3, 4, 5: return try await setText(site)
-        case 6: return try await changeSet(site)
-        case 7: return try await increment(site)
-        case 8: return try await transition(site)
-        default: return try await deleteOrRestore(site)
-        }
+        let what =
+            switch chance.below(12) {
+            case 0, 1, 2: try await create(site)
+            case 3, 4, 5: try await setText(site)
+            case 6: try await changeSet(site)
+            case 7: try await increment(site)
+            case 8: try await transition(site)
+            case 9: try await compose(site)
+            case 10: try await point(site)
+            default: try await deleteOrRestore(site)
+            }
+        try plantAfterWrite(site)
+        return what
     }
 
     private func create(_ site: SimulatedSite) async throws -> String {
-        guard let entity = chance.pick(Self.creatable) else { return "nothing" }
+        guard let entity = chance.pick(Self.creatable), site.build.entity(entity) != nil else { return "nothing" }
         let token = ledger.token()
         guard let fields = try await fieldsOfANew(entity, site, token) else { return "nothing to attach a \(entity) to" }
         return try await attempt {
@@ -96,7 +115,8 @@ extension Simulation {
             guard let part = try await some("part") else { return nil }
             let quantity = chance.within(-5...9) * 1_000
             return ["part": part, "kind": quantity > 0 ? "receive" : "use", "quantity_milli": .integer(quantity)]
-        case "document": return ["title": .string(token)]
+        case "document": return document(["title": .string(token)], site.build)
+        case "gadget": return try await some("part").map { ["label": .string(token), "part": $0] } ?? ["label": .string(token)]
         case "document_line":
             guard let document = try await some("document") else { return nil }
             return ["document": document, "label": .string(token), "price": .integer(chance.within(1...900))]
@@ -108,8 +128,7 @@ extension Simulation {
     }
 
     private func setText(_ site: SimulatedSite) async throws -> String {
-        guard let (entity, fields) = chance.pick(Self.texts), let field = chance.pick(fields), let id = try await anyRecord(site, entity)
-        else { return "nothing to set" }
+        guard let (entity, field) = text(site), let id = try await anyRecord(site, entity) else { return "nothing to set" }
         let token = ledger.token()
         return try await attempt {
             let result = try await site.replica.write { try $0.set(entity, id, [field: .string(token)]) }
@@ -121,8 +140,8 @@ extension Simulation {
     }
 
     private func changeSet(_ site: SimulatedSite) async throws -> String {
-        guard let (entity, field) = chance.pick(Self.sets), let id = try await anyRecord(site, entity),
-            let element = chance.pick(["a", "b", "c", "d"])
+        guard let (entity, field) = chance.pick(Self.sets), site.build.entity(entity)?.field(field) != nil,
+            let id = try await anyRecord(site, entity), let element = chance.pick(["a", "b", "c", "d"])
         else { return "no set to change" }
         let adds = chance.percent(60)
         return try await attempt {
@@ -162,10 +181,48 @@ extension Simulation {
         }
     }
 
+    /// Several records in one set: a document with its lines, perhaps issued and sent at once.
+    private func compose(_ site: SimulatedSite) async throws -> String {
+        let (title, label) = (ledger.token(), ledger.token())
+        let fields = document(["title": .string(title)], site.build)
+        let moves = ["issue", "send"].prefix(chance.below(3))
+        return try await attempt {
+            let result = try await site.replica.write { edit in
+                let id = try edit.create("document", fields)
+                try edit.create("document_line", ["document": .string(id.text), "label": .string(label), "price": 250])
+                for move in moves { try edit.transition(move, "document", id) }
+                return id
+            }
+            took([title, label], site)
+            try await expectShown(site, "document", result.value, "title", title)
+            return "creates document \(title) with line \(label)\(moves.map { ", \($0)" }.joined()) as set \(result.counter ?? 0)"
+        }
+    }
+
+    /// References that become null with what they refer to, and a whole set that is guarded.
+    private func point(_ site: SimulatedSite) async throws -> String {
+        let (entity, field, target) = chance.weighted([(1, ("site", "contact", "contact")), (1, ("part", "colours", ""))])
+        guard let id = try await anyRecord(site, entity) else { return "nothing to point" }
+        var value: JSONValue = .array(["blue", "green", "red"].filter { _ in chance.percent(50) }.map { .string($0) })
+        if !target.isEmpty { value = try await anyRecord(site, target).map { .string($0.text) } ?? .null }
+        let new = value
+        return try await attempt {
+            let result = try await site.replica.write { try $0.set(entity, id, [field: new]) }
+            guard let counter = result.counter else { return "\(entity).\(field) stays" }
+            let shown = try await site.replica.get(entity, id)?[field] ?? .null
+            guard shown == new else {
+                throw BrokenInvariant(name: "I6", detail: "\(site.name) wrote \(new) to \(entity).\(field), reads \(shown)")
+            }
+            return "sets \(entity).\(field) as set \(counter)"
+        }
+    }
+
     private func deleteOrRestore(_ site: SimulatedSite) async throws -> String {
         let deletes = chance.percent(65)
         guard
-            let entity = chance.pick(["client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note"]),
+            let entity = chance.pick([
+                "client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note", "gadget",
+            ]),
             let id = try await anyRecord(site, entity, live: deletes)
         else { return "nothing to delete or restore" }
         return try await attempt {
@@ -283,7 +340,7 @@ extension Simulation {
             site.unsealed.insert(id)
             return ("INSERT INTO client (id, name, tags) VALUES ('\(id.text)', '\(token)', '[\"a\"]')", token)
         }
-        guard let (entity, fields) = chance.pick(Self.texts), let field = chance.pick(fields.filter { !$0.contains(".") }),
+        guard let (entity, field) = text(site), !field.contains("."),
             let id = try await anyRecord(site, entity), !avoiding.contains(id)
         else { return nil }
         site.unsealed.insert(id)
@@ -293,13 +350,14 @@ extension Simulation {
     // MARK: The server's own
 
     /// REST or a workflow: no dot, known by the feed alone.
-    func serverWrite(_ site: SimulatedSite) async throws -> String {
-        guard let entity = chance.pick(["client", "contact", "deal", "part", "document"]),
+    func serverWrite() async throws -> String {
+        guard let entity = chance.pick(["client", "contact", "deal", "part", "document", "note"]),
             let record = chance.pick(
                 server.snapshot().records.values.filter { $0.schema.name == entity && $0.isLive && !pair.contains($0.id) }.sorted {
                     $0.id < $1.id
                 }),
-            let field = Self.texts.first(where: { $0.entity == entity })?.fields.first
+            let field = chance.pick(
+                Self.texts.first { $0.entity == entity }?.fields.filter { server.schema.entity(entity)?.field($0) != nil } ?? [])
         else { return "nothing to write" }
         let token = ledger.token()
         let outcome = server.write([Change(key: record.key, operation: .patch(fields: [field: .string(token)], was: [:]))])

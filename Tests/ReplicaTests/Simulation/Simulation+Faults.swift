@@ -1,6 +1,7 @@
 // What goes wrong: networks, processes, clocks, disks, and the people who copy files.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 
 @testable import Replica
@@ -11,81 +12,240 @@ extension Simulation {
     func sync(_ site: SimulatedSite, rebuilds: Bool = false) async throws -> String {
         let isFaulty = chance.percent(45)
         if isFaulty {
-            let chance = chance
+            let (chance, tally) = (chance, tally)
             let rate = 10 + chance.below(60)
-            site.model.breaking { call, _ in chance.percent(rate) ? Self.fault(call, chance) : nil }
+            site.model.breaking { call, _ in chance.percent(rate) ? Self.fault(call, chance, tally) : nil }
         }
         let isDeaf = !isFaulty && chance.percent(8)
-        site.isDeaf.with { $0 = isDeaf }
+        if isDeaf { tally.count(.serverDeaf) }
+        site.line.isDeaf.with { $0 = isDeaf }
+        site.line.next.with { $0 = nil }
         defer {
             site.model.breaking(nil)
-            site.isDeaf.with { $0 = false }
+            site.line.isDeaf.with { $0 = false }
         }
         let options = SyncOptions(pageLimit: chance.percent(60) ? 1 + chance.below(6) : 1000, rebuilds: rebuilds)
-        return try await attempt {
+        var isDone = false
+        let what = try await attempt {
             site.unsealed = []
             let report = try await site.replica.sync(options)
-            var words = ["\(report.accepted)a \(report.noop)n \(report.rejected)r \(report.withdrawn)w"]
-            words.append("\(report.pulledRecords) records on \(report.pages) pages")
-            if report.predictedRejections > 0 { words.append("\(report.predictedRejections) predicted") }
-            if let fork = report.fork { words.append("forked, \(fork.movedSets) moved, \(fork.unknownSets) unknown") }
-            if report.isResync { words.append("rebuilt") }
-            if let failure = report.pushFailure { words.append("push: \(failure.message)") }
-            try plantInFile(site)
-            return words.joined(separator: ", ")
+            isDone = true
+            try plantAfterSync(site, report)
+            return Self.words(report)
+        }
+        if isDone { try await checkContent(site) } else { try plantAfterFailure(site) }
+        return what
+    }
+
+    static func words(_ report: SyncReport) -> String {
+        var words = ["\(report.accepted)a \(report.noop)n \(report.rejected)r \(report.withdrawn)w"]
+        words.append("\(report.pulledRecords) records on \(report.pages) pages")
+        if report.evicted > 0 { words.append("\(report.evicted) evicted") }
+        if report.predictedRejections > 0 { words.append("\(report.predictedRejections) predicted") }
+        if let fork = report.fork { words.append("forked, \(fork.movedSets) moved, \(fork.unknownSets) unknown") }
+        if report.isResync { words.append("rebuilt") }
+        if let failure = report.pushFailure { words.append("push: \(failure.message)") }
+        return words.joined(separator: ", ")
+    }
+
+    static func fault(_ call: Call, _ chance: Chance, _ tally: Tally) -> Fault {
+        let lost: TransportFailure = chance.percent(50) ? .timeout : .dropped("cut")
+        let busy = TransportFailure.reply(ErrorReply(.overloaded, "busy", requestID: "model"), status: 503)
+        let (kind, fault): (FaultKind, Fault) = chance.weighted([
+            (4, (.unreachable, .fail(.unreachable("no network")))), (4, (.requestLost, .fail(lost))), (5, (.replyLost, .loseReply(lost))),
+            (3, (.replyTruncated, .truncate)), (3, (.requestDoubled, .duplicate)),
+            (call == .pull ? 0 : 2, (.replyOfBefore, .previousReply)), (call == .push ? 3 : 0, (.requestLate, .late(lost))),
+            (2, (.serverBusy, .fail(busy))),
+        ])
+        tally.count(kind)
+        return fault
+    }
+
+    /// Pushes that nobody waits for any more reach the server.
+    func deliverLate() -> String {
+        "\(sites.reduce(0) { $0 + $1.model.deliverLate() }) pushes arrive late"
+    }
+
+    // MARK: Operators
+
+    func revoke(_ site: SimulatedSite) async throws -> String {
+        guard let replica = try await site.replica.replicaID else { return "nobody to revoke" }
+        switch chance.below(8) {
+        case 0...3:
+            server.isRevoked.toggle()
+            if server.isRevoked { tally.count(.tokensVoid) }
+            return server.isRevoked ? "tokens are void" : "tokens hold again"
+        case 4...6:
+            guard let model else { return "not in this store" }
+            guard model.revoked.insert(replica).inserted else {
+                if !revokedForGood.contains(replica) { model.revoked.remove(replica) }
+                return "\(site.name) may sync again"
+            }
+            tally.count(.replicaSuspended)
+            return "\(site.name) may not sync"
+        default:
+            guard let model else { return "not in this store" }
+            // Two that go on are left at least.
+            var others: Set<Identifier> = []
+            for other in sites {
+                if let id = try await other.replica.replicaID, id != replica, !revokedForGood.contains(id) { others.insert(id) }
+            }
+            guard others.count >= 2 else { return "too few replicas to revoke one" }
+            model.revoked.insert(replica)
+            revokedForGood.insert(replica)
+            tally.count(.replicaRevoked)
+            return "\(site.name) is shut out for good"
         }
     }
 
-    static func fault(_ call: Call, _ chance: Chance) -> Fault {
-        let lost: TransportFailure = chance.percent(50) ? .timeout : .dropped("cut")
-        return chance.weighted([
-            (4, .fail(.unreachable("no network"))), (4, .fail(lost)), (5, .loseReply(lost)), (3, .truncate), (3, .duplicate),
-            (call == .pull ? 0 : 2, .previousReply),
-            (2, .fail(.reply(ErrorReply(.overloaded, "busy", requestID: "model"), status: 503))),
-        ])
+    /// A member's role is another one now, whatever their replicas are doing.
+    func changeRole(_ site: SimulatedSite) -> String {
+        let ranks: [Role] = [.viewer, .field, .manager, .owner]
+        guard let new = chance.pick(ranks),
+            let old = server.record("member", site.member)?.text("role").flatMap(Role.init(rawValue:)), old != new
+        else { return "the role stays" }
+        let outcome = setRole(new, of: site.member)
+        guard outcome.status == .accepted else { return "\(old.rawValue) cannot become \(new.rawValue)" }
+        let isNarrower = (ranks.firstIndex(of: new) ?? 0) < (ranks.firstIndex(of: old) ?? 0)
+        tally.count(isNarrower ? .roleNarrowed : .roleWidened)
+        return "\(old.rawValue) becomes \(new.rawValue)"
     }
 
-    func revokeOrGiveBack() -> String {
-        server.isRevoked.toggle()
-        return server.isRevoked ? "tokens are void" : "tokens hold again"
+    @discardableResult
+    func setRole(_ role: Role, of member: Identifier) -> Outcome {
+        server.write([Change("member", member, .patch(fields: ["role": .string(role.rawValue)], was: [:]))])
+    }
+
+    /// A newer build, of the replica or of the server.
+    func upgrade(_ site: SimulatedSite) async throws -> String {
+        if chance.percent(25) {
+            guard let model, server.schema.version < Schema.testingLater.version else { return "the server is new already" }
+            model.upgrade(to: .testingLater)
+            tally.count(.serverUpgraded)
+            return "the server has version \(server.schema.version) now"
+        }
+        guard site.build.version < Schema.testingLater.version else { return "\(site.name) is new already" }
+        try await upgradeBuild(site)
+        return "\(site.name) has version \(site.build.version) now"
+    }
+
+    func upgradeBuild(_ site: SimulatedSite) async throws {
+        await site.replica.close()
+        site.build = .testingLater
+        // What tools wrote is sealed as the file opens.
+        site.unsealed = []
+        try await reopen(site)
+        tally.count(.replicaUpgraded)
     }
 
     // MARK: Processes
 
-    /// The process dies at some storage step of an edit or a sync, and is started again.
+    /// The process dies at some storage step of an edit or a sync, and is started again on what it left.
     func crash(_ site: SimulatedSite) async throws -> String {
-        guard let step = chance.pick(StorageStep.allCases) else { return "" }
-        site.faults.fail(at: step, number: 1 + chance.below(3))
-        var what: String
-        switch chance.below(4) {
-        case 0: what = try await write(site)
-        case 1: what = try await writeSQL(site)
-        case 2: what = try await sync(site, rebuilds: true)
-        default: what = try await sync(site)
+        let action = chance.weighted(Self.actions)
+        let step = chance.pick(Self.steps(of: action)) ?? .applyRows
+        let remains = newPath()
+        site.surroundings.remains.with { $0 = (site.path, remains) }
+        site.faults.fail(at: step, number: 1 + chance.below(2))
+        var what = try await act(action, site)
+        site.surroundings.remains.with { $0 = nil }
+        site.unsealed = []
+        if FileManager.default.fileExists(atPath: remains) {
+            tally.count(.processDied)
+            // Nothing that the dying process would still do reaches its file.
+            await site.replica.close()
+            try remove(site.path)
+            site.path = remains
+        } else {
+            what += " (\(step.rawValue) was not reached)"
         }
-        what += what.contains("Crash(") ? "" : " (\(step.rawValue) was not reached)"
+        try plantAtDeath(site)
         try await reopen(site)
         let findings = try await site.replica.integrityCheck()
         guard findings.isEmpty else { throw BrokenInvariant(name: "I14", detail: "\(site.name) after \(what): \(findings)") }
+        // I15: what a command has returned from is in the file, whatever happened then.
+        let missing = site.tokens.subtracting(try await tokensHeld(by: site))
+        guard missing.isEmpty else { throw BrokenInvariant(name: "I15", detail: "\(site.name) lost \(missing.sorted()) with its process") }
         return what
+    }
+
+    /// What is under way when the machine fails.
+    private enum Action { case edit, sync, rebuild }
+
+    private static let actions: [(weight: Int, value: Action)] = [(2, .edit), (3, .sync), (1, .rebuild)]
+
+    private static func steps(of action: Action) -> [StorageStep] {
+        let applying: [StorageStep] = [
+            .applySeal, .applyRows, .applyOutcomes, .applyView, .applyReplay, .applyCheckpoint, .applyCleanup, .stagePage, .recordOutcomes,
+        ]
+        switch action {
+        case .edit: return [.applySeal, .writeBases, .writeView, .writePending]
+        case .sync: return applying + [.withdraw, .fork]
+        case .rebuild: return applying + [.prepareRebuild, .applyForget]
+        }
+    }
+
+    private func act(_ action: Action, _ site: SimulatedSite) async throws -> String {
+        switch action {
+        case .edit: return chance.percent(60) ? try await write(site) : try await writeSQL(site)
+        case .sync: return try await sync(site)
+        case .rebuild: return try await sync(site, rebuilds: true)
+        }
     }
 
     func moveClock(_ site: SimulatedSite) -> String {
         if chance.percent(50) {
             site.drift = chance.within(-5_000...5_000)
+            tally.count(.clockDrifted)
             return "drifts by \(site.drift) ms a step"
         }
         let jump = chance.within(-21_600_000...21_600_000)
         site.clockError.with { $0 = max(-172_800_000, min(172_800_000, $0 + jump)) }
+        tally.count(.clockJumped)
         return "jumps by \(jump) ms"
+    }
+
+    // MARK: Disks
+
+    /// The disk is full, or a single write to it fails: edits are refused, and nothing is lost.
+    func fillDisk(_ site: SimulatedSite) async throws -> String {
+        expectsStorageErrors = true
+        defer { expectsStorageErrors = false }
+        let full = SQLiteError(code: 13, message: "database or disk is full", operation: "run")
+        let kind: FaultKind = chance.percent(50) ? .diskFull : .storageFailed
+        var words: [String] = []
+        if kind == .diskFull {
+            let room = Int64(chance.below(2))
+            try await setPagesMax(site) { $0 + room }
+            for _ in 0..<(3 + chance.below(4)) { words.append(try await act(chance.weighted(Self.actions), site)) }
+            try await setPagesMax(site) { _ in 1 << 30 }
+        } else {
+            let action = chance.weighted(Self.actions)
+            site.faults.fail(at: chance.pick(Self.steps(of: action)), number: 1 + chance.below(2), with: full)
+            words.append(try await act(action, site))
+            site.faults.fail(at: nil)
+        }
+        if words.contains(where: { $0.hasPrefix("storage") }) { tally.count(kind) }
+        let findings = try await site.replica.integrityCheck()
+        guard findings.isEmpty else { throw BrokenInvariant(name: "I14", detail: "\(site.name) after \(words): \(findings)") }
+        return "\(kind.rawValue): " + words.joined(separator: "; ")
+    }
+
+    private func setPagesMax(_ site: SimulatedSite, _ limit: @escaping @Sendable (Int64) -> Int64) async throws {
+        try await site.replica.file.write { store in
+            let pages = try store.connection.scalarInteger("PRAGMA page_count") ?? 0
+            _ = try store.connection.scalarInteger("PRAGMA max_page_count = \(limit(pages))")
+        }
     }
 
     // MARK: Files
 
-    private func vacuum(_ site: SimulatedSite, into path: String) throws {
-        let connection = try SQLiteConnection(path: site.path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
-        defer { connection.close() }
-        try connection.script("VACUUM INTO '\(path)'")
+    private func vacuum(_ site: SimulatedSite, into path: String) throws { try site.script("VACUUM INTO '\(path)'") }
+
+    private func remove(_ path: String) throws {
+        for file in SimulatedSite.Surroundings.files(of: path) + [path + "-shm"] where FileManager.default.fileExists(atPath: file) {
+            try FileManager.default.removeItem(atPath: file)
+        }
     }
 
     /// A second machine gets a copy, and both work on.
@@ -94,18 +254,18 @@ extension Simulation {
         let path = newPath()
         try vacuum(site, into: path)
         let copy = try await open(
-            "\(site.name)'", role: site.role, member: site.member, error: chance.within(-60_000...60_000), path: path)
+            "\(site.name)'", member: site.member, error: chance.within(-60_000...60_000), build: site.build, path: path)
         copy.tokens = site.tokens
-        copy.unsealed = site.unsealed
         try await reset(copy)
         sites.append(copy)
+        tally.count(.fileCopied)
         return "copied to \(copy.name)"
     }
 
     func backUpFile(_ site: SimulatedSite) async throws -> String {
         let path = newPath()
         try vacuum(site, into: path)
-        backups.append((site, FileBackup(path: path, tokens: site.tokens)))
+        backups.append((site, FileBackup(path: path, tokens: site.tokens, build: site.build)))
         return "backed up"
     }
 
@@ -116,14 +276,13 @@ extension Simulation {
         let heard = tokensHeldByServer()
         ledger.excuse(site.tokens.subtracting(backup.tokens).subtracting(heard))
         await site.replica.close()
-        for suffix in ["", "-journal", "-wal", "-shm"] where FileManager.default.fileExists(atPath: site.path + suffix) {
-            try FileManager.default.removeItem(atPath: site.path + suffix)
-        }
+        try remove(site.path)
         try FileManager.default.copyItem(atPath: backup.path, toPath: site.path)
         site.tokens = backup.tokens
         site.unsealed = []
         try await reopen(site)
         try await reset(site)
+        tally.count(.fileRestored)
         return "\(site.name) goes on from a backup"
     }
 
@@ -154,11 +313,13 @@ extension Simulation {
             }
         }
         server.restore(old)
+        tally.count(.serverRestored)
         return "from \(now.position) back to \(old.position)"
     }
 
     func forgetTombstones() -> String {
         server.forgetTombstones()
+        tally.count(.tombstonesForgotten)
         return "forgotten up to \(server.position)"
     }
 
@@ -168,21 +329,51 @@ extension Simulation {
                 server.snapshot().records.values.filter { ["site", "note", "contact"].contains($0.schema.name) }.sorted { $0.id < $1.id })
         else { return "nothing to evict" }
         server.evict(record.key, from: replica)
+        tally.count(.leftScope)
         return "\(record.key.entity) leaves"
     }
 
     // MARK: Planted bugs
 
     /// Bugs that lie in the file rather than on the wire.
-    private func plantInFile(_ site: SimulatedSite) throws {
-        let sql: String
+    private func plantAfterSync(_ site: SimulatedSite, _ report: SyncReport) throws {
         switch bug {
-        case .losesPending: sql = "DELETE FROM _tideline_pending WHERE counter = (SELECT max(counter) FROM _tideline_pending)"
-        case .forgetsProblem: sql = "DELETE FROM _tideline_problem WHERE status = 'rejected'"
-        default: return
+        case .losesPending:
+            try site.script("DELETE FROM _tideline_pending WHERE counter = (SELECT max(counter) FROM _tideline_pending)")
+        case .rebuildDropsPending where report.isResync: try site.script("DELETE FROM _tideline_pending WHERE state = 'pending'")
+        case .forgetsProblem: try site.script("DELETE FROM _tideline_problem WHERE status = 'rejected'")
+        case .rejectedLosesText:
+            try site.script(
+                "UPDATE _tideline_problem SET sealed = CAST(replace(CAST(sealed AS TEXT), 'z\"', '\"') AS BLOB) WHERE status = 'rejected'")
+        case .dropsUnknownFields where site.build.version < server.schema.version:
+            for entity in ["part", "document", "document_line", "note"] { try site.script("UPDATE \"\(entity)\" SET _extra = NULL") }
+        case .takesOtherCopysOutcome:
+            let path = site.path
+            site.line.pendingHash.with {
+                $0 = { counter in
+                    let connection = try? SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 30_000)
+                    defer { connection?.close() }
+                    return try? connection?.scalarText("SELECT hash FROM _tideline_pending WHERE counter = ?1", [.integer(counter)])
+                }
+            }
+        default: break
         }
-        let connection = try SQLiteConnection(path: site.path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
-        defer { connection.close() }
-        try connection.script(sql)
+    }
+
+    private func plantAfterFailure(_ site: SimulatedSite) throws {
+        guard bug == .cursorBeforeChanges, site.checkpoint != nil, let next = site.line.next.with({ $0 }) else { return }
+        try site.script(
+            "UPDATE _tideline_meta SET value = '\(next)' WHERE key = 'cursor'; DELETE FROM _tideline_stage; "
+                + "DELETE FROM _tideline_meta WHERE key IN ('stage_next', 'stage_purpose', 'stage_versions_after')")
+    }
+
+    private func plantAtDeath(_ site: SimulatedSite) throws {
+        guard bug == .losesReturnedEdit else { return }
+        try site.script("DELETE FROM _tideline_pending WHERE counter = (SELECT max(counter) FROM _tideline_pending)")
+    }
+
+    func plantAfterWrite(_ site: SimulatedSite) throws {
+        guard bug == .baseNotSaved else { return }
+        try site.script("DELETE FROM _tideline_base WHERE image IS NOT NULL")
     }
 }

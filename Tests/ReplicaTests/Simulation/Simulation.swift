@@ -1,5 +1,5 @@
-// One run: a server, some replicas, and a seed that decides everything that happens. Operations come one after another;
-// after each the invariants that hold at any time are checked, at the end everything heals and the others are.
+// One run: a server, some replicas, consumers, and a seed that decides everything that happens. Operations come one after
+// another; after each the invariants that hold at any time are checked, at the end everything heals and the others are.
 //
 //   seed ─► operation ─► replicas, network, server ─► invariants ─► … ─► heal ─► invariants
 
@@ -15,14 +15,13 @@ actor Simulation {
         var seed: UInt64
         var trace: [String]
         var broken: BrokenInvariant?
-        /// How often each operation was done.
-        var operations: [String: Int]
+        var statistics: Statistics
     }
 
     enum Operation: String, CaseIterable {
-        case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite
-        case clock, crash, copyFile, backUpFile, restoreFile, snapshotServer, restoreServer, revoke, forgetTombstones, evict
-        case rebuild
+        case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite, consume
+        case clock, crash, fillDisk, copyFile, backUpFile, restoreFile, snapshotServer, restoreServer
+        case revoke, changeRole, forgetTombstones, evict, rebuild, upgrade, lateRequests
     }
 
     static let sitesMax = 5
@@ -36,20 +35,30 @@ actor Simulation {
     // Far behind the real time: stamps of triggers, which SQLite takes from the machine, are always the replica's own next one.
     let clock = TestClock(milliseconds: 4_000_000_000_000)
     let server: any ServerCore
+    /// Where the store is the model: what only that one can do to itself.
+    let model: ModelServer?
     let folder: URL
     let sent = SentSets()
+    let tally = Tally()
 
     var sites: [SimulatedSite] = []
+    var consumers: [SimulatedConsumer] = []
     var ledger = Ledger()
     var trace: [String] = []
-    var operations: [String: Int] = [:]
+    var statistics = Statistics()
     var backups: [(site: SimulatedSite, file: FileBackup)] = []
-    var snapshots: [ModelServer.State] = []
+    var snapshots: [ServerState] = []
     /// Hashes whose outcome was lost with a server's newer history.
     var lostHashes: Set<String> = []
+    /// Replicas that an owner has shut out for good. Their work stays in their files.
+    var revokedForGood: Set<Identifier> = []
+    /// Roles as of the beginning, by member.
+    var roles: [Identifier: Role] = [:]
     /// Two records that are only ever written together, with one value.
     var pair: [Identifier] = []
-    var files = 0
+    /// While something is wrong with the disk, storage errors are what people expect.
+    var expectsStorageErrors = false
+    private var files = 0
 
     init(seed: UInt64, steps: Int, bug: PlantedBug? = nil, store: SimulatedStore = .chosen) {
         self.seed = seed
@@ -59,7 +68,11 @@ actor Simulation {
         let entropy = Chance(seed: seed ^ 0x5EED_0F_C4A0_5)
         self.entropy = entropy
         let clock = clock
-        server = store.server(seed: seed, random: { entropy.next() }, now: { clock.now })
+        // Only the model can become a newer build in the middle of a run.
+        let schema: Schema = chance.percent(60) || store == .postgres ? .testingLater : .testing
+        server = store.server(seed: seed, schema: schema, random: { entropy.next() }, now: { clock.now })
+        model = server as? ModelServer
+        model?.fault = bug?.serverFault
         // Deaths are simulated by errors, so the files need no disk under them.
         let memory = URL(fileURLWithPath: "/dev/shm")
         let parent = FileManager.default.isWritableFile(atPath: memory.path) ? memory : FileManager.default.temporaryDirectory
@@ -68,6 +81,7 @@ actor Simulation {
 
     func run() async -> Report {
         var broken: BrokenInvariant?
+        let begun = clock.now
         do {
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             try await begin()
@@ -81,26 +95,33 @@ actor Simulation {
         for site in sites { await site.replica.close() }
         do { try FileManager.default.removeItem(at: folder) } catch { trace.append("the folder stays: \(error)") }
         if let broken { trace.append("BROKEN \(broken)") }
-        return Report(seed: seed, trace: trace, broken: broken, operations: operations)
+        statistics.seeds = 1
+        statistics.faults = tally.faults
+        statistics.simulatedMilliseconds = clock.now - begun
+        return Report(seed: seed, trace: trace, broken: broken, statistics: statistics)
     }
 
     // MARK: Beginning
 
     private func begin() async throws {
-        let ids = (0..<10).map { _ in Identifier.version7(milliseconds: clock.now, random: (entropy.next(), entropy.next())) }
+        let ids = (0..<10).map { _ in newIdentifier() }
         pair = [ids[0], ids[1]]
         server.write([
             Change("client", ids[0], .create(fields: ["name": "Left", "legal_name": "same"])),
             Change("client", ids[1], .create(fields: ["name": "Right", "legal_name": "same"])),
             Change("part", ids[2], .create(fields: ["sku": "bolt", "name": "Bolt"])),
             Change("custom_field", ids[3], .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": "text"])),
-            Change("client", ids[4], .create(fields: ["name": "Acme", "tags": ["a", "b"], "notes": "base"])),
+            Change("client", ids[4], .create(fields: ["name": "Acme", "tags": ["a", "b"], "notes": "base", "tax_number": "PT1"])),
             Change("client", ids[5], .create(fields: ["name": "Pier 9", "notes": "base"])),
             Change("contact", ids[6], .create(fields: ["last_name": "Ortiz", "tags": ["a"]])),
-            Change("document", ids[7], .create(fields: ["title": "Quote"])),
+            Change("document", ids[7], .create(fields: JSONObject(document(["title": "Quote"], server.schema).map { ($0.key, $0.value) }))),
             Change("document_line", ids[8], .create(fields: ["document": .string(ids[7].text), "label": "Work", "price": 100])),
             Change("note", ids[9], .create(fields: ["subject_type": "part", "subject_id": .string(ids[2].text), "body": "Rusty"])),
         ])
+        for name in ["ledger", "mirror"] {
+            model?.addConsumer(name)
+            consumers.append(SimulatedConsumer(name: name))
+        }
         let count = 2 + chance.below(2)
         for number in 0..<count {
             let role: Role = number == 0 ? .owner : chance.weighted([(4, .owner), (3, .manager), (1, .field)])
@@ -108,14 +129,23 @@ actor Simulation {
         }
     }
 
+    func newIdentifier() -> Identifier { Identifier.version7(milliseconds: clock.now, random: (entropy.next(), entropy.next())) }
+
+    /// What a build that knows the purpose of documents must say.
+    func document(_ fields: [String: JSONValue], _ build: Schema) -> [String: JSONValue] {
+        build.version > 1 ? fields.merging(["purpose": "offer"]) { $1 } : fields
+    }
+
     private func enroll(_ name: String, role: Role) async throws {
         let invitation = server.invite(name, role: role)
-        let site = try await open(name, role: role, member: invitation.member, error: chance.within(-60_000...60_000))
+        roles[invitation.member] = role
+        let build: Schema = chance.percent(50) ? .testing : .testingLater
+        let site = try await open(name, member: invitation.member, error: chance.within(-60_000...60_000), build: build)
         guard let url = URL(string: "http://model") else { return }
         try await site.replica.enroll(server: url, code: invitation.code, label: name)
         try await site.replica.sync()
         sites.append(site)
-        note("\(name) enrols as \(role.rawValue)")
+        note("\(name) enrols as \(role.rawValue) with version \(build.version), the server has \(server.schema.version)")
     }
 
     // MARK: Files
@@ -126,52 +156,55 @@ actor Simulation {
     }
 
     /// A site on a file of its own, which may exist already.
-    func open(_ name: String, role: Role, member: Identifier, error: Int64, path: String? = nil) async throws -> SimulatedSite {
+    func open(_ name: String, member: Identifier, error: Int64, build: Schema, path: String? = nil) async throws -> SimulatedSite {
         let path = path ?? newPath()
-        let (faults, model, clockError) = (StorageFaults(), ModelTransport(server), Locked(error))
-        let isDeaf = Locked(false)
-        let replica = try await open(path, faults, model, clockError, isDeaf)
-        return SimulatedSite(
-            name: name, path: path, role: role, member: member, faults: faults, model: model, clockError: clockError, isDeaf: isDeaf,
-            replica: replica)
+        let surroundings = SimulatedSite.Surroundings(server, clockError: error)
+        let replica = try await open(path, build, surroundings)
+        return SimulatedSite(name: name, member: member, surroundings: surroundings, path: path, build: build, replica: replica)
     }
 
-    private func open(
-        _ path: String, _ faults: StorageFaults, _ model: ModelTransport, _ clockError: Locked<Int64>, _ isDeaf: Locked<Bool>
-    ) async throws -> Replica {
+    private func open(_ path: String, _ build: Schema, _ surroundings: SimulatedSite.Surroundings) async throws -> Replica {
         let (clock, entropy) = (clock, entropy)
         var environment = ReplicaEnvironment(
-            wallMilliseconds: { clock.now + clockError.with { $0 } }, random: { entropy.next() },
+            wallMilliseconds: { clock.now + surroundings.clockError.with { $0 } }, random: { entropy.next() },
             sleep: { milliseconds in
                 try Task.checkCancellation()
                 clock.sleep(milliseconds)
             })
-        environment.storageStep = { try faults.check($0) }
-        return try await Replica.open(
-            path, schema: .testing, transport: SimulatedNetwork(model: model, sent: sent, bug: bug, chance: entropy, isDeaf: isDeaf),
-            environment: environment)
+        environment.storageStep = { try surroundings.step($0) }
+        let network = SimulatedNetwork(
+            model: surroundings.model, sent: sent, bug: bug, chance: entropy, line: surroundings.line)
+        return try await Replica.open(path, schema: build, transport: network, environment: environment)
     }
 
     /// Opens the site's file as a new process would.
     func reopen(_ site: SimulatedSite) async throws {
         site.faults.fail(at: nil)
-        site.replica = try await open(site.path, site.faults, site.model, site.clockError, site.isDeaf)
+        site.replica = try await open(site.path, site.build, site.surroundings)
     }
 
     // MARK: Steps
 
     private static let weights: [(weight: Int, value: Operation)] = [
         (30, .write), (6, .writePair), (5, .writeSQL), (4, .editByTool), (4, .undo), (8, .resolve), (34, .sync), (4, .serverWrite),
-        (4, .clock), (6, .crash), (1, .copyFile), (2, .backUpFile), (2, .restoreFile), (3, .snapshotServer), (2, .restoreServer),
-        (1, .revoke), (1, .forgetTombstones), (1, .evict), (1, .rebuild),
+        (6, .consume), (4, .clock), (6, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile), (3, .snapshotServer),
+        (2, .restoreServer), (2, .revoke), (2, .changeRole), (1, .forgetTombstones), (1, .evict), (1, .rebuild), (2, .upgrade),
+        (2, .lateRequests),
     ]
+
+    /// A planted bug shows sooner when what it takes happens more often.
+    private lazy var weights: [(weight: Int, value: Operation)] = {
+        let emphasis = bug?.entry.emphasis ?? []
+        return Self.weights.map { ($0.weight + (emphasis.contains($0.value) ? 6 : 0), $0.value) }
+    }()
 
     private func step(_ number: Int) async throws {
         clock.advance(chance.within(1...120_000))
         for site in sites { site.clockError.with { $0 = max(-172_800_000, min(172_800_000, $0 + site.drift)) } }
-        let operation = chance.weighted(Self.weights)
+        let operation = chance.weighted(weights)
         let site = sites[chance.below(sites.count)]
-        operations[operation.rawValue, default: 0] += 1
+        statistics.operations[operation.rawValue, default: 0] += 1
+        statistics.steps += 1
         let what = try await perform(operation, site)
         note("\(number) \(operation.rawValue) \(site.name): \(what) @\(server.position)")
         try await checkAlways(site)
@@ -186,29 +219,38 @@ actor Simulation {
         case .undo: return try await undo(site)
         case .resolve: return try await resolve(site)
         case .sync: return try await sync(site)
-        case .serverWrite: return try await serverWrite(site)
+        case .serverWrite: return try await serverWrite()
+        case .consume: return try await consume()
         case .clock: return moveClock(site)
         case .crash: return try await crash(site)
+        case .fillDisk: return try await fillDisk(site)
         case .copyFile: return try await copyFile(site)
         case .backUpFile: return try await backUpFile(site)
         case .restoreFile: return try await restoreFile()
         case .snapshotServer: return snapshotServer()
         case .restoreServer: return try await restoreServer()
-        case .revoke: return revokeOrGiveBack()
+        case .revoke: return try await revoke(site)
+        case .changeRole: return changeRole(site)
         case .forgetTombstones: return forgetTombstones()
         case .evict: return try await evict(site)
-        case .rebuild: return try await sync(site, rebuilds: true)
+        case .rebuild:
+            tally.count(.rebuilt)
+            return try await sync(site, rebuilds: true)
+        case .upgrade: return try await upgrade(site)
+        case .lateRequests: return deliverLate()
         }
     }
 
     func note(_ line: String) { trace.append(line) }
 
-    /// Does what a person may be refused; says what came of it. Storage errors are never expected, unless a crash is.
+    /// Does what a person may be refused; says what came of it. Storage errors are never expected, unless the disk is at fault.
     func attempt(_ body: () async throws -> String) async throws -> String {
         do {
             return try await body()
         } catch let error as ReplicaError {
-            if error.code == .storage, !error.message.hasPrefix("Crash(") { throw BrokenInvariant(name: "I0", detail: "\(error)") }
+            if error.code == .storage, !error.message.hasPrefix("Crash("), !expectsStorageErrors {
+                throw BrokenInvariant(name: "I0", detail: "\(error)")
+            }
             let codes = error.violations.map { "\($0.field ?? "")=\($0.code)" }.joined(separator: ",")
             return "\(error.code.rawValue) \(codes.isEmpty ? error.message : codes)"
         }

@@ -1,6 +1,7 @@
 // Pulls of several pages: never half of a change set, never knowledge that was not applied, and a kill costs one page.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import TestSupport
 import Testing
@@ -159,6 +160,25 @@ import Testing
         b.transport.breaking(nil)
         let report = try await b.sync(SyncOptions(pageLimit: 4))
         #expect(report.isResync)
+        try await expectConverged(world, a, b)
+    }
+
+    /// What a rebuild has staged may be deleted at the server, and the tombstone forgotten, before the rebuild goes on.
+    @Test func tombstoneForgotten_betweenThePagesOfARebuild_leavesNothingBehind() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        var ids: [Identifier] = []
+        for number in 1...8 { ids.append(try await a.client("Client \(number)")) }
+        let b = try await world.replica("b")
+        try await expectConverged(world, a, b)
+        b.transport.breaking { call, number in call == .pull && number > 3 ? .fail(.unreachable("gone")) : nil }
+        _ = try await replicaError { try await b.sync(SyncOptions(pageLimit: 4, rebuilds: true)) }
+        b.transport.breaking(nil)
+        try await a.replica.write { [ids] in try $0.delete("client", ids[0]) }
+        try await a.sync()
+        world.server.forgetTombstones()
+        try await b.sync(SyncOptions(pageLimit: 4))
+        #expect(try await b.replica.get("client", ids[0]) == nil)
         try await expectConverged(world, a, b)
     }
 

@@ -1,6 +1,7 @@
 // A server that was restored from a backup, met at awkward moments: what the simulator found, each by name.
 
 import Foundation
+import ServerSupport
 import SyncProtocol
 import TestSupport
 import Testing
@@ -138,5 +139,91 @@ import Testing
         let report = try await b.sync()
         #expect(report.pushFailure == nil)
         try await expectConverged(world, a, b)
+    }
+
+    /// The rebuild for the new epoch does not get far, and then the server is as it was before that epoch began.
+    @Test func secondRestore_duringARebuildForANewEpoch_isNoticedToo() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await expectConverged(world, a, b)
+        let backup = world.server.snapshot()
+        try await a.set("client", id, ["notes": "lost with the disk"])
+        try await a.client("Lost with the disk")
+        try await a.sync()
+        world.server.restore(backup)
+        a.transport.breaking { call, number in call == .pull && number > 1 ? .fail(.unreachable("no network")) : nil }
+        let error = try await replicaError { try await a.sync() }
+        #expect(error?.code == .unreachable)
+        #expect(world.server.epoch == 1)
+        a.transport.breaking(nil)
+        world.server.restore(backup)
+
+        // Known to nobody but b: a's clock must not vouch for it because it once reached the same position.
+        try await b.set("client", id, ["notes": "from b"])
+        try await b.sync()
+        try await a.set("client", id, ["notes": "from a"])
+        try await a.client("After both")
+        let report = try await a.sync()
+        #expect(report.pushFailure == nil)
+        // What was lost comes back, but for what b has written meanwhile.
+        #expect(report.accepted == 2)
+        #expect(try await a.replica.problems().first?.violations.map(\.code) == ["conflict"])
+        #expect(try await a.replica.status().checkpoint?.epoch ?? 0 > 0)
+        #expect(world.server.record("client", id)?["notes"] == "from b")
+        try await expectConverged(world, a, b)
+    }
+
+    /// What changes nothing leaves nothing in the feed, so the restore that loses it starts no epoch.
+    @Test func answerThatLeftNothingInTheFeed_lostByARestore_isMadeUpFor() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme")
+        try await expectConverged(world, a, b)
+        for site in [a, b] { try await site.replica.write { try $0.delete("client", id) } }
+        try await b.sync()
+        let backup = world.server.snapshot()
+        #expect(try await a.sync().noop == 1)
+        world.server.restore(backup)
+
+        try await a.client("Next")
+        let report = try await a.sync()
+        #expect(report.pushFailure == nil)
+        #expect(report.accepted == 1)
+        #expect(world.server.epoch == 0)
+        try await expectConverged(world, a, b)
+    }
+
+    /// The other copy's first push in the new epoch jumps over a counter that this one has used: the server acknowledges it and
+    /// has no answer for it.
+    @Test func setWhoseCounterACopySkipped_staysInView_andMovesWithTheFork() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let kept = try await a.client("Acme")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let transport = ModelTransport(world.server)
+        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
+        try await a.client("Lost with the disk")
+        try await a.sync()
+        world.server.restore(backup)
+        try await a.client("Third of the original")
+        try await a.sync()
+        try await copy.set("client", kept, ["phone": "+15550100"])
+        try await copy.set("client", kept, ["website": "https://acme.example"])
+        copy.transport.breaking { call, _ in call == .push || call == .fork ? .fail(.unreachable("no network")) : nil }
+        _ = try await replicaError { try await copy.sync() }
+        #expect(try await copy.value("client", kept, "phone") == "+15550100")
+        #expect(try await copy.value("client", kept, "website") == "https://acme.example")
+        copy.transport.breaking(nil)
+
+        let report = try await copy.sync()
+        #expect(report.fork?.movedSets == 2)
+        #expect(report.accepted == 2)
+        try await expectConverged(world, a, copy)
+        #expect(world.server.record("client", kept)?["phone"] == "+15550100")
     }
 }

@@ -18,6 +18,25 @@ import Testing
         #expect(diagnosis.isCompared)
     }
 
+    /// It stays in view until the last own edit of it is answered, but it is no difference.
+    @Test func recordThatLeftTheScope_isNotCounted_whileAnOwnEditIsPending() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await a.sync()
+        try await a.set("client", id, ["notes": "pending"])
+        a.transport.breaking { call, _ in call == .push ? .fail(.unreachable("no network")) : nil }
+        world.server.evict(RecordKey("client", id), from: a.id)
+        try await a.sync()
+        #expect(try await a.value("client", id, "notes") == "pending")
+        #expect(try await a.replica.digest()["client"] == world.server.digest(for: a.id)["client"])
+        let diagnosis = try await a.replica.diagnose()
+        #expect(diagnosis.isCompared && diagnosis.differences.isEmpty, "\(diagnosis.findings)")
+        a.transport.breaking(nil)
+        try await a.sync()
+        #expect(try await a.replica.get("client", id) == nil)
+    }
+
     @Test func differences_areNamedAndMended_pendingWorkStays() async throws {
         let world = try World()
         let a = try await world.replica("a")

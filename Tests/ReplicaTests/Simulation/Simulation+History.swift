@@ -1,0 +1,132 @@
+// The server's history, read again from the sets that were sent: what must have come of them, by the rules of merge and not
+// by the code of it.
+
+import ServerSupport
+import SyncProtocol
+
+@testable import Replica
+
+extension Simulation {
+    /// I3, I11: the feed tells the state, every dot took effect once, and what was deleted last is gone.
+    func checkHistory() throws {
+        let state = server.snapshot()
+        if let (dot, count) = state.applications.filter({ $0.value > 1 }).min(by: { $0.key < $1.key }) {
+            throw BrokenInvariant(name: "I3", detail: "\(dot) took effect \(count) times")
+        }
+        var values: [RecordKey: [String: JSONValue]] = [:]
+        var isLive: [RecordKey: Bool] = [:]
+        for entry in state.feed where !entry.kind.hasPrefix("sync.") {
+            // What goes with another record is derived and says so by its kind and values.
+            if entry.operation == .create { isLive[entry.key] = true }
+            if let deletion = entry.changes["deleted_at"]?["new"] { isLive[entry.key] = deletion.isNull }
+            for (field, change) in entry.allChanges { values[entry.key, default: [:]][field] = change["new"] }
+        }
+        for record in state.records.values.sorted(by: { $0.id < $1.id }) {
+            if let live = isLive[record.key], live != record.isLive {
+                throw BrokenInvariant(name: "I11", detail: "\(record.key) is \(record.isLive ? "alive" : "dead"), the feed says otherwise")
+            }
+            for (field, value) in values[record.key] ?? [:] {
+                // Counters have sums of their own.
+                guard let policy = record.schema.field(field)?.policy, policy != .counter, record[field] != value else { continue }
+                throw BrokenInvariant(name: "I8", detail: "\(record.key).\(field) is \(record[field]), the feed last said \(value)")
+            }
+        }
+        try checkCounters(state)
+    }
+
+    /// I3: a counter is the sum of what the accepted sets say.
+    private func checkCounters(_ state: ServerState) throws {
+        var sums: [Identifier: Int64] = [:]
+        for (_, outcomes) in state.outcomes {
+            for (_, one) in outcomes {
+                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted, let set = sent[one.hash]
+                else { continue }
+                for change in set.changes {
+                    switch change.operation {
+                    case .create(let fields) where change.key.entity == "part":
+                        sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
+                    case .create(let fields) where change.key.entity == "movement":
+                        guard let part = fields["part"]?.stringValue.flatMap({ Identifier($0) }) else { continue }
+                        sums[part, default: 0] += fields["quantity_milli"]?.integerValue ?? 0
+                    case .patch(let fields, _) where change.key.entity == "part":
+                        sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
+                    default: continue
+                    }
+                }
+            }
+        }
+        for record in state.records.values.sorted(by: { $0.id < $1.id }) where record.schema.name == "part" {
+            let (shown, sum) = (record.integer("on_hand_milli") ?? 0, sums[record.id] ?? 0)
+            guard shown == sum else { throw BrokenInvariant(name: "I3", detail: "part \(record.id) holds \(shown), its sets say \(sum)") }
+        }
+    }
+
+    // MARK: Merges
+
+    /// One value that the feed says was written.
+    private struct Write {
+        let entry: ActivityEntry
+        /// The set it belongs to; nil: the server's own write.
+        let set: ChangeSet?
+        let value: JSONValue?
+
+        /// Whether the author of a set had seen this write: their checkpoint is behind it, or their clock has its lane.
+        func isKnown(to clock: VectorClock) -> Bool {
+            if clock.feed.position >= entry.position.position { return true }
+            guard let dot = entry.dot else { return false }
+            return clock.replicas[dot.replica] ?? 0 >= dot.counter
+        }
+    }
+
+    /// I8, I2: nothing is overwritten by somebody who had not seen it, unless the field says that the later one stands; and then
+    /// the later one does. Every accepted set is in the feed.
+    func checkMerges() throws {
+        let state = server.snapshot()
+        var accepted: [Dot: ChangeSet] = [:]
+        let told = Set(state.feed.compactMap(\.dot))
+        for (replica, outcomes) in state.outcomes {
+            for (counter, one) in outcomes {
+                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)) else { continue }
+                statistics.outcomes[outcome.status.rawValue, default: 0] += 1
+                statistics.conflicts += outcome.superseded.count + (outcome.violations.contains { $0.code == "conflict" } ? 1 : 0)
+                guard outcome.status == .accepted, let set = sent[one.hash] else { continue }
+                let dot = Dot(replica: replica, counter: counter)
+                accepted[dot] = set
+                guard outcome.positions == nil || told.contains(dot) else {
+                    throw BrokenInvariant(name: "I2", detail: "\(dot) was accepted and is not in the feed")
+                }
+            }
+        }
+        var last: [RecordKey: [String: Write]] = [:]
+        for entry in state.feed where !entry.kind.hasPrefix("sync.") {
+            let set = entry.dot.flatMap { accepted[$0] }
+            for (field, change) in entry.allChanges {
+                let write = Write(entry: entry, set: entry.operation == .derived ? nil : set, value: change["new"])
+                if let before = last[entry.key]?[field] { try check(write, after: before, field) }
+                last[entry.key, default: [:]][field] = write
+            }
+        }
+    }
+
+    private func check(_ write: Write, after before: Write, _ field: String) throws {
+        guard let set = write.set, write.entry.dot != before.entry.dot, !before.isKnown(to: set.clock), write.value != before.value,
+            let policy = server.schema.entity(write.entry.key.entity)?.field(field)?.policy
+        else { return }
+        // Both come from a history that the server has lost: what the one had seen of the other, positions do not tell any more.
+        if let earlier = before.set, set.clock.feed.epoch < write.entry.position.epoch,
+            earlier.clock.feed.epoch < before.entry.position.epoch
+        {
+            return
+        }
+        let what = "\(write.entry.key).\(field) of \(before.entry.position.position) was overwritten at \(write.entry.position.position)"
+        switch policy {
+        case .guarded: throw BrokenInvariant(name: "I8", detail: "\(what) by somebody who had not seen it")
+        case .lastWriter:
+            // Stamps that the server had to correct say nothing about order.
+            guard let model, let earlier = before.set, !model.hasCorrected(set.dot), !model.hasCorrected(earlier.dot) else { return }
+            guard set.timestamp < earlier.timestamp else { return }
+            throw BrokenInvariant(name: "I8", detail: "\(what) by an earlier write")
+        default: break
+        }
+    }
+}

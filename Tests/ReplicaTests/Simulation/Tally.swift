@@ -1,0 +1,80 @@
+// What happened in a simulation, counted: which faults fired, and what came of the edits.
+
+import TestSupport
+
+/// A kind of fault. A soak in which one of them hardly fired has not looked where it says it looked.
+enum FaultKind: String, Sendable, CaseIterable, Comparable {
+    // The network.
+    case unreachable, requestLost, replyLost, replyTruncated, requestDoubled, requestLate, replyOfBefore, serverBusy, serverDeaf
+    // The machine.
+    case processDied, diskFull, storageFailed, clockDrifted, clockJumped
+    // People and their files.
+    case fileCopied, fileRestored, rebuilt, replicaUpgraded
+    // The server and its operators.
+    case serverRestored, serverUpgraded, tokensVoid, replicaSuspended, replicaRevoked, roleNarrowed, roleWidened, tombstonesForgotten,
+        leftScope
+    // Consumers.
+    case consumerDied, acknowledgementLost, acknowledgementLate
+
+    static func < (one: FaultKind, other: FaultKind) -> Bool { one.rawValue < other.rawValue }
+
+    /// How many of a hundred simulations of 80 steps have at least one, at the very least.
+    var expectedPercent: Int {
+        switch self {
+        case .serverUpgraded, .replicaRevoked, .diskFull, .storageFailed, .serverDeaf, .leftScope, .fileRestored: 5
+        default: 15
+        }
+    }
+}
+
+/// Shared by a run and everything in it.
+final class Tally: Sendable {
+    private let counts = Locked<[FaultKind: Int]>([:])
+
+    func count(_ kind: FaultKind) { counts.with { $0[kind, default: 0] += 1 } }
+    var faults: [FaultKind: Int] { counts.with { $0 } }
+}
+
+/// The sums of several runs.
+struct Statistics: Sendable {
+    var seeds = 0
+    var steps = 0
+    var operations: [String: Int] = [:]
+    var faults: [FaultKind: Int] = [:]
+    /// Sets by the server's verdict.
+    var outcomes: [String: Int] = [:]
+    /// Entries that say so: values lost to later ones, sets refused because of somebody else's edit.
+    var conflicts = 0
+    var events = 0
+    var simulatedMilliseconds: Int64 = 0
+
+    mutating func add(_ other: Statistics) {
+        seeds += other.seeds
+        steps += other.steps
+        operations.merge(other.operations, uniquingKeysWith: +)
+        faults.merge(other.faults, uniquingKeysWith: +)
+        outcomes.merge(other.outcomes, uniquingKeysWith: +)
+        conflicts += other.conflicts
+        events += other.events
+        simulatedMilliseconds += other.simulatedMilliseconds
+    }
+
+    private static func list(_ counts: [(key: String, value: Int)]) -> String {
+        counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+    }
+
+    var lines: [String] {
+        [
+            "operations: " + Self.list(operations.map { ($0.key, $0.value) }),
+            "faults: " + Self.list(FaultKind.allCases.map { ($0.rawValue, faults[$0] ?? 0) }),
+            "verdicts: " + Self.list(outcomes.map { ($0.key, $0.value) }),
+            "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(events) events, "
+                + "\(simulatedMilliseconds / 3_600_000) simulated hours",
+        ]
+    }
+
+    /// Kinds that fired far less often than a sound run of so many simulations lets them.
+    var rareFaults: [FaultKind] {
+        FaultKind.allCases.filter { (faults[$0] ?? 0) < max(1, seeds * $0.expectedPercent / 400) }
+    }
+}

@@ -1,0 +1,62 @@
+// Ways in which a server can be wrong, built into the model on purpose: tests switch one on to prove that they would see it.
+
+import SyncProtocol
+
+@testable import Replica
+
+public enum ModelFault: String, Sendable, CaseIterable {
+    /// A set seen before is processed again.
+    case skipsDeduplication
+    /// A push is answered, then its transaction is lost.
+    case acknowledgesBeforeCommit
+    /// A position is visible to readers before what stands there: a commit that came late.
+    case commitsLate
+    /// Of two concurrent writes the one that arrives later stands.
+    case lastWriterByArrival
+    /// Every set is decided as if its author had seen everything.
+    case knowsEverything
+    /// A counter with other content is taken for the set that was stored under it.
+    case mistakesCopies
+    /// Cursors of a lost history are taken for its own.
+    case overlooksRestores
+    /// The positions of a new epoch go on where the backup ends.
+    case reusesPositions
+    /// Tombstones go without anybody who still needs them being told.
+    case forgetsTombstonesSilently
+    /// An accepted change leaves no entry in the feed.
+    case leavesOutEntries
+    /// The value that lost to a later one is recorded nowhere.
+    case forgetsSuperseded
+    /// Pulled events leave one out.
+    case skipsEvents
+    /// An event that is told again has another id.
+    case renamesEvents
+    /// Reading an event counts as having dealt with it.
+    case acknowledgesOnReading
+    /// An acknowledgement counts for whatever stands at its position now.
+    case acknowledgesBlindly
+}
+
+extension ModelServer {
+    /// With ``ModelFault/mistakesCopies``: takes the set for the one that has its counter.
+    func mistakesForItsOwn(_ set: PushRequest.Received) -> Bool {
+        guard fault == .mistakesCopies, let stored = state.outcomes[set.dot.replica]?[set.dot.counter] else { return false }
+        state.outcomes[set.dot.replica]?[set.dot.counter] = (set.hash, stored.bytes)
+        return true
+    }
+
+    /// With ``ModelFault/commitsLate``: the newest record is not there yet for whoever reads from below it.
+    func lateRecord(_ after: Int64) -> RecordKey? {
+        guard fault == .commitsLate, let newest = ordered?.records.last, newest.position.position > after else { return nil }
+        return newest.key
+    }
+
+    /// The entries that reach the feed.
+    func kept(_ entries: [ActivityEntry]) -> [ActivityEntry] {
+        switch fault {
+        case .leavesOutEntries: entries.filter { $0.position.position % 7 != 0 }
+        case .forgetsSuperseded: entries.filter { $0.kind != "sync.superseded" }
+        default: entries
+        }
+    }
+}
