@@ -15,6 +15,8 @@ struct SetAdmission {
     fileprivate(set) var lastTimestamp: HybridTimestamp
     /// Of the push; sets that say nothing else were made with it.
     let schemaVersion: Int64
+    /// Only checkpoints at or behind it had restricted fields; nil: none had.
+    let restrictedSince: Int64?
 
     /// Throws a violation when the clock contradicts itself.
     mutating func admit(_ set: ChangeSet, author: Author) throws(Violation) -> Submission {
@@ -27,9 +29,11 @@ struct SetAdmission {
         // A replica's own sets stay in order, whatever its wall clock did in between.
         if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
         lastTimestamp = timestamp
+        let clock = capped(set.clock)
         return Submission(
-            changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed,
-            schemaVersion: set.schemaVersion ?? schemaVersion)
+            changes: set.changes, author: author, dot: set.dot, clock: clock, timestamp: timestamp, isSkewed: skewed,
+            schemaVersion: set.schemaVersion ?? schemaVersion,
+            vouchesForRestricted: restrictedSince.map { clock.feed.position >= $0 } ?? false)
     }
 
     private func capped(_ clock: VectorClock) -> VectorClock {

@@ -57,7 +57,8 @@ import Testing
     }
 
     private static let cursor = Cursor(
-        tenant: .zero, mark: CheckpointMark(position: FeedPosition(epoch: 0, position: 7), fingerprint: "f"), tombstoneFloor: 3)
+        tenant: .zero, mark: CheckpointMark(position: FeedPosition(epoch: 0, position: 7), fingerprint: "f"), tombstoneFloor: 3,
+        seesRestricted: true)
 
     @Test func migration_succeedsForAll_whenServersStartAtOnce() async throws {
         let (url, _) = try fresh()
