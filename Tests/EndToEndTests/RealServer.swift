@@ -60,7 +60,7 @@ final class RealServer: @unchecked Sendable {
             changes.append(
                 Change(
                     "member", owner,
-                    .create(fields: ["name": "Olivia", "email": "olivia@example.com", "role": "owner", "status": "active"])))
+                    .create(fields: ["name": "Owner", "email": "owner@example.com", "role": "owner", "status": "active"])))
             try write(changes, on: connection).requireAccepted()
         }
     }
