@@ -77,10 +77,10 @@ import Testing
         for (round, jump) in [0, day, 0, -day, 0, -day, day].enumerated() {
             server.clock.with { $0 += jump }
             // Sequential edits by one and the other: each stands, whatever the clocks say.
-            for (name, who) in [("m", marcus), ("o", olivia)] {
+            for (name, digit, who) in [("m", 1, marcus), ("o", 2, olivia)] {
                 try await who.sync()
                 try await who.write { try $0.set("client", id, ["name": .string("\(name)\(round)")]) }
-                try await who.write { try $0.set("client", id, ["phone": .string("+1555\(1000 + round)")]) }
+                try await who.write { try $0.set("client", id, ["phone": .string("+1555\(digit)\(100 + round)")]) }
                 let report = try await who.sync()
                 #expect(report.accepted == 2 && report.superseded == 0 && report.rejected == 0, "round \(round), \(name)")
                 let now = try stamp()
