@@ -28,7 +28,7 @@ let package = Package(
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
-        .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "Replica", "SyncProtocol", "TestSupport"]),
+        .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "SyncServer", "Replica", "SyncProtocol", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

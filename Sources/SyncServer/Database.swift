@@ -28,17 +28,72 @@ final class Database: @unchecked Sendable {
             cluster = nil
             return
         }
-        if mayShare,
-            let url = EmbeddedPostgres.runningURL(dataDirectory: configuration.dataDirectory, database: Database.embeddedName)
-        {
+        let found: Embedded
+        if mayShare {
+            found = try Database.shareOrStart(configuration)
+        } else {
+            found = .own(try Database.start(configuration, as: .server, commandWaitSeconds: Database.waitSeconds, log: log))
+        }
+        switch found {
+        case .shared(let url):
             (self.url, ownerURL, listenURL) = (url, url, url)
             cluster = nil
-            return
+        case .own(let cluster):
+            let url = cluster.url(database: Database.embeddedName)
+            (self.url, ownerURL, listenURL) = (url, url, url)
+            self.cluster = cluster
         }
+    }
+
+    private enum Embedded {
+        /// Another process runs it.
+        case shared(url: String)
+        case own(EmbeddedPostgres)
+    }
+
+    /// How long a server waits for a command that has the data directory, and a command for whoever has it.
+    private static let waitSeconds: Double = 30
+
+    /// A command uses the cluster of a server, of one that is only starting too. Without a server it runs the cluster itself;
+    /// one that another command runs ends with that command, so it is waited for and not shared.
+    private static func shareOrStart(_ configuration: Configuration) throws -> Embedded {
+        let directory = configuration.dataDirectory
+        let giveUpAt = Date(timeIntervalSinceNow: waitSeconds)
+        while true {
+            do {
+                if EmbeddedPostgres.isServed(dataDirectory: directory) {
+                    if let maintenance = EmbeddedPostgres.runningURL(dataDirectory: directory),
+                        let url = EmbeddedPostgres.runningURL(dataDirectory: directory, database: embeddedName)
+                    {
+                        // Its server may not have come to that yet.
+                        try EmbeddedPostgres.createDatabaseIfMissing(embeddedName, on: maintenance)
+                        return .shared(url: url)
+                    }
+                } else {
+                    return .own(try start(configuration, as: .command, commandWaitSeconds: 0) { _ in })
+                }
+            } catch let error as EmbeddedPostgresError where error.code == .directoryInUse && Date() < giveUpAt {
+            } catch let error as PostgresError where error.isRetryable && Date() < giveUpAt {
+                // It is about to be ready, or was about to stop.
+            }
+            guard Date() < giveUpAt else {
+                throw EmbeddedPostgresError(
+                    .startFailed, "the server that has \(directory) is not ready yet; try again", operation: "share")
+            }
+            Thread.sleep(forTimeInterval: 0.05)
+        }
+    }
+
+    private static func start(
+        _ configuration: Configuration, as use: DirectoryHolder.Use, commandWaitSeconds: Double, log: @escaping @Sendable (LogEntry) -> Void
+    ) throws -> EmbeddedPostgres {
         let cluster = EmbeddedPostgres(
-            EmbeddedPostgresConfiguration(dataDirectory: configuration.dataDirectory, fsyncOff: !configuration.isDurable)
+            EmbeddedPostgresConfiguration(
+                dataDirectory: configuration.dataDirectory, fsyncOff: !configuration.isDurable, use: use,
+                commandWaitSeconds: commandWaitSeconds)
         ) { event in
             switch event {
+            case .waiting: log(.init(.info, "waiting_for_data_directory"))
             case .died(let reason): log(.init(.error, "postgres_died", ["reason": .string(reason)]))
             case .restarted: log(.init(.info, "postgres_restarted"))
             case .restartFailed(let error): log(.init(.error, "postgres_restart_failed", ["error": .string(error.message)]))
@@ -46,14 +101,12 @@ final class Database: @unchecked Sendable {
         }
         try cluster.start()
         do {
-            try cluster.createDatabaseIfMissing(Database.embeddedName)
+            try cluster.createDatabaseIfMissing(embeddedName)
         } catch {
             cluster.stop()
             throw error
         }
-        let url = cluster.url(database: Database.embeddedName)
-        (self.url, ownerURL, listenURL) = (url, url, url)
-        self.cluster = cluster
+        return cluster
     }
 
     func connect(name: String = "tideline") throws(PostgresError) -> PostgresConnection {

@@ -15,6 +15,7 @@ extension ModelServer {
         if after < state.horizon, floor < state.horizon { throw refusal(.resyncRequired) }
         let hides = account.role == .field
         if let cursor, cursor.hidesRestricted != hides { throw refusal(.resyncRequired) }
+        state.restrictedSince[account.replica] = hides ? nil : state.restrictedSince[account.replica] ?? state.position
         let limit = request.limit ?? Limits.recordsPerPageDefault
         let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
         let all = inOrder()

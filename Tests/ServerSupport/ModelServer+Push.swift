@@ -30,7 +30,8 @@ extension ModelServer {
         for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
             throw TransportFailure.dropped("the server died")
         }
-        let uncommitted = fault == .acknowledgesBeforeCommit && !fresh.isEmpty && fresh[0].dot.counter % 4 == 0 ? state : nil
+        pushes += 1
+        let uncommitted = fault == .acknowledgesBeforeCommit && !fresh.isEmpty && pushes % 4 == 0 ? state : nil
         defer { if let uncommitted { state = uncommitted } }
         // What clocks may claim is what the server knew when the request came.
         let lanes = state.acknowledged
@@ -40,6 +41,8 @@ extension ModelServer {
         var held = state.deferred.filter { $0.key.replica == account.replica && !offered.contains($0.key) }.values
             .reduce(into: Set<Identifier>()) { $0.formUnion($1.ids) }
         let deferred = state.deferred
+        let restrictedSince = account.role.seesRestricted ? state.restrictedSince[account.replica] ?? head.position : nil
+        if let restrictedSince, !fresh.isEmpty { state.restrictedSince[account.replica] = restrictedSince }
         let recognised = push.recognised.filter { state.fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         var waiting: [Int64: [UInt8]] = [:]
         for set in fresh {
@@ -53,6 +56,7 @@ extension ModelServer {
                     changes: content.changes,
                     author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: set.dot,
                     clock: clock, timestamp: content.timestamp, schemaVersion: content.schemaVersion ?? push.schemaVersion)
+                submission.vouchesForRestricted = restrictedSince.map { clock.feed.position >= $0 } ?? false
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
                 outcome = decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)

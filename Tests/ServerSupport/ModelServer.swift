@@ -48,6 +48,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     var corrected: Set<Dot> = []
     /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.
     var readings = 0
+    var pushes = 0
     /// Columns and entities of a newer server, put on each page.
     public var extraColumn: (entity: String, name: String, value: JSONValue)?
     public var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?

@@ -85,6 +85,8 @@ public struct ServerState: Sendable {
     /// Sets that wait after a restore, with the records they name.
     var deferred: [Dot: (hash: String, ids: Set<Identifier>)] = [:]
     var epochBegan: Int64 = 0
+    /// Since which position a replica was sent restricted fields.
+    var restrictedSince: [Identifier: Int64] = [:]
     /// Pull consumers of the model: how far each acknowledged.
     var consumers: [String: FeedPosition] = [:]
     var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []

@@ -79,9 +79,12 @@ public final class ModelTenant {
         switch read {
         case .record(let key): workspace.supply(read, records: records[key].map { [$0] } ?? [])
         case .lookup(let entity, let field, let value, let includingDeleted):
-            workspace.supply(
-                read,
-                records: records.values.filter { $0.schema.name == entity && $0[field] == value && (includingDeleted || $0.isLive) })
+            let found = records.values.filter { record in
+                guard record.schema.name == entity, includingDeleted || record.isLive else { return false }
+                let isSet = record.schema.field(field)?.type.isSet ?? false
+                return isSet ? record[field].arrayValue?.contains(value) ?? false : record[field] == value
+            }
+            workspace.supply(read, records: found)
         case .ancestors(let key, let parent):
             var chain: [RecordState] = []
             var next: Identifier? = key.id

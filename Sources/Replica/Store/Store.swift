@@ -35,8 +35,11 @@ struct Store {
     /// Records whose field equals a value, in id order.
     func lookup(_ entity: String, _ field: String, _ value: JSONValue, includingDeleted: Bool) throws -> [RecordState] {
         guard let table = tables[entity], table.parameter[field] != nil else { return [] }
-        let comparison = value.isNull ? "IS" : "="
-        let sql = table.select + " WHERE \"\(field)\" \(comparison) ?1\(includingDeleted ? "" : " AND deleted_at IS NULL") ORDER BY id"
+        // A set is found by each of its elements.
+        let isSet = table.schema.field(field)?.type.isSet ?? false
+        let condition =
+            isSet ? "EXISTS (SELECT 1 FROM json_each(\"\(field)\") e WHERE e.value = ?1)" : "\"\(field)\" \(value.isNull ? "IS" : "=") ?1"
+        let sql = table.select + " WHERE \(condition)\(includingDeleted ? "" : " AND deleted_at IS NULL") ORDER BY id"
         return try connection.query(sql, [SQLiteValue(json: value)]) { try table.record($0) }
     }
 }

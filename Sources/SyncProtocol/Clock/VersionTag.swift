@@ -22,11 +22,6 @@ public struct VersionTag: Hashable, Sendable {
         return (dot?.replica ?? .zero) > (other.dot?.replica ?? .zero)
     }
 
-    /// Whether both stand for the same write, wherever it was stamped with a position.
-    public func isSameWrite(as other: VersionTag) -> Bool {
-        dot == other.dot && timestamp == other.timestamp && (dot != nil || position == other.position)
-    }
-
     public var json: JSONValue {
         .array([
             .integer(position.epoch), .integer(position.position), .integer(timestamp.milliseconds), .integer(timestamp.logical),

@@ -24,7 +24,7 @@ extension Domain {
             EntitySchema(
                 "account", category: "admin", access: .secret, scopes: [.none], titleField: "email",
                 fields: [
-                    .email("email").required.serverAssigned.unique,
+                    .email("email").required.serverAssigned.uniqueGlobally,
                     .text("password_hash", 200).serverAssigned.secret,
                     .instant("email_verified_at").serverAssigned,
                     .instant("last_login_at").serverAssigned,
@@ -99,28 +99,28 @@ extension Domain {
             Rule(
                 "R90", on: "member", .write(["role"]), reads: { _ in [TenancyRules.owners] },
                 check: { subject, workspace in
-                    guard subject.before?.text("role") == "owner" else { return [] }
-                    return TenancyRules.ownersRemain(workspace) ? [] : [TenancyRules.lastOwner("role")]
+                    subject.record.text("role") != "owner" ? TenancyRules.ownersRemain(subject, workspace, "role") : []
                 }),
             Rule(
                 "R90", on: "member", .transition(["disable"]), reads: { _ in [TenancyRules.owners] },
-                check: { subject, workspace in
-                    TenancyRules.ownersRemain(workspace, without: subject.record.id) ? [] : [TenancyRules.lastOwner("status")]
-                }),
+                check: { subject, workspace in TenancyRules.ownersRemain(subject, workspace, "status") }),
             Rule(
                 "R90", on: "member", .delete, reads: { _ in [TenancyRules.owners] },
-                check: { subject, workspace in
-                    TenancyRules.ownersRemain(workspace, without: subject.record.id) ? [] : [TenancyRules.lastOwner("id")]
-                }),
+                check: { subject, workspace in TenancyRules.ownersRemain(subject, workspace, "id") }),
         ])
 }
 
 private enum TenancyRules {
     static let owners = Read.lookup(entity: "member", field: "role", value: "owner", includingDeleted: false)
 
-    static func ownersRemain(_ workspace: Workspace, without leaving: Identifier? = nil) -> Bool {
-        workspace.lookup("member", "role", "owner").contains { $0.id != leaving && $0.text("status") != "disabled" }
+    /// One owner stays who can act. Before the first one has enrolled nobody can, and one who still may is kept.
+    static func ownersRemain(_ subject: Subject, _ workspace: Workspace, _ field: String) -> [Finding] {
+        let leaving = subject.before ?? subject.record
+        guard leaving.text("role") == "owner" else { return [] }
+        let others = workspace.lookup("member", "role", "owner").filter { $0.id != leaving.id }
+        let isKept =
+            leaving.text("status") == "active"
+            ? others.contains { $0.text("status") == "active" } : others.contains { $0.text("status") != "disabled" }
+        return isKept ? [] : [Finding(field, .lastOwner, "name another owner first, one who has enrolled")]
     }
-
-    static func lastOwner(_ field: String) -> Finding { Finding(field, .lastOwner, "name another owner first") }
 }

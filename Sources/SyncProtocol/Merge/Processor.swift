@@ -16,10 +16,12 @@ public struct Submission: Sendable {
     public var seen: [Dot: Int64] = [:]
     /// Those of them that a restored server does not have again yet. nil: the set is decided now, whatever it builds on.
     public var waitsFor: [Dot]?
+    /// The author's checkpoint was made when restricted fields were sent to it, so that the feed lane speaks for them too.
+    public var vouchesForRestricted: Bool
 
     public init(
         changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false,
-        schemaVersion: Int64? = nil
+        schemaVersion: Int64? = nil, vouchesForRestricted: Bool = true
     ) {
         self.changes = changes
         self.author = author
@@ -28,6 +30,7 @@ public struct Submission: Sendable {
         self.timestamp = timestamp
         self.isSkewed = isSkewed
         self.schemaVersion = schemaVersion
+        self.vouchesForRestricted = vouchesForRestricted
     }
 }
 
@@ -122,15 +125,19 @@ public struct Processor {
                     // A reference to the same entity is a hierarchy, and rules about it walk up.
                     if target == entity.name { reads.append(.ancestors(RecordKey(target, id), parent: name)) }
                 }
-                if field.uniqueWith != nil, let stored = try? field.type.normalized(value), !stored.isNull {
+                if field.uniqueWith != nil, !field.uniqueIgnoresCase, let stored = try? field.type.normalized(value), !stored.isNull {
                     reads.append(.lookup(entity: entity.name, field: name, value: stored, includingDeleted: false))
                 }
             }
             if entity.fields.contains(where: { $0.type.isMap }) {
                 reads.append(.lookup(entity: "custom_field", field: "entity", value: .string(entity.name), includingDeleted: false))
             }
-            for case .clientThrough(let link, let record, _) in entity.scopes where mode == .server {
-                reads.append(.lookup(entity: link, field: record, value: .string(change.key.id.text), includingDeleted: false))
+            for scope in entity.scopeParts where mode == .server {
+                switch scope {
+                case .clientThrough(let link, let record, _), .subjectThrough(let link, let record, _):
+                    reads.append(.lookup(entity: link, field: record, value: .string(change.key.id.text), includingDeleted: false))
+                default: break
+                }
             }
         }
         return reads.filter { read in
@@ -153,6 +160,8 @@ struct SetDecider {
     let submission: Submission
     /// The author's clock, and what its own set has done so far: a change knows the changes before it in its set.
     let knowledge: Knowledge
+    /// The same of restricted fields, which the author may not have been sent.
+    let restrictedKnowledge: Knowledge
     let start: FeedPosition
 
     var head: FeedPosition
@@ -179,12 +188,17 @@ struct SetDecider {
         self.submission = submission
         var clock = submission.clock
         if let dot = submission.dot { clock.replicas[dot.replica] = max(dot.counter, clock.replicas[dot.replica] ?? 0) }
+        // Who may not see them cannot catch up on them either, and writes none.
         knowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen)
+        if !submission.vouchesForRestricted, submission.author.role.seesRestricted { clock.feed = .start }
+        restrictedKnowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen)
         self.head = head
         start = head
     }
 
     var author: Author { submission.author }
+
+    func knowledge(of field: FieldSchema) -> Knowledge { field.isRestricted ? restrictedKnowledge : knowledge }
 
     mutating func decide() -> Decision {
         if submission.isSkewed {
@@ -294,7 +308,7 @@ struct SetDecider {
 
     func allows(_ operation: AccessOperation, _ entity: EntitySchema, _ record: RecordState) -> Bool {
         if author.kind == .system { return true }
-        if entity.access.allows(operation, author.role) {
+        if entity.allows(operation, author.role, record) {
             guard entity.access == .fact, author.role == .field, operation == .update || operation == .delete else { return true }
             return record.createdBy == author.member
         }

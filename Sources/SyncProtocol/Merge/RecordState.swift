@@ -130,6 +130,11 @@ public struct RecordState: Sendable {
     public func text(_ field: String) -> String? { self[field].stringValue }
     public func integer(_ field: String) -> Int64? { self[field].integerValue }
     public func identifier(_ field: String) -> Identifier? { self[field].stringValue.flatMap { Identifier($0) } }
+    /// Where a reference to one of several entities points.
+    public func subject(_ field: String) -> RecordKey? {
+        guard let entity = text(field + "_type"), let id = identifier(field + "_id") else { return nil }
+        return RecordKey(entity, id)
+    }
     /// The elements of a set field.
     public func elements(_ field: String) -> [String] { self[field].arrayValue?.compactMap(\.stringValue) ?? [] }
 
@@ -164,12 +169,13 @@ public struct RecordState: Sendable {
     }
 
     /// The parts that are not known, with their newest such version; guards and locks leave server-assigned and
-    /// counter fields out.
-    public func partsUnknown(to knowledge: Knowledge) -> [(name: String, version: VersionTag)] {
+    /// counter fields out. What the author knows of restricted fields may be less.
+    public func partsUnknown(to author: Knowledge, restricted: Knowledge? = nil) -> [(name: String, version: VersionTag)] {
         var unknown: [(name: String, version: VersionTag)] = []
-        if let created = versions.created, !knowledge.covers(created) { unknown.append(("id", created)) }
-        if let lifecycle = versions.lifecycle, !knowledge.covers(lifecycle) { unknown.append(("deleted_at", lifecycle)) }
+        if let created = versions.created, !author.covers(created) { unknown.append(("id", created)) }
+        if let lifecycle = versions.lifecycle, !author.covers(lifecycle) { unknown.append(("deleted_at", lifecycle)) }
         for field in schema.fields where field.policy != .serverAssigned && field.policy != .counter {
+            let knowledge = field.isRestricted ? restricted ?? author : author
             let tags: [VersionTag]
             switch field.policy {
             case .addWinsSet: tags = versions.elements[field.name]?.values.flatMap { $0 } ?? []

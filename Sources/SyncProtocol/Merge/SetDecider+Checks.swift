@@ -5,14 +5,24 @@ extension SetDecider {
     mutating func checkTouchedRecords() {
         for (key, before, fields, _) in touched {
             guard let record = workspace.record(key), record.isLive else { continue }
-            for field in record.schema.fields where fields.contains(field.name) {
-                checkReferences(record, field)
-                checkUnique(record, field)
+            for field in record.schema.fields {
+                if isMoved(field, by: fields) { checkReferences(record, field) }
+                if let others = field.uniqueWith, fields.contains(field.name) || !fields.isDisjoint(with: others) {
+                    checkUnique(record, field, with: others)
+                }
+                guard fields.contains(field.name) else { continue }
                 if case .set(_, let count) = field.type { checkCount(record, field, count) }
             }
             let changed = fields
             runRules(.write([]), subject(record, before: before)) { Self.triggersWrite($0, changed) }
         }
+    }
+
+    /// Whether the record points elsewhere now. A reference to one of several entities does when either column changed.
+    private func isMoved(_ field: FieldSchema, by changed: Set<String>) -> Bool {
+        if changed.contains(field.name) { return true }
+        guard case .anyReferenceID = field.type else { return false }
+        return changed.contains(String(field.name.dropLast(3)) + "_type")
     }
 
     mutating func runRules(_ trigger: Trigger, _ subject: Subject, _ applies: (Trigger) -> Bool) {
@@ -82,9 +92,15 @@ extension SetDecider {
         }
     }
 
-    private mutating func checkUnique(_ record: RecordState, _ field: FieldSchema) {
-        guard let others = field.uniqueWith, !record[field.name].isNull else { return }
-        let same = workspace.lookup(record.schema.name, field.name, record[field.name])
+    private mutating func checkUnique(_ record: RecordState, _ field: FieldSchema, with others: [String]) {
+        guard !record[field.name].isNull else { return }
+        let same: [RecordState]
+        if field.uniqueIgnoresCase, let first = others.first {
+            let folded = record.text(field.name)?.lowercased()
+            same = workspace.lookup(record.schema.name, first, record[first]).filter { $0.text(field.name)?.lowercased() == folded }
+        } else {
+            same = workspace.lookup(record.schema.name, field.name, record[field.name])
+        }
         guard let holder = same.first(where: { other in other.id != record.id && others.allSatisfy { other[$0] == record[$0] } }) else {
             return
         }
@@ -98,25 +114,37 @@ extension SetDecider {
     /// The keys of the scopes that hold the record.
     func scopeKeys(of record: RecordState) -> [String] {
         guard mode == .server else { return record.scopeKeys }
-        var keys: Set<String> = []
-        for scope in record.schema.scopes {
-            switch scope {
-            case .tenant: keys.insert("tenant")
-            case .full: keys.insert("full")
-            case .none: break
-            case .client(let field):
-                if let id = field == "id" ? record.id : record.identifier(field) { keys.insert("client:\(id.text)") }
-            case .member(let field):
-                if let id = field == "id" ? record.id : record.identifier(field) { keys.insert("member:\(id.text)") }
-            case .clientThrough(let link, let recordField, let clientField):
-                for row in workspace.lookup(link, recordField, .string(record.id.text)) {
-                    if let client = row.identifier(clientField) { keys.insert("client:\(client.text)") }
-                }
-            case .record(let field, let entity):
-                if let id = record.identifier(field), let owner = workspace.record(entity, id) { keys.formUnion(owner.scopeKeys) }
-            }
+        return Set(record.schema.scopes.flatMap { scopeKeys($0, of: record) }).sorted()
+    }
+
+    private func scopeKeys(_ scope: Scope, of record: RecordState) -> [String] {
+        func key(_ kind: String, _ field: String) -> [String] {
+            let ids = field == "id" ? [record.id.text] : record.identifier(field).map { [$0.text] } ?? record.elements(field)
+            return ids.map { "\(kind):\($0)" }
         }
-        return keys.sorted()
+        switch scope {
+        case .tenant: return ["tenant"]
+        case .full: return ["full"]
+        case .none: return []
+        case .client(let field): return key("client", field)
+        case .project(let field): return key("project", field)
+        case .member(let field): return key("member", field)
+        case .clientThrough(let link, let recordField, let clientField):
+            return workspace.lookup(link, recordField, .string(record.id.text)).compactMap { row in
+                row.identifier(clientField).map { "client:\($0.text)" }
+            }
+        case .record(let field, let entity):
+            return record.identifier(field).flatMap { workspace.record(entity, $0) }?.scopeKeys ?? []
+        case .subject(let field): return record.subject(field).flatMap { workspace.record($0) }?.scopeKeys ?? []
+        case .subjectThrough(let link, let recordField, let subject):
+            return workspace.lookup(link, recordField, .string(record.id.text)).flatMap { row in
+                row.subject(subject).flatMap { workspace.record($0) }?.scopeKeys ?? []
+            }
+        case .inStates(let states, let scope):
+            return record.state.map { states.contains($0) } == true ? scopeKeys(scope, of: record) : []
+        case .first(let scopes):
+            return scopes.lazy.map { self.scopeKeys($0, of: record) }.first { !$0.isEmpty } ?? []
+        }
     }
 
     /// The record itself, what it refers to, what links connect it to, and the same of the records it belongs to: on whose
@@ -135,14 +163,26 @@ extension SetDecider {
                 else { continue }
                 next.append(parent)
             }
-            for case .clientThrough(let link, let recordField, let clientField) in record.schema.scopes {
-                for row in workspace.lookup(link, recordField, .string(record.id.text)) {
-                    let anchor = row.text(clientField).map { "client:\($0)" }
-                    if let anchor, !anchors.contains(anchor) { anchors.append(anchor) }
-                }
-            }
+            for anchor in linkAnchors(of: record) where !anchors.contains(anchor) { anchors.append(anchor) }
         }
         return anchors
+    }
+
+    /// What live link rows connect the record to, where its scope follows from them.
+    private func linkAnchors(of record: RecordState) -> [String] {
+        record.schema.scopeParts.flatMap { scope -> [String] in
+            switch scope {
+            case .clientThrough(let link, let recordField, let clientField):
+                workspace.lookup(link, recordField, .string(record.id.text)).compactMap { row in
+                    row.text(clientField).map { "client:\($0)" }
+                }
+            case .subjectThrough(let link, let recordField, let subject):
+                workspace.lookup(link, recordField, .string(record.id.text)).compactMap { row in
+                    row.subject(subject).map { "\($0.entity):\($0.id.text)" }
+                }
+            default: []
+            }
+        }
     }
 
     /// Where the record points, by the field that does.
@@ -151,8 +191,7 @@ extension SetDecider {
             guard let id = record.identifier(field.name) else { return nil }
             switch field.type {
             case .reference(let entity, _): return (field.name, RecordKey(entity, id))
-            case .anyReferenceID:
-                return record.text(String(field.name.dropLast(3)) + "_type").map { (field.name, RecordKey($0, id)) }
+            case .anyReferenceID: return record.subject(String(field.name.dropLast(3))).map { (field.name, $0) }
             default: return nil
             }
         }

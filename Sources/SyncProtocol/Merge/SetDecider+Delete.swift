@@ -19,7 +19,7 @@ extension SetDecider {
         }
         let plan = cascade(from: root)
         for row in plan where row.schema.deterministicKeys.isEmpty || row.key == key {
-            let unknown = row.partsUnknown(to: knowledge)
+            let unknown = row.partsUnknown(to: knowledge, restricted: restrictedKnowledge)
             guard !unknown.isEmpty else { continue }
             let fields = unknown.map(\.name)
             var parameters: JSONObject = [
@@ -97,11 +97,16 @@ extension SetDecider {
         for referrer in schema.referrers(of: row.schema.name) where referrer.action == .nullify {
             for holder in workspace.lookup(referrer.entity, referrer.field, .string(row.id.text)) where !taken.contains(holder.key) {
                 var record = holder
-                record[referrer.field] = .null
-                record.versions.fields[referrer.field] = tag(at: nextPosition)
+                if referrer.isElement {
+                    record.versions.elements[referrer.field]?[row.id.text] = nil
+                    record[referrer.field] = .array(record.elements(referrer.field).filter { $0 != row.id.text }.map { .string($0) })
+                } else {
+                    record[referrer.field] = .null
+                    record.versions.fields[referrer.field] = tag(at: nextPosition)
+                }
                 commit(
                     record, before: holder, operation: .derived, kind: "\(holder.schema.name).updated", isMajor: false,
-                    changes: [referrer.field: ["old": holder[referrer.field], "new": .null]], cause: cause)
+                    changes: [referrer.field: ["old": holder[referrer.field], "new": record[referrer.field]]], cause: cause)
             }
         }
     }
@@ -137,7 +142,7 @@ extension SetDecider {
             commit(
                 record, before: row, operation: row.key == key ? .restore : .derived, kind: "\(row.schema.name).restored", isMajor: false,
                 changes: ["deleted_at": ["old": .integer(row.deletedAt ?? 0), "new": .null]], cause: rootPosition,
-                subject: subject(record, before: row), triggers: { if case .write(let fields) = $0 { fields.isEmpty } else { false } })
+                subject: subject(record, before: row), triggers: { if case .write = $0 { true } else { false } })
             if row.key == key, mode == .server { rootPosition = head.position }
         }
     }

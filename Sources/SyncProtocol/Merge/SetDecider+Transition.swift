@@ -111,11 +111,11 @@ extension SetDecider {
             ])
         }
         let guarded = Set(root.schema.fields.filter { $0.policy == .guarded }.map(\.name))
-        note(root, root.partsUnknown(to: knowledge).map(\.name).filter { guarded.contains($0) })
+        note(root, root.partsUnknown(to: knowledge, restricted: restrictedKnowledge).map(\.name).filter { guarded.contains($0) })
         for child in schema.children(ofAggregate: root.schema.name) {
             guard let field = child.aggregateRoot else { continue }
             for row in workspace.lookup(child.name, field, .string(root.id.text), includingDeleted: true) {
-                note(row, row.partsUnknown(to: knowledge).map(\.name))
+                note(row, row.partsUnknown(to: knowledge, restricted: restrictedKnowledge).map(\.name))
             }
         }
         guard !unknown.isEmpty else { return }

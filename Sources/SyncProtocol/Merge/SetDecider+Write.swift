@@ -10,12 +10,13 @@ extension SetDecider {
         var record = RecordState(schema: entity, id: id)
         record.createdAt = submission.timestamp.milliseconds
         record.createdBy = author.member
-        var named: Set<String> = []
+        // With the values as they were named, so that a key of a map that was set to null is not forgotten.
+        var named: [String: JSONValue] = [:]
         for (name, raw) in fields {
             guard let field = writable(entity, key, name, value: raw, isCreation: true) else { continue }
             guard let value = stored(field, key, raw) else { continue }
-            record[name] = value
-            named.insert(name)
+            named[name] = value
+            record[name] = field.type.isMap ? .object(JSONObject((value.objectValue ?? JSONObject()).filter { !$0.1.isNull })) : value
         }
         for field in entity.fields {
             if record[field.name].isNull, let value = field.defaultValue { record[field.name] = value }
@@ -48,7 +49,7 @@ extension SetDecider {
         }
         let tag = tag(at: nextPosition)
         record.versions = RecordVersions(created: tag)
-        if !entity.deterministicKeys.isEmpty { for name in named { record.versions.fields[name] = tag } }
+        if !entity.deterministicKeys.isEmpty { listVersions(&record, named, tag) }
         touch(key, before: nil, fields: Set(entity.fields.map(\.name)), isCreation: true)
         var changes = JSONObject()
         for field in entity.fields where !isEmpty(record[field.name]) { changes[field.name] = ["old": .null, "new": record[field.name]] }
@@ -59,43 +60,6 @@ extension SetDecider {
 
     private func isEmpty(_ value: JSONValue) -> Bool {
         value.isNull || value.arrayValue?.isEmpty == true || value.objectValue?.isEmpty == true
-    }
-
-    /// The second creation of a link merges as an edit that claims no knowledge; over a tombstone it restores the row.
-    private mutating func mergeLink(_ existing: RecordState, with creation: RecordState, named: Set<String>) {
-        var record = existing
-        let tag = tag(at: nextPosition)
-        var changes = JSONObject()
-        if !existing.isLive {
-            changes["deleted_at"] = ["old": .integer(existing.deletedAt ?? 0), "new": .null]
-            record.deletedAt = nil
-            record.deletedCause = nil
-            record.versions.lifecycle = tag
-        }
-        var lost: [(FieldSchema, JSONValue, VersionTag)] = []
-        var didTag = false
-        for field in existing.schema.fields where named.contains(field.name) && field.policy != .writeOnce && field.isWritable {
-            let (verdict, version) = FieldMerge.lastWriter(
-                current: record[field.name], version: record.version(of: field), written: creation[field.name], by: tag, knowledge: .none)
-            if record.versions.fields[field.name] != version { didTag = true }
-            record.versions.fields[field.name] = version
-            switch verdict {
-            case .applied:
-                changes[field.name] = ["old": record[field.name], "new": creation[field.name]]
-                record[field.name] = creation[field.name]
-            case .superseded(let by): lost.append((field, creation[field.name], by))
-            case .equal, .conflict: break
-            }
-        }
-        hadEffect = true
-        guard !changes.isEmpty || didTag || !lost.isEmpty else { return }
-        touch(record.key, before: existing, fields: Set(changes.keys), isCreation: false)
-        let changed = Set(changes.keys)
-        commit(
-            record, before: existing, operation: existing.isLive ? .update : .restore,
-            kind: "\(record.schema.name).\(existing.isLive ? "updated" : "restored")", isMajor: false, changes: changes,
-            subject: subject(record, before: existing), triggers: { Self.triggersWrite($0, changed) })
-        for (field, yours, by) in lost { supersede(record, field.name, yours: yours, kept: record[field.name], by: by) }
     }
 
     static func triggersWrite(_ trigger: Trigger, _ changed: Set<String>) -> Bool {
@@ -112,7 +76,9 @@ extension SetDecider {
             return
         }
         guard authorize(.update, entity, before), checkAggregateOpen(before) else { return }
-        let isSelfEdit = author.kind == .member && !entity.access.allows(.update, author.role) && entity.selfEditable
+        // Of what is theirs without being theirs to manage, people edit the last-writer fields.
+        let isPersonalEdit =
+            author.kind == .member && (entity.selfEditable || entity.access == .own) && !entity.allows(.update, author.role, before)
         let isLocked = lockedState(of: before) != nil
         var record = before
         let tag = tag(at: nextPosition)
@@ -121,7 +87,7 @@ extension SetDecider {
         for (name, raw) in fields {
             guard let field = writable(entity, key, name, value: raw, isCreation: false), let written = patchValue(field, key, raw)
             else { continue }
-            if isSelfEdit, field.policy != .lastWriter && field.policy != .addWinsSet {
+            if isPersonalEdit, field.policy != .lastWriter {
                 refuse(key, name, .forbidden, "only an owner may change \(name)")
                 continue
             }
@@ -141,26 +107,23 @@ extension SetDecider {
                 }
                 record[name] = .integer(sum)
             case .elements(let adding, let removing):
-                _ = FieldMerge.addWinsSet(record: &record, field: name, adding: adding, removing: removing, by: tag, knowledge: knowledge)
+                _ = FieldMerge.addWinsSet(
+                    record: &record, field: name, adding: adding, removing: removing, by: tag, knowledge: knowledge(of: field))
             case .keys(let keys):
-                lost += patchMap(&record, field, keys, tag: tag)
+                lost += patchMap(&record, field, keys, tag: tag, knowledge: knowledge(of: field))
             case .whole(let value):
                 if isRequired(field), value.isNull {
                     refuse(key, name, .required, "\(name) is required")
                     continue
                 }
                 let merge = field.policy == .guarded ? FieldMerge.guarded : FieldMerge.lastWriter
-                let (verdict, version) = merge(old, record.version(of: field), value, tag, knowledge)
+                let (verdict, version) = merge(old, record.version(of: field), value, tag, knowledge(of: field))
                 record.versions.fields[name] = version == record.versions.created ? record.versions.fields[name] : version
                 switch verdict {
                 case .applied: record[name] = value
                 case .equal: break
                 case .superseded(let by): lost.append((field, value, by))
-                case .conflict(let with):
-                    var parameters: JSONObject = ["base": was[name] ?? .null, "server": old, "yours": value]
-                    if let by = with.actor { parameters["by"] = .string(by.text) }
-                    parameters["at"] = .integer(with.timestamp.milliseconds)
-                    refuse(key, name, .conflict, "\(name) was changed by someone else meanwhile", parameters)
+                case .conflict(let with): refuseConflict(key, name, base: was[name] ?? .null, server: old, yours: value, with)
                 }
             }
             if record[name] != old { changes[name] = ["old": old, "new": record[name]] }
@@ -177,8 +140,8 @@ extension SetDecider {
         }
     }
 
-    private mutating func patchMap(
-        _ record: inout RecordState, _ field: FieldSchema, _ keys: JSONObject, tag: VersionTag
+    mutating func patchMap(
+        _ record: inout RecordState, _ field: FieldSchema, _ keys: JSONObject, tag: VersionTag, knowledge: Knowledge
     ) -> [(field: FieldSchema, yours: JSONValue, by: VersionTag)] {
         var map = record[field.name].objectValue ?? JSONObject()
         var lost: [(field: FieldSchema, yours: JSONValue, by: VersionTag)] = []
@@ -201,13 +164,22 @@ extension SetDecider {
         return lost
     }
 
-    private mutating func supersede(_ record: RecordState, _ field: String, yours: JSONValue, kept: JSONValue, by: VersionTag) {
+    mutating func supersede(_ record: RecordState, _ field: String, yours: JSONValue, kept: JSONValue, by: VersionTag) {
         superseded.append(
             Outcome.Superseded(entity: record.schema.name, id: record.id, field: field, yours: yours, kept: kept, by: by.actor))
         self.record(
             on: record, key: record.key, operation: .derived, kind: "sync.superseded", isMajor: false,
             changes: [field: ["lost": yours, "kept": kept]], category: "sync", scopeKeys: record.scopeKeys,
             cause: mode == .server ? head.position : nil)
+    }
+
+    mutating func refuseConflict(
+        _ key: RecordKey, _ name: String, base: JSONValue, server: JSONValue, yours: JSONValue, _ other: VersionTag
+    ) {
+        var parameters: JSONObject = ["base": base, "server": server, "yours": yours]
+        if let by = other.actor { parameters["by"] = .string(by.text) }
+        parameters["at"] = .integer(other.timestamp.milliseconds)
+        refuse(key, name, .conflict, "\(name) was changed by someone else meanwhile", parameters)
     }
 
     /// Whether this author had to know that the field is needed.
@@ -251,7 +223,7 @@ extension SetDecider {
             return nil
         default: break
         }
-        if field.isRestricted, author.role == .field {
+        if field.isRestricted, !author.role.seesRestricted {
             refuse(key, name, .forbidden, "a field member may not set \(name)")
             return nil
         }
@@ -287,7 +259,7 @@ extension SetDecider {
             do {
                 let adding = try FieldType.setElements(object["add"]?.arrayValue ?? [], of: element)
                 // What is removed need not be valid today: choices shrink, formats tighten.
-                let removing = (object["remove"]?.arrayValue ?? []).compactMap(\.stringValue)
+                let removing = (object["remove"]?.arrayValue ?? []).compactMap { $0.stringValue ?? $0.integerValue.map(String.init) }
                 return .elements(adding: adding.compactMap(\.stringValue), removing: removing)
             } catch {
                 refuse(key, field.name, error.code, "\(field.name) \(error.message)", error.parameters)

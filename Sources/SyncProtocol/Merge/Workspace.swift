@@ -3,7 +3,7 @@
 /// Something that must be loaded before a decision stands. Shells answer many of them in one round trip.
 public enum Read: Hashable, Sendable {
     case record(RecordKey)
-    /// Records whose field equals the value.
+    /// Records whose field equals the value; of a set, those that have it among their elements.
     case lookup(entity: String, field: String, value: JSONValue, includingDeleted: Bool)
     /// The record and its chain of parents through a reference to the same entity.
     case ancestors(RecordKey, parent: String)
@@ -33,6 +33,12 @@ public final class Workspace {
     private struct IndexKey: Hashable {
         let entity: String
         let field: String
+        /// A set is found by each of its elements.
+        let isSet: Bool
+
+        func values(_ record: RecordState) -> [JSONValue] {
+            isSet ? record[field].arrayValue ?? [] : [record[field]]
+        }
     }
 
     public init(schema: Schema) { self.schema = schema }
@@ -112,18 +118,15 @@ public final class Workspace {
 
     public func record(_ entity: String, _ id: Identifier) -> RecordState? { record(RecordKey(entity, id)) }
 
-    /// Records whose field equals the value, in id order.
+    /// Records whose field equals the value, or has it among its elements, in id order.
     public func lookup(_ entity: String, _ field: String, _ value: JSONValue, includingDeleted: Bool = false) -> [RecordState] {
         require(.lookup(entity: entity, field: field, value: value, includingDeleted: includingDeleted))
-        let key = IndexKey(entity: entity, field: field)
+        let isSet = schema.entity(entity)?.field(field)?.type.isSet ?? false
+        let key = IndexKey(entity: entity, field: field, isSet: isSet)
         if indexes[key] == nil {
             indexes[key] = [:]
-            for record in loaded.values where record.schema.name == entity && written[record.key] == nil {
-                indexes[key]?[record[field], default: []].insert(record.id)
-            }
-            for record in written.values where record.schema.name == entity {
-                indexes[key]?[record[field], default: []].insert(record.id)
-            }
+            for record in loaded.values where record.schema.name == entity && written[record.key] == nil { index(record, key) }
+            for record in written.values where record.schema.name == entity { index(record, key) }
         }
         return (indexes[key]?[value] ?? []).sorted().compactMap { id in
             let record = written[RecordKey(entity, id)] ?? loaded[RecordKey(entity, id)]
@@ -190,10 +193,14 @@ public final class Workspace {
         guard !indexes.isEmpty else { return }
         for key in indexes.keys where key.entity == record.schema.name {
             if adding {
-                indexes[key]?[record[key.field], default: []].insert(record.id)
+                index(record, key)
             } else {
-                indexes[key]?[record[key.field]]?.remove(record.id)
+                for value in key.values(record) { indexes[key]?[value]?.remove(record.id) }
             }
         }
+    }
+
+    private func index(_ record: RecordState, _ key: IndexKey) {
+        for value in key.values(record) { indexes[key]?[value, default: []].insert(record.id) }
     }
 }

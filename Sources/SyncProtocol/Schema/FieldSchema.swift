@@ -15,6 +15,10 @@ public struct FieldSchema: Sendable, Hashable {
     public var isSearchable = false
     /// Unique among live rows of the tenant together with these other fields; nil when not unique.
     public var uniqueWith: [String]?
+    /// Values that differ in case only count as the same one.
+    public var uniqueIgnoresCase = false
+    /// Unique among the live rows of all tenants.
+    public var isUniqueGlobally = false
     /// Not sent to field and portal readers, and not writable by the field role.
     public var isRestricted = false
     /// Visible in the client portal.
@@ -86,7 +90,19 @@ public struct FieldSchema: Sendable, Hashable {
     public var indexed: FieldSchema { with { $0.isIndexed = true } }
     public var searchable: FieldSchema { with { $0.isSearchable = true } }
     public var unique: FieldSchema { with { $0.uniqueWith = [] } }
-    public func unique(with fields: String...) -> FieldSchema { with { $0.uniqueWith = fields } }
+    public func unique(with fields: String..., ignoringCase: Bool = false) -> FieldSchema {
+        precondition(!ignoringCase || !fields.isEmpty, "a name that ignores case is looked for among its siblings")
+        return with {
+            $0.uniqueWith = fields
+            $0.uniqueIgnoresCase = ignoringCase
+        }
+    }
+    public var uniqueGlobally: FieldSchema {
+        with {
+            $0.uniqueWith = []
+            $0.isUniqueGlobally = true
+        }
+    }
     public var restricted: FieldSchema { with { $0.isRestricted = true } }
     public var portal: FieldSchema { with { $0.isPortalVisible = true } }
     public var secret: FieldSchema { with { $0.isSecret = true } }

@@ -88,6 +88,7 @@ public indirect enum FieldType: Hashable, Sendable {
         }
     }
 
+    public var isSet: Bool { if case .set = self { true } else { false } }
     public var isMap: Bool { if case .map = self { true } else { false } }
 }
 

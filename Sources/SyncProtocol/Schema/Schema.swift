@@ -20,6 +20,8 @@ public final class Schema: Sendable {
         public let entity: String
         public let field: String
         public let action: FieldType.ReferenceAction
+        /// The field is a set, of which the reference is one element.
+        public let isElement: Bool
     }
 
     public init(version: Int64, domains: [Domain]) {
@@ -33,13 +35,16 @@ public final class Schema: Sendable {
         var referrers: [String: [Referrer]] = [:]
         for entity in entities {
             for field in entity.fields {
+                func note(_ target: String, _ action: FieldType.ReferenceAction, isElement: Bool = false) {
+                    referrers[target, default: []].append(
+                        Referrer(entity: entity.name, field: field.name, action: action, isElement: isElement))
+                }
                 switch field.type {
-                case .reference(let target, let action):
-                    referrers[target, default: []].append(Referrer(entity: entity.name, field: field.name, action: action))
-                case .anyReferenceID(let targets):
-                    for target in targets {
-                        referrers[target, default: []].append(Referrer(entity: entity.name, field: field.name, action: .restrict))
-                    }
+                case .reference(let target, let action): note(target, action)
+                case .anyReferenceID(let targets): for target in targets { note(target, .restrict) }
+                case .set(.reference(let target, let action), _):
+                    precondition(action != .cascade, "\(entity.name).\(field.name): a record does not go with an element of a set")
+                    note(target, action, isElement: true)
                 default: break
                 }
             }

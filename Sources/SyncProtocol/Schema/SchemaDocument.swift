@@ -46,6 +46,8 @@ extension FieldSchema {
         if isSearchable { object["searchable"] = true }
         if isRestricted { object["restricted"] = true }
         if let uniqueWith { object["unique_with"] = .array(uniqueWith.map { .string($0) }) }
+        if uniqueIgnoresCase { object["unique_ignores_case"] = true }
+        if isUniqueGlobally { object["unique_globally"] = true }
         if let defaultValue { object["default"] = defaultValue }
         for (name, value) in type.limits { object[name] = value }
         return .object(object)

@@ -1,6 +1,11 @@
 // State machines: a status changes only by a named transition (protocol §5.7).
 
-public enum Role: String, Hashable, Sendable, CaseIterable { case owner, manager, field, viewer }
+public enum Role: String, Hashable, Sendable, CaseIterable {
+    case owner, manager, field, viewer
+
+    /// Whether readers and replicas of this role get fields marked restricted.
+    public var seesRestricted: Bool { self != .field }
+}
 
 /// Who may do a transition.
 public enum Grantee: Hashable, Sendable {
@@ -14,7 +19,6 @@ public enum Grantee: Hashable, Sendable {
 
     public static let owner = Grantee.role(.owner)
     public static let manager = Grantee.role(.manager)
-    public static let fieldStaff = Grantee.role(.field)
 }
 
 public struct Transition: Hashable, Sendable {

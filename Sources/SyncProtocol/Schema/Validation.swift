@@ -93,10 +93,7 @@ extension FieldType {
         var texts: [String] = []
         texts.reserveCapacity(items.count)
         for item in items {
-            guard let text = try element.normalized(item).stringValue, !text.isEmpty else {
-                throw ValueRefusal(.invalidFormat, "has only non-empty texts")
-            }
-            texts.append(text)
+            texts.append(try setElement(item, of: element))
         }
         if texts.count > 1 {
             texts.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -105,6 +102,18 @@ extension FieldType {
             texts = unique
         }
         return texts.map { .string($0) }
+    }
+
+    /// Elements are texts whatever their type, so that both engines, merge and wire treat all sets alike: a number is its digits.
+    private static func setElement(_ item: JSONValue, of element: FieldType) throws(ValueRefusal) -> String {
+        let isNumber = element.storage == .integer
+        let digits = isNumber ? item.stringValue.flatMap { Int64($0) } : nil
+        let value = try element.normalized(digits.map { .integer($0) } ?? item)
+        if isNumber, let number = value.integerValue { return String(number) }
+        guard let text = value.stringValue, !text.isEmpty else {
+            throw ValueRefusal(.invalidFormat, isNumber ? "has only numbers" : "has only non-empty texts")
+        }
+        return text
     }
 
     private static func text(

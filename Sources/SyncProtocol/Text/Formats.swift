@@ -45,21 +45,6 @@ public enum Formats {
     /// ISO 3166-1 alpha-2.
     public static func isCountry(_ text: String) -> Bool { CodeLists.countries.contains(text) }
 
-    /// BCP 47: an ISO 639-1 code or three letters, then optionally script, region and variants; any case, `-` between.
-    public static func isLanguage(_ text: String) -> Bool {
-        var parts = text.utf8.split(separator: 0x2D, omittingEmptySubsequences: false)[...]
-        guard let language = parts.popFirst(), language.allSatisfy(isLetter) else { return false }
-        guard language.count == 3 || (language.count == 2 && CodeLists.languages.contains(lowerCased(language))) else {
-            return false
-        }
-        if let script = parts.first, script.count == 4, script.allSatisfy(isLetter) { parts.removeFirst() }
-        if let region = parts.first, isRegion(region) { parts.removeFirst() }
-        return parts.allSatisfy { variant in
-            variant.allSatisfy(isAlphanumeric)
-                && ((5...8).contains(variant.count) || (variant.count == 4 && variant.first.map(isDigit) == true))
-        }
-    }
-
     /// An IANA time zone name. Where the machine has the time zone database the zone must exist in it.
     public static func isTimeZone(_ text: String) -> Bool {
         guard text.utf8.count <= 64, text.utf8.first.map(isLetter) == true else { return false }
@@ -84,14 +69,6 @@ public enum Formats {
     private static let singleNames: Set<String> = [
         "UTC", "GMT", "UCT", "Zulu", "EST", "MST", "HST", "EST5EDT", "CST6CDT", "MST7MDT", "PST8PDT", "CET", "MET", "EET", "WET",
     ]
-
-    private static func isRegion(_ part: Substring.UTF8View.SubSequence) -> Bool {
-        part.count == 2 && part.allSatisfy(isLetter) || part.count == 3 && part.allSatisfy(isDigit)
-    }
-
-    private static func lowerCased(_ part: Substring.UTF8View.SubSequence) -> String {
-        String(decoding: part.map { $0 | 0x20 }, as: UTF8.self)
-    }
 
     /// Labels of letters, digits and inner hyphens, at most 63 bytes each and 253 together.
     static func isDomain(_ bytes: ArraySlice<UInt8>, allowsNonASCII: Bool = false) -> Bool {

@@ -26,11 +26,8 @@ public struct EnrollmentRequest: Hashable, Sendable {
         guard let code = json["code"]?.stringValue, !code.isEmpty, code.utf8.count <= 200 else {
             throw WireError("code", "is the enrolment code")
         }
-        guard let label = json["label"]?.stringValue, !label.isEmpty, TextNormalization.scalarCount(label) <= 80 else {
-            throw WireError("label", "is a name of 1 to 80 characters for the replica")
-        }
-        guard let schema = json["schema"]?.integerValue else { throw WireError("schema", "is the schema version of the replica") }
-        self.init(code: code, label: label, platform: json["platform"]?.stringValue ?? "", schemaVersion: schema)
+        let new = try ReplicaDescription(json)
+        self.init(code: code, label: new.label, platform: new.platform, schemaVersion: new.schemaVersion)
     }
 }
 
@@ -60,11 +57,25 @@ public struct ForkRequest: Hashable, Sendable {
         guard let counter = json["counter"]?.integerValue, counter >= 0 else {
             throw WireError("counter", "is the last counter that both copies share")
         }
+        let new = try ReplicaDescription(json)
+        self.init(counter: counter, label: new.label, platform: new.platform, schemaVersion: new.schemaVersion)
+    }
+}
+
+/// What enrolling and forking say about the replica that comes into being.
+private struct ReplicaDescription {
+    let label: String
+    let platform: String
+    let schemaVersion: Int64
+
+    init(_ json: JSONValue) throws(WireError) {
         guard let label = json["label"]?.stringValue, !label.isEmpty, TextNormalization.scalarCount(label) <= 80 else {
             throw WireError("label", "is a name of 1 to 80 characters for the replica")
         }
         guard let schema = json["schema"]?.integerValue else { throw WireError("schema", "is the schema version of the replica") }
-        self.init(counter: counter, label: label, platform: json["platform"]?.stringValue ?? "", schemaVersion: schema)
+        self.label = label
+        platform = json["platform"]?.stringValue ?? ""
+        schemaVersion = schema
     }
 }
 

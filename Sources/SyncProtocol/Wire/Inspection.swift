@@ -139,12 +139,7 @@ public struct ActivityRequest: Hashable, Sendable {
     public init(query: [(name: String, value: String)]) throws(WireError) {
         self.init()
         for (name, value) in query {
-            func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 {
-                guard !value.isEmpty, value.utf8.count <= 19, value.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
-                    let number = Int64(value), range.contains(number)
-                else { throw WireError(name, "is a whole number from \(range.lowerBound) to \(range.upperBound)") }
-                return number
-            }
+            func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 { try WireError.number(value, named: name, range) }
             switch name {
             case "after": after = try number(0...Int64.max)
             case "newest": newest = try number(0...1_000_000)

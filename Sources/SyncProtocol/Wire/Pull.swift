@@ -42,12 +42,7 @@ public struct PullRequest: Hashable, Sendable {
         self.init(cursor: nil, schemaVersion: 0)
         var version: Int64 = 0
         for (name, value) in query {
-            func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 {
-                guard !value.isEmpty, value.utf8.count <= 19, value.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
-                    let number = Int64(value), range.contains(number)
-                else { throw WireError(name, "is a whole number from \(range.lowerBound) to \(range.upperBound)") }
-                return number
-            }
+            func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 { try WireError.number(value, named: name, range) }
             switch name {
             case "protocol": version = try number(0...Int64(Int32.max))
             case "schema": schemaVersion = try number(0...Int64(Int32.max))

@@ -100,3 +100,13 @@ public struct ErrorReply: Error, Hashable, Sendable {
 
 /// The version of the wire. A server refuses others with `protocol_unsupported`.
 public enum ProtocolVersion { public static let current: Int64 = 1 }
+
+extension WireError {
+    /// The whole number of a query parameter: digits only, no sign.
+    static func number(_ value: String, named name: String, _ range: ClosedRange<Int64>) throws(WireError) -> Int64 {
+        guard !value.isEmpty, value.utf8.count <= 19, value.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
+            let number = Int64(value), range.contains(number)
+        else { throw WireError(name, "is a whole number from \(range.lowerBound) to \(range.upperBound)") }
+        return number
+    }
+}

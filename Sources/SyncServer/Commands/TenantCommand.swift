@@ -13,22 +13,17 @@ enum TenantCommand {
         try arguments.finish()
         return try Administration.run(configuration) { administration in
             let (tenant, member) = (administration.newIdentifier(), administration.newIdentifier())
-            let now = administration.context.now()
-            let code = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
-                _ = try connection.run(TenantHead.create(tenant, nowMilliseconds: now))
-                try administration.write(tenant).writeInTransaction(
-                    [
-                        Change(
-                            "tenant", tenant,
-                            .create(fields: ["name": .string(name), "base_currency": .string(currency), "timezone": .string(timeZone)])),
-                        Change(
-                            "member", member,
-                            .create(fields: ["name": .string(owner.name), "email": .string(owner.email), "role": "owner"])),
-                    ], author: .system
-                ).requireAccepted()
-                return try EnrollmentCode.issue(tenant: tenant, member: member, replication: "full", nowMilliseconds: now, on: connection)
+            let code = try invite(member, with: "full", to: tenant, administration) { connection in
+                _ = try connection.run(TenantHead.create(tenant, nowMilliseconds: administration.context.now()))
+                return [
+                    Change(
+                        "tenant", tenant,
+                        .create(fields: ["name": .string(name), "base_currency": .string(currency), "timezone": .string(timeZone)])),
+                    Change(
+                        "member", member,
+                        .create(fields: ["name": .string(owner.name), "email": .string(owner.email), "role": "owner"])),
+                ]
             }
-            administration.context.announce(tenant)
             show(console, tenant: tenant, member: member, code: code)
             return .done
         }
@@ -45,19 +40,26 @@ enum TenantCommand {
             let tenant = try administration.identifier(tenantText, "--tenant")
             try administration.requireTenant(tenant)
             let member = administration.newIdentifier()
-            let now = administration.context.now()
-            let code = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
-                try administration.write(tenant).writeInTransaction(
-                    [Change("member", member, .create(fields: ["name": .string(name), "email": .string(email), "role": .string(role)]))],
-                    author: .system
-                ).requireAccepted()
-                return try EnrollmentCode.issue(
-                    tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
+            let code = try invite(member, with: replication, to: tenant, administration) { _ in
+                [Change("member", member, .create(fields: ["name": .string(name), "email": .string(email), "role": .string(role)]))]
             }
-            administration.context.announce(tenant)
             show(console, tenant: nil, member: member, code: code)
             return .done
         }
+    }
+
+    /// Makes a member, by the changes that `prepare` returns, and a code to enrol with, in one transaction.
+    private static func invite(
+        _ member: Identifier, with replication: String, to tenant: Identifier, _ administration: Administration,
+        _ prepare: (PostgresConnection) throws -> [Change]
+    ) throws -> EnrollmentCode {
+        let code = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
+            try administration.write(tenant).writeInTransaction(try prepare(connection), author: .system).requireAccepted()
+            return try EnrollmentCode.issue(
+                tenant: tenant, member: member, replication: replication, nowMilliseconds: administration.context.now(), on: connection)
+        }
+        administration.context.announce(tenant)
+        return code
     }
 
     /// Another code for a member, for another machine or because the first one expired.

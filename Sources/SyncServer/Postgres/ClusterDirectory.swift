@@ -43,10 +43,13 @@ final class ClusterDirectory {
 
     deinit { unlock() }
 
-    // MARK: One server at a time
+    // MARK: One process at a time
 
-    /// The lock ends with the process that holds it, however it ends.
-    func lock() throws(EmbeddedPostgresError) {
+    /// Who has the lock, as far as that is known at this moment.
+    var holder: DirectoryHolder? { DirectoryHolder(lockFile: lockFile) }
+
+    /// Takes the lock, if nobody has it. It ends with the process that holds it, however that ends.
+    func tryLock(as use: DirectoryHolder.Use) throws(EmbeddedPostgresError) -> Bool {
         let descriptor = open(lockFile, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             throw EmbeddedPostgresError(
@@ -56,23 +59,25 @@ final class ClusterDirectory {
             let isHeld = errno == EWOULDBLOCK
             let reason = EmbeddedPostgresError.systemReason
             close(descriptor)
-            guard isHeld else {
-                throw EmbeddedPostgresError(
-                    .directoryNotUsable, "cannot lock \(lockFile): \(reason)", operation: "lock")
-            }
-            let holder = ClusterDirectory.firstLine(of: lockFile).map { "process \($0)" } ?? "another process"
-            throw EmbeddedPostgresError(
-                .directoryInUse, "the data directory \(root) is in use by \(holder)", operation: "lock")
+            if isHeld { return false }
+            throw EmbeddedPostgresError(.directoryNotUsable, "cannot lock \(lockFile): \(reason)", operation: "lock")
         }
-        let text = "\(getpid())\n"
-        // Only a message depends on the text.
+        let text = DirectoryHolder(process: getpid(), use: use).text
         _ = ftruncate(descriptor, 0)
         _ = pwrite(descriptor, text, text.utf8.count, 0)
         lockDescriptor = descriptor
+        return true
+    }
+
+    var inUse: EmbeddedPostgresError {
+        let holder = ClusterDirectory.firstLine(of: lockFile).map { "process \($0)" } ?? "another process"
+        return EmbeddedPostgresError(.directoryInUse, "the data directory \(root) is in use by \(holder)", operation: "lock")
     }
 
     func unlock() {
         guard lockDescriptor >= 0 else { return }
+        // Nobody takes this process for the holder while the next one has not written its own name yet.
+        _ = ftruncate(lockDescriptor, 0)
         // Closing alone is not enough: a child between fork and exec holds the same lock for a moment.
         flock(lockDescriptor, LOCK_UN)
         close(lockDescriptor)

@@ -15,11 +15,16 @@ struct EmbeddedPostgresConfiguration: Sendable {
     var startRetrySeconds: Double
     /// A fast shutdown writes everything down; after this time it is ended without, and recovers at the next start.
     var stopTimeoutSeconds: Double
+    /// What the process is that runs it: a command is waited for, a server is not.
+    var use: DirectoryHolder.Use
+    /// For so long a command that has the directory is waited for.
+    var commandWaitSeconds: Double
     var environment: [String: String]
 
     init(
         dataDirectory: String, fsyncOff: Bool = false, settings: [String: String] = [:],
         startTimeoutSeconds: Double = 300, startRetrySeconds: Double = 10, stopTimeoutSeconds: Double = 30,
+        use: DirectoryHolder.Use = .server, commandWaitSeconds: Double = 30,
         environment: [String: String] = ProcessInfo.processInfo.environment
     ) {
         self.dataDirectory = dataDirectory
@@ -28,11 +33,15 @@ struct EmbeddedPostgresConfiguration: Sendable {
         self.startTimeoutSeconds = startTimeoutSeconds
         self.startRetrySeconds = startRetrySeconds
         self.stopTimeoutSeconds = stopTimeoutSeconds
+        self.use = use
+        self.commandWaitSeconds = commandWaitSeconds
         self.environment = environment
     }
 }
 
 enum EmbeddedPostgresEvent: Sendable {
+    /// A command has the directory; it is waited for.
+    case waiting
     /// The postmaster ended by itself; a restart follows.
     case died(String)
     case restarted
@@ -110,7 +119,11 @@ final class EmbeddedPostgres: @unchecked Sendable {
     }
 
     func createDatabaseIfMissing(_ name: String) throws(PostgresError) {
-        let connection = try PostgresConnection(PostgresConfiguration(url: url()))
+        try EmbeddedPostgres.createDatabaseIfMissing(name, on: url())
+    }
+
+    static func createDatabaseIfMissing(_ name: String, on url: String) throws(PostgresError) {
+        let connection = try PostgresConnection(PostgresConfiguration(url: url))
         defer { connection.close() }
         let known = try connection.run("SELECT 1 FROM pg_database WHERE datname = $1", .text(name))
         guard known.isEmpty else { return }
@@ -122,7 +135,12 @@ final class EmbeddedPostgres: @unchecked Sendable {
         }
     }
 
-    /// Where the cluster of a data directory listens, if a server is running it now: for commands beside a running server.
+    /// Whether a server has the data directory, be its cluster ready or not.
+    static func isServed(dataDirectory: String) -> Bool {
+        DirectoryHolder(lockFile: dataDirectory + "/server.lock")?.use == .server
+    }
+
+    /// Where the cluster of a data directory listens, if it is running now: for commands beside a running server.
     static func runningURL(dataDirectory: String, database: String = "postgres") -> String? {
         guard let resolved = realpath(dataDirectory, nil) else { return nil }
         defer { free(resolved) }
@@ -148,7 +166,7 @@ final class EmbeddedPostgres: @unchecked Sendable {
         var locked: ClusterDirectory?
         do throws(EmbeddedPostgresError) {
             directory = try ClusterDirectory(configuration.dataDirectory)
-            try directory.lock()
+            try lock(directory)
             locked = directory
             let setpriv = try ClusterProcess.findSetpriv()
             let binaries = try PostgresBinaries.find(
@@ -191,6 +209,21 @@ final class EmbeddedPostgres: @unchecked Sendable {
         end(process)
         directory.unlock()
         set(.stopped)
+    }
+
+    /// A server does not share and does not end by itself: a second one gives up at once. A command is done soon.
+    private func lock(_ directory: ClusterDirectory) throws(EmbeddedPostgresError) {
+        let giveUpAt = DispatchTime.now() + configuration.commandWaitSeconds
+        var isTold = false
+        while try !directory.tryLock(as: configuration.use) {
+            if directory.holder?.use == .server || DispatchTime.now() > giveUpAt { throw directory.inUse }
+            if isStopping { throw EmbeddedPostgresError(.stopped, "stopped while starting", operation: "start") }
+            if !isTold, directory.holder != nil {
+                onEvent(.waiting)
+                isTold = true
+            }
+            wakePipe.wait(timeoutSeconds: 0.05)
+        }
     }
 
     private func initialize(

@@ -19,8 +19,6 @@ enum PostgresValue: Sendable, Equatable {
     static func optional(_ value: String?) -> PostgresValue { value.map(PostgresValue.text) ?? .null }
     static func optional(_ value: Int64?) -> PostgresValue { value.map(PostgresValue.integer) ?? .null }
     static func optional(_ value: Bool?) -> PostgresValue { value.map(PostgresValue.bool) ?? .null }
-    static func optionalUTF8(_ value: [UInt8]?) -> PostgresValue { value.map(PostgresValue.utf8) ?? .null }
-    static func optionalBytes(_ value: [UInt8]?) -> PostgresValue { value.map(PostgresValue.bytes) ?? .null }
 }
 
 extension PostgresValue: ExpressibleByStringLiteral, ExpressibleByStringInterpolation {

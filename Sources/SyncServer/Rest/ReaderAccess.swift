@@ -14,10 +14,10 @@ struct ReaderAccess: Sendable {
     }
 
     func mayRead(_ entity: EntitySchema) -> Bool {
-        entity.isServed && (entity.access.allows(.read, role) || (role == .field && entity.ownerField != nil))
+        entity.isServed && (entity.allows(.read, role) || (role == .field && entity.ownerField != nil))
     }
 
-    var hidesRestricted: Bool { role == .field }
+    var hidesRestricted: Bool { !role.seesRestricted }
 
     func hides(_ field: FieldSchema) -> Bool { field.isSecret || (field.isRestricted && hidesRestricted) }
 

@@ -45,9 +45,6 @@ enum RestOperation: String, Sendable, CaseIterable {
         case .delete: "DELETE"
         }
     }
-
-    /// Needs a body.
-    var isWrite: Bool { self != .list && self != .get }
 }
 
 extension EntitySchema {
@@ -57,7 +54,7 @@ extension EntitySchema {
     /// The operations that at least one role may be allowed.
     var restOperations: [RestOperation] {
         func someone(_ operation: AccessOperation) -> Bool {
-            Role.allCases.contains { access.allows(operation, $0) } || (ownerField != nil && operation != .restore)
+            Role.allCases.contains { allows(operation, $0) } || (ownerField != nil && operation != .restore)
         }
         return RestOperation.allCases.filter { operation in
             switch operation {

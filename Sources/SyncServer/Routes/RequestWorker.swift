@@ -50,6 +50,11 @@ final class RequestWorker: HTTPWorker {
             .init(
                 error.isRetryable ? .warning : .error, "database_error", requestID: request.requestID,
                 ["state": .string(error.sqlState), "operation": .string(error.operation), "error": .string(error.message)]))
+        // Whether a push took effect, or is what broke the connection, is unknown. A replica that hears so again and again halves
+        // its batch until it has found the one set that kills; for "unavailable" it would only wait.
+        if error.isConnectionLost, request.path == "/v1/sync/push" {
+            return Problem.response(ErrorReply(.internal, "the database broke off during the push"), requestID: request.requestID)
+        }
         // A time-out, a missing table or right: nothing was stored, and the operator can mend it.
         return Problem.response(
             ErrorReply(error.isRetryable || error.kind == .canceled ? .unavailable : .internal, "the database did not take the request"),

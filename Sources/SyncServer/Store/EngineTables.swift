@@ -72,6 +72,8 @@ enum EngineTables {
         last_stamp_logical bigint NOT NULL DEFAULT 0, last_epoch bigint NOT NULL, last_seen_at bigint, created_at bigint NOT NULL, \
         revoked_at bigint, PRIMARY KEY (tenant, id))
         """,
+        // From which head on it gets restricted fields; null: it does not.
+        "ALTER TABLE tideline.replica ADD COLUMN IF NOT EXISTS restricted_since bigint",
         """
         CREATE TABLE IF NOT EXISTS tideline.token (tenant uuid NOT NULL, hash bytea NOT NULL, member uuid NOT NULL, replica uuid, \
         kind text NOT NULL, label text, created_at bigint NOT NULL, expires_at bigint, revoked_at bigint, PRIMARY KEY (tenant, hash))

@@ -86,8 +86,9 @@ struct EntityTable: Sendable {
             case .integer: ("bigint[]", "\(column) = k.value")
             case .identifier: ("uuid[]", "\(column) = k.value")
             case .text: ("text[]", "\(column) = k.value")
-            // No index serves these; rules that need them should not be hot.
-            case .textSet, .json: ("jsonb[]", "to_jsonb(\(column)) = k.value")
+            // No index serves these under row level security (decision 0012): who is in a set is asked when that record is deleted.
+            case .textSet: ("text[]", "\(column) @> ARRAY[k.value]")
+            case .json: ("jsonb[]", "to_jsonb(\(column)) = k.value")
             }
         return """
             SELECT r.row FROM unnest($2::\(values)) k(value) CROSS JOIN LATERAL \
@@ -207,6 +208,12 @@ struct EntityTable: Sendable {
             case .integer, .identifier: statements.append(scalarIndex(field))
             }
         }
+        // Rules decide about what is unique within a tenant; nobody holds a lock on all tenants, so here the database does.
+        for field in entity.fields where field.isUniqueGlobally {
+            statements.append(
+                "CREATE UNIQUE INDEX IF NOT EXISTS \(PostgresIdentifier.quoted(globalIndex(field))) ON \(name) "
+                    + "(\(PostgresIdentifier.quoted(field.name))) WHERE deleted_at IS NULL")
+        }
         if let words = searchedWords { statements.append(index("words", on: "USING gin (to_tsvector('simple', \(words)))")) }
         return statements
     }
@@ -225,6 +232,13 @@ struct EntityTable: Sendable {
         case .text: return !mayExceedIndexEntry(field.type)
         case .textSet, .json: return false
         }
+    }
+
+    private func globalIndex(_ field: FieldSchema) -> String { EntityTable.indexName(entity.name, field.name + "_everywhere") }
+
+    /// The field whose uniqueness among all tenants a constraint guards.
+    func globallyUniqueField(constraint: String) -> FieldSchema? {
+        entity.fields.first { $0.isUniqueGlobally && globalIndex($0) == constraint }
     }
 
     private func index(_ column: String, on target: String) -> String {
@@ -262,4 +276,15 @@ struct EntityTables: Sendable {
 
     subscript(_ entity: String) -> EntityTable? { byName[entity] }
     var replicated: [EntityTable] { all.filter(\.isReplicated) }
+
+    /// What a refusal of the database says about the data, where the database is the one to say it; nil for all others.
+    func violation(of error: PostgresError) -> Violation? {
+        guard error.kind == .uniqueViolation, let constraint = error.constraint else { return nil }
+        for table in all {
+            guard let field = table.globallyUniqueField(constraint: constraint) else { continue }
+            return Violation(
+                entity: table.entity.name, id: nil, field: field.name, code: .duplicate, message: "\(field.name) is already in use")
+        }
+        return nil
+    }
 }

@@ -109,7 +109,12 @@ struct RecordStore {
                 workspace.supply(.ancestors(key, parent: parent), records: [])
             }
         case .lookup(let lookup, let values):
-            let found = Dictionary(grouping: try states(of: lookup.entity, in: result)) { $0[lookup.field] }
+            let isSet = tables[lookup.entity]?.entity.field(lookup.field)?.type.isSet ?? false
+            var found: [JSONValue: [RecordState]] = [:]
+            for record in try states(of: lookup.entity, in: result) {
+                let held = isSet ? record[lookup.field].arrayValue ?? [] : [record[lookup.field]]
+                for value in held { found[value, default: []].append(record) }
+            }
             for value in values {
                 let read = Read.lookup(entity: lookup.entity, field: lookup.field, value: value, includingDeleted: lookup.includingDeleted)
                 workspace.supply(read, records: found[value] ?? [])
@@ -125,8 +130,8 @@ struct RecordStore {
         case .integer: .integerArray(values.compactMap(\.integerValue))
         // A text that is no UUID equals no reference; passed on it would fail the statement.
         case .identifier: .textArray(values.compactMap { $0.stringValue.flatMap { Identifier($0) }?.text })
-        case .text: .textArray(values.compactMap(\.stringValue))
-        case .textSet, .json: .utf8Array(values.map { $0.canonicalBytes() })
+        case .text, .textSet: .textArray(values.compactMap(\.stringValue))
+        case .json: .utf8Array(values.map { $0.canonicalBytes() })
         }
     }
 

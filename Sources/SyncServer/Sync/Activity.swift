@@ -23,7 +23,7 @@ struct Activity {
                 operation_at FROM tideline.feed WHERE tenant = $1::uuid AND position > $2::bigint \
                 AND EXISTS (SELECT 1 FROM unnest(scope_keys) k WHERE k NOT LIKE 'member:%' OR k = 'member:' || $3) \
                 ORDER BY position LIMIT $5::bigint) e
-                """, .identifier(tenant), .integer(after), .text(principal.member.text), .bool(principal.role == .field),
+                """, .identifier(tenant), .integer(after), .text(principal.member.text), .bool(!principal.role.seesRestricted),
                 .integer(Int64(request.limit) + 1))
             var entries: [[UInt8]] = []
             var next = after

@@ -13,6 +13,8 @@ struct ReplicaRegistration: Sendable {
     /// Epoch of its last push.
     var lastEpoch: Int64
     var lastSeenMilliseconds: Int64
+    /// The head from which on it gets restricted fields; nil: it does not, or was not asked since it does.
+    var restrictedSince: Int64?
 }
 
 struct Principal: Sendable {
@@ -45,7 +47,7 @@ enum Authentication {
             replica = ReplicaRegistration(
                 id: id, replication: replication, acknowledged: acknowledged,
                 lastTimestamp: HybridTimestamp(milliseconds: milliseconds, logical: logical), lastEpoch: epoch,
-                lastSeenMilliseconds: result.integer(0, 13) ?? 0)
+                lastSeenMilliseconds: result.integer(0, 13) ?? 0, restrictedSince: result.integer(0, 17))
         }
         return Principal(tenant: token.tenant, member: member, role: role, replica: replica)
     }
@@ -54,7 +56,7 @@ enum Authentication {
     private static let query = """
         SELECT t.member, t.kind, t.revoked_at, t.expires_at, m.status, m.deleted_at, m.role, \
         r.id, r.replication, r.acknowledged, r.last_stamp_ms, r.last_stamp_logical, r.last_epoch, r.last_seen_at, r.revoked_at, \
-        p.status, p.deleted_at \
+        p.status, p.deleted_at, r.restricted_since \
         FROM tideline.token t \
         LEFT JOIN public.member m ON m.tenant = t.tenant AND m.id = t.member \
         LEFT JOIN tideline.replica r ON r.tenant = t.tenant AND r.id = t.replica \

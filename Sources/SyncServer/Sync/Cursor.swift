@@ -7,8 +7,8 @@ struct Cursor: Sendable, Hashable {
     var mark: CheckpointMark
     /// Head when the first sync began: tombstones up to here were never held and are not sent.
     var tombstoneFloor: Int64
-    /// Whether the reader got no restricted fields; nil in a cursor of the first format, which did not say.
-    var hidesRestricted: Bool?
+    /// Whether its reader got restricted fields; nil in a cursor of the first format, which did not say.
+    var seesRestricted: Bool?
 
     static let formatVersion: Int64 = 2
 
@@ -16,26 +16,26 @@ struct Cursor: Sendable, Hashable {
         let backfills = JSONValue.array([])
         return JSONValue.array([
             .integer(Cursor.formatVersion), .string(tenant.text), .integer(mark.position.epoch), .integer(mark.position.position),
-            .string(mark.fingerprint), .integer(tombstoneFloor), backfills, hidesRestricted.map { .bool($0) } ?? .null,
+            .string(mark.fingerprint), .integer(tombstoneFloor), backfills, seesRestricted.map { .bool($0) } ?? .null,
         ]).canonicalBytes()
     }
 
     fileprivate init?(bytes: ArraySlice<UInt8>) {
-        guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, let version = parts.first?.integerValue,
-            version == 1 && parts.count == 7 || version == Cursor.formatVersion && parts.count == 8,
+        guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, let format = parts.first?.integerValue,
+            format == 1 && parts.count == 7 || format == Cursor.formatVersion && parts.count == 8,
             let tenant = parts[1].stringValue.flatMap({ Identifier($0) }), let epoch = parts[2].integerValue,
             let position = parts[3].integerValue, let fingerprint = parts[4].stringValue, let floor = parts[5].integerValue
         else { return nil }
         self.init(
             tenant: tenant, mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: fingerprint),
-            tombstoneFloor: floor, hidesRestricted: version == 1 ? nil : parts[7].boolValue)
+            tombstoneFloor: floor, seesRestricted: parts.count > 7 ? parts[7].boolValue : nil)
     }
 
-    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, hidesRestricted: Bool?) {
+    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, seesRestricted: Bool?) {
         self.tenant = tenant
         self.mark = mark
         self.tombstoneFloor = tombstoneFloor
-        self.hidesRestricted = hidesRestricted
+        self.seesRestricted = seesRestricted
     }
 }
 

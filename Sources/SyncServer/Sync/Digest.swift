@@ -15,7 +15,7 @@ struct Digest {
             guard let head = TenantHead(try connection.run(TenantHead.read(token.tenant))) else { throw Authentication.unauthorized }
             let reader = LiveRecords(
                 store: RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch),
-                hidesRestricted: principal.role == .field, connection: connection)
+                hidesRestricted: !principal.role.seesRestricted, connection: connection)
             var reply: JSONObject = [
                 "position": .integer(head.position.position), "epoch": .integer(head.position.epoch),
                 "schema": .integer(context.schema.version),

@@ -43,7 +43,8 @@ struct Enroll {
             changes.append(Change("member", member, .transition(name: "accept", observed: "invited", arguments: JSONObject())))
         }
         let new = NewReplica(
-            member: member, label: request.label, platform: request.platform, replication: replication, acknowledged: 0)
+            member: member, label: request.label, platform: request.platform, replication: replication, acknowledged: 0,
+            restrictedSince: role.seesRestricted ? 0 : nil)
         let (replica, token) = try new.register(context, tenant, connection, along: changes)
         _ = try connection.run(
             "UPDATE tideline.enrollment_code SET used_at = $3 WHERE tenant = $1::uuid AND hash = $2::bytea", .identifier(tenant),

@@ -26,7 +26,7 @@ struct Fork {
         }
         let new = NewReplica(
             member: principal.member, label: request.label, platform: request.platform, replication: shared.replication,
-            acknowledged: request.counter)
+            acknowledged: request.counter, restrictedSince: shared.restrictedSince)
         let (replica, newToken) = try new.register(context, token.tenant, connection)
         return EnrollmentReply(
             token: newToken.text, tenant: token.tenant, member: principal.member, replica: replica, role: principal.role,

@@ -10,6 +10,8 @@ struct NewReplica {
     var replication: String
     /// Its first set has the counter behind this one.
     var acknowledged: Int64
+    /// From which head on its file has restricted fields; nil: it has none.
+    var restrictedSince: Int64?
 
     /// Inside a transaction of the tenant; whoever opened it announces.
     func register(
@@ -25,12 +27,13 @@ struct NewReplica {
         try connection.batch([
             PostgresStatement(
                 """
-                INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at) \
-                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch, $6, $6 FROM tideline.tenant_head WHERE tenant = $1::uuid
+                INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at, \
+                restricted_since) \
+                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch, $6, $6, $8 FROM tideline.tenant_head WHERE tenant = $1::uuid
                 """,
                 [
                     .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
-                    .integer(acknowledged),
+                    .integer(acknowledged), .optional(restrictedSince),
                 ]),
             token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: now),
         ])

@@ -21,8 +21,15 @@ struct Pull {
         var rowCount: Int
     }
 
+    /// What is noted about a replica that came by.
+    private struct Visit {
+        let replica: Identifier
+        /// As it is from now on; see ``ReplicaRegistration``.
+        let restrictedSince: Int64?
+    }
+
     private enum Found {
-        case page(Page, visit: ReplicaRegistration?)
+        case page(Page, visit: Visit?)
         case otherHistory(CheckpointMark)
     }
 
@@ -63,25 +70,27 @@ struct Pull {
             case .restored: return .otherHistory(mark)
             }
         }
+        // Who sees more or less than the reader of the cursor did needs everything anew: records that nobody touches again would keep
+        // restricted fields that are not theirs to see, or lack those that are.
+        let seesRestricted = principal.role.seesRestricted
+        if let cursor, cursor.seesRestricted != seesRestricted {
+            throw ErrorReply(
+                .resyncRequired, "the role of this member reads other fields now; start again without a cursor, keeping what is pending")
+        }
         let floor = cursor?.tombstoneFloor ?? head.position.position
         // During a first sync the pruned tombstones lie below its floor and would not have been sent.
         if start < head.horizon, floor < head.horizon {
             throw ErrorReply(.resyncRequired, "the last pull was too long ago; start again without a cursor, keeping what is pending")
-        }
-        // Who sees more or less than the reader of the cursor did needs everything anew: records that nobody touches again would keep
-        // restricted fields that are not theirs to see, or lack those that are.
-        let hidesRestricted = principal.role == .field
-        if let before = cursor?.hidesRestricted, before != hidesRestricted {
-            throw ErrorReply(.resyncRequired, "the role has changed; start again without a cursor, keeping what is pending")
         }
         let touched = opening[2].rows.compactMap { opening[2].text($0, 0) }
         let tables = context.tables.replicated.filter { touched.contains($0.entity.name) }
         let window = PageWindow(tenant: tenant, after: start, head: head.position.position, floor: floor, tables: tables)
         let rows = try window.read(
             limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
-            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: hidesRestricted, on: connection)
+            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: !seesRestricted, on: connection
+        )
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
-        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, hidesRestricted: hidesRestricted))
+        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, seesRestricted: seesRestricted))
         var outcomes: [ToldOutcome] = []
         if rows.isLast {
             outcomes = opening[3].rows.compactMap { row in
@@ -97,16 +106,22 @@ struct Pull {
             serverMilliseconds: now, blocks: rows.blocks, next: next, checkpoint: rows.isLast ? checkpoint : nil, outcomes: outcomes)
         // A first sync of nothing still is a checkpoint to know about.
         let isEmpty = rows.isLast && rows.count == 0 && outcomes.isEmpty && cursor != nil
-        let visit = now - replica.lastSeenMilliseconds > Pull.seenMilliseconds ? replica : nil
+        let restrictedSince = seesRestricted ? replica.restrictedSince ?? head.position.position : nil
+        let isNews = now - replica.lastSeenMilliseconds > Pull.seenMilliseconds || restrictedSince != replica.restrictedSince
+        let visit = isNews ? Visit(replica: replica.id, restrictedSince: restrictedSince) : nil
         return .page(Page(bytes: bytes, isEmpty: isEmpty, tenant: tenant, rowCount: rows.count), visit: visit)
     }
 
-    /// The page itself is read-only; this is engine data that nobody waits for.
-    private func note(_ replica: ReplicaRegistration, tenant: Identifier) throws {
+    /// The page itself is read-only; this is engine data that nobody waits for. But no reader gets a page of fields it had not
+    /// been sent before this says so: what its clocks vouch for follows from it.
+    private func note(_ visit: Visit, tenant: Identifier) throws {
         _ = try connection.transaction(.readWrite, tenant: tenant) { connection in
             try connection.run(
-                "UPDATE tideline.replica SET last_seen_at = $3 WHERE tenant = $1::uuid AND id = $2::uuid", .identifier(tenant),
-                .identifier(replica.id), .integer(context.now()))
+                """
+                UPDATE tideline.replica SET last_seen_at = $3, \
+                restricted_since = CASE WHEN $4::bigint IS NULL THEN NULL ELSE coalesce(restricted_since, $4) END \
+                WHERE tenant = $1::uuid AND id = $2::uuid
+                """, .identifier(tenant), .identifier(visit.replica), .integer(context.now()), .optional(visit.restrictedSince))
         }
     }
 }

@@ -103,7 +103,8 @@ struct Push {
             Outcomes.find(push.sets.map(\.dot.counter), replica: replica.id, tenant: tenant),
             PostgresStatement(
                 """
-                SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch, revoked_at IS NULL FROM tideline.replica \
+                SELECT id, acknowledged, last_stamp_ms, last_stamp_logical, last_epoch, restricted_since, revoked_at IS NULL \
+                FROM tideline.replica \
                 WHERE tenant = $1::uuid AND (id = $2::uuid OR id = ANY($3::uuid[]))
                 """,
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
@@ -130,9 +131,10 @@ struct Push {
                 registration.lastTimestamp = HybridTimestamp(
                     milliseconds: locked[3].integer(row, 2) ?? 0, logical: locked[3].integer(row, 3) ?? 0)
                 registration.lastEpoch = locked[3].integer(row, 4) ?? 0
+                registration.restrictedSince = locked[3].integer(row, 5)
             } else {
                 otherLanes[id] = acknowledged
-                if locked[3].bool(row, 5) == true { bringing[id] = acknowledged }
+                if locked[3].bool(row, 6) == true { bringing[id] = acknowledged }
             }
         }
         let healing = Healing(
@@ -143,9 +145,11 @@ struct Push {
         let known = Outcomes.read(locked[2])
         let unseen = try unseen(push.sets, known: known, waiting: healing.own, registration: registration, head: head)
         let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
+        // A role that sees more than the replica was sent so far: no checkpoint before this head had it.
+        let restrictedSince = principal.role.seesRestricted ? registration.restrictedSince ?? head.position.position : nil
         var admission = SetAdmission(
             head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
-            lastTimestamp: registration.lastTimestamp, schemaVersion: push.schemaVersion)
+            lastTimestamp: registration.lastTimestamp, schemaVersion: push.schemaVersion, restrictedSince: restrictedSince)
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: replica.id)
         var fresh = unseen.map { admit($0, &admission, healing, author: author) }
         let held = healing.heldRecords(except: unseen.map(\.dot.counter))
@@ -176,12 +180,13 @@ struct Push {
                         PostgresStatement(
                             """
                             UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
-                            last_seen_at = $7 WHERE tenant = $1::uuid AND id = $2::uuid
+                            last_seen_at = $7, restricted_since = coalesce(restricted_since, $8) WHERE tenant = $1::uuid AND id = $2::uuid
                             """,
                             [
                                 .identifier(tenant), .identifier(replica.id), .integer(max(last, registration.acknowledged)),
                                 .integer(admission.lastTimestamp.milliseconds),
                                 .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
+                                .optional(restrictedSince),
                             ]),
                     ])
         }
@@ -296,7 +301,11 @@ struct Push {
                 if let decision = decided.decisions.first { take(decision, for: &fresh[index]) }
                 if fresh[index].isDeferred { held.formUnion(fresh[index].createdIDs) }
             } catch let error as PostgresError where error.isRefusalOfData {
-                refuse(&fresh[index], error.description)
+                if let violation = context.tables.violation(of: error) {
+                    fresh[index].outcome = .rejected([violation])
+                } else {
+                    refuse(&fresh[index], error.description)
+                }
             } catch is ChangePipeline.Unsettled {
                 refuse(&fresh[index], "the rules of this set never came to rest")
             }

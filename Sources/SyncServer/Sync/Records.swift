@@ -19,7 +19,7 @@ struct Records {
             let result = try connection.run(
                 table.selectByID, .identifier(token.tenant), .textArray(request.ids.map(\.text)))
             let columns = RowLayout(of: table.entity, audience: .replica).columns
-            let hidden = principal.role == .field ? Set(table.entity.fields.filter(\.isRestricted).map(\.name)) : []
+            let hidden = !principal.role.seesRestricted ? Set(table.entity.fields.filter(\.isRestricted).map(\.name)) : []
             let rows = try store.states(of: request.entity, in: result).map { record in
                 JSONValue.array(columns.map { $0 == "versions" || hidden.contains($0) ? .null : record.column($0) })
             }

@@ -49,7 +49,12 @@ struct ServerWrite {
 
     /// The second half, in one batch with `more`.
     func store(_ decided: ChangePipeline.Decided, and more: [PostgresStatement] = []) throws {
-        try connection.batch(decided.statements + [decided.head.write(tenant, nowMilliseconds: context.now())] + more)
+        do {
+            try connection.batch(decided.statements + [decided.head.write(tenant, nowMilliseconds: context.now())] + more)
+        } catch {
+            guard let violation = context.tables.violation(of: error) else { throw error }
+            try Outcome.rejected([violation]).requireAccepted()
+        }
     }
 }
 

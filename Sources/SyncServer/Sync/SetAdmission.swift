@@ -15,6 +15,8 @@ struct SetAdmission {
     fileprivate(set) var lastTimestamp: HybridTimestamp
     /// Of the push; sets that say nothing else were made with it.
     let schemaVersion: Int64
+    /// Only checkpoints at or behind it had restricted fields; nil: none had.
+    let restrictedSince: Int64?
 
     /// Throws a violation when the clock contradicts itself.
     /// - Parameter isLate: It was deferred: later sets of its replica may have been processed already.
@@ -30,9 +32,11 @@ struct SetAdmission {
             if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
             lastTimestamp = timestamp
         }
+        let clock = capped(set.clock)
         var submission = Submission(
-            changes: set.changes, author: author, dot: set.dot, clock: capped(set.clock), timestamp: timestamp, isSkewed: skewed,
-            schemaVersion: set.schemaVersion ?? schemaVersion)
+            changes: set.changes, author: author, dot: set.dot, clock: clock, timestamp: timestamp, isSkewed: skewed,
+            schemaVersion: set.schemaVersion ?? schemaVersion,
+            vouchesForRestricted: restrictedSince.map { clock.feed.position >= $0 } ?? false)
         submission.seen = Dictionary(seen.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
         return submission
     }

@@ -159,6 +159,24 @@ import Testing
         #expect(codes(move("member", second, "disable", "active")) == ["status last_owner"])
     }
 
+    @Test func r90_ownerWhoNeverEnrolled_isNobodyWhoCouldTakeOver() {
+        let invited = make("member", ["name": "I", "email": "i@example.com", "role": "owner"])
+        #expect(codes(patch("member", tenant.owner, ["role": "manager"])) == ["role last_owner"])
+        #expect(codes(move("member", tenant.owner, "disable", "active")) == ["status last_owner"])
+        #expect(codes(Change("member", tenant.owner, .delete)) == ["id last_owner"])
+        #expect(codes(Change("member", invited, .delete)) == [], "an invitation is taken back while somebody owns the tenant")
+    }
+
+    @Test func r90_beforeTheFirstEnrolment_oneOwnerIsKept() {
+        let second = make("member", ["name": "I", "email": "i@example.com", "role": "owner"])
+        // As `tenant create` leaves it: nobody has enrolled.
+        tenant.server([patch("member", tenant.owner, ["status": "invited"])])
+        #expect(tenant.record("member", tenant.owner)?["status"] == "invited")
+        #expect(codes(move("member", second, "disable", "invited")) == [])
+        #expect(codes(move("member", tenant.owner, "disable", "invited")) == ["status last_owner"])
+        #expect(codes(Change("member", tenant.owner, .delete)) == ["id last_owner"])
+    }
+
     @Test func r92_uniqueAmongLiveRows() {
         _ = make("member", ["name": "M", "email": "m@example.com"])
         let outcome = tenant.server([Change("member", tenant.newID(), .create(fields: ["name": "N", "email": " M@Example.com"]))])
@@ -181,6 +199,8 @@ import Testing
         #expect(codes(move("client", client, "hold", "active"), role: .field, member: farah) == ["status forbidden"])
         #expect(codes(patch("member", farah, ["phone": "+15550100"]), role: .field, member: farah) == [])
         #expect(codes(patch("member", farah, ["role": "owner"]), role: .field, member: farah) == ["role forbidden"])
+        let skills: JSONObject = ["skills": ["add": ["roofing"], "remove": []]]
+        #expect(codes(patch("member", farah, skills), role: .field, member: farah) == ["skills forbidden"], "only last-writer fields")
         #expect(codes(patch("member", tenant.owner, ["phone": "+15550100"]), role: .field, member: farah) == [" forbidden"])
         let own = make("deal", dealFields(["owner": .string(farah.text)]))
         let others = make("deal", dealFields())

@@ -65,10 +65,6 @@ import Testing
             testDescription: "country", check: Formats.isCountry, taken: ["US", "GB", "DE", "SS", "AX", "ZW"],
             refused: ["", "us", "UK", "EU", "USA", "XX", "ZZ", "AN"]),
         Table(
-            testDescription: "language", check: Formats.isLanguage,
-            taken: ["en", "EN", "de-AT", "zh-Hant-TW", "es-419", "gsw", "sl-rozaj", "de-1996", "sr-Latn"],
-            refused: ["", "e", "english", "xx", "en_US", "en-", "-en", "en--US", "e1", "en-U", "en-US-GB-x", "de-a1"]),
-        Table(
             testDescription: "time zone", check: Formats.isTimeZone,
             taken: ["UTC", "Europe/Paris", "America/New_York", "America/Argentina/Buenos_Aires", "Etc/GMT+5", "America/Port-au-Prince"],
             refused: [

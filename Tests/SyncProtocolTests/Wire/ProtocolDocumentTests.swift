@@ -65,8 +65,29 @@ import Testing
         }
     }
 
+    @Test func records() throws {
+        for example in try examples("records-reply") {
+            #expect(example["position"]?.integerValue != nil && example["epoch"]?.integerValue != nil)
+            let schema = try #require(Schema.tideline.entity("client_contact"))
+            for block in try #require(example["entities"]?.arrayValue) {
+                let layout = RowLayout(of: schema, audience: .replica)
+                #expect(block["entity"]?.stringValue == schema.name)
+                #expect(block["columns"]?.arrayValue?.compactMap(\.stringValue) == layout.columns)
+                for row in block["rows"]?.arrayValue ?? [] {
+                    let state = try RecordState(schema: schema, columns: layout.columns, row: row.arrayValue ?? [], epoch: 0)
+                    #expect(JSONValue.array(layout.columns.map { $0 == "versions" ? .null : state.column($0) }) == row)
+                }
+            }
+        }
+    }
+
     @Test func activity() throws {
-        for example in try examples("activity-entry") { #expect(try ActivityEntry(json: example).json == example) }
+        for example in try examples("activity-entry") {
+            let entry = try ActivityEntry(json: example)
+            #expect(entry.json == example)
+            // What the server writes for a client: its own scope and its own timeline.
+            #expect(entry.scopeKeys == ["client:\(entry.key.id.text)"] && entry.anchors == entry.scopeKeys)
+        }
     }
 
     @Test func everyCode_isDocumented() throws {

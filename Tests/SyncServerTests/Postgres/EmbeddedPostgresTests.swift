@@ -140,6 +140,7 @@ import Testing
         let cluster = EmbeddedPostgres(EmbeddedPostgresConfiguration(dataDirectory: directory.path)) { event in
             switch event {
             case .died(let reason): events.record("died \(reason)")
+            case .waiting: events.record("waiting")
             case .restarted: events.record("restarted")
             case .restartFailed(let error): events.record("failed \(error)")
             }

@@ -22,14 +22,15 @@ final class ServerUnderTest {
         try self.init(url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get())
     }
 
-    init(url: String) throws {
+    /// - Parameter tables: Of the schema that the database was migrated to.
+    init(url: String, tables: EntityTables = ServerUnderTest.tables) throws {
         self.url = url
         connection = try PostgresConnection(PostgresConfiguration(url: url))
         let clock = Locked<Int64>(1_773_600_000_000)
         self.clock = clock
         let (announced, logged) = (announced, logged)
         context = SyncContext(
-            tables: ServerUnderTest.tables, cursorSeal: try CursorSeal.load(from: connection),
+            tables: tables, cursorSeal: try CursorSeal.load(from: connection),
             now: {
                 clock.with {
                     $0 += 1
