@@ -15,6 +15,8 @@ public struct PendingSet: Sendable {
     /// Empty for a withdrawn set.
     public let changes: [Change]
     public let isWithdrawn: Bool
+    /// Of a withdrawn set: the open problem that has what it said.
+    public let problem: Int64?
 }
 
 /// A change set that did not take effect and waits for a person.
@@ -75,7 +77,8 @@ extension Replica {
                     counter: row.counter, summary: row.summary, sealedAt: row.sealedAt,
                     predicted: predicted.compactMap(Violation.init(json:)),
                     outcome: try row.outcome.flatMap { Outcome(json: try JSONValue(parsing: $0)) },
-                    changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil)
+                    changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil,
+                    problem: row.sealed == nil ? try store.openProblem(of: row) : nil)
             }
         }
     }
