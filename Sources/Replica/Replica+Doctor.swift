@@ -12,7 +12,7 @@ public struct Diagnosis: Sendable {
     }
 
     public struct Finding: Sendable {
-        /// `file`, `pending`, `problems`, `clock`, `server`, `epoch`, `schema`, `content`.
+        /// `file`, `pending`, `problems`, `capture`, `clock`, `server`, `epoch`, `schema`, `content`.
         public let check: String
         public let level: Level
         public let text: String
@@ -61,6 +61,10 @@ extension Replica {
             return diagnosis
         }
         describe(status, &diagnosis)
+        if let unsealed {
+            diagnosis.add(
+                "capture", .problem, "edits by plain SQL could not be taken up: \(unsealed.message)", "replica doctor --bundle FILE")
+        }
         guard online else { return diagnosis }
         do {
             let server = try await serverDigest()
@@ -89,7 +93,9 @@ extension Replica {
                 "pending", .warning, "\(status.predictedRejections) of them would be rejected as things stand", "replica problems")
         }
         if status.problems > 0 {
-            diagnosis.add("problems", .warning, "\(status.problems) problems wait for you", "replica problems")
+            diagnosis.add(
+                "problems", .warning, "\(status.problems) \(status.problems == 1 ? "problem waits" : "problems wait") for you",
+                "replica problems")
         }
         let offset = status.clockOffsetMilliseconds
         if abs(offset) > HybridClock.skewToleranceMilliseconds {

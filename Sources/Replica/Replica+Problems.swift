@@ -17,6 +17,8 @@ public struct PendingSet: Sendable {
     public let isWithdrawn: Bool
     /// The server was restored from a backup and waits for what this set builds on, which another replica still has.
     public let isDeferred: Bool
+    /// Of a withdrawn set: the open problem that has what it said.
+    public let problem: Int64?
 }
 
 /// A change set that did not take effect and waits for a person.
@@ -64,7 +66,7 @@ extension Replica {
                     predicted: predicted.compactMap(Violation.init(json:)),
                     outcome: try row.outcome.flatMap { Outcome(json: try JSONValue(parsing: $0)) },
                     changes: try row.sealed.map { try ChangeSet(sealed: $0).changes } ?? [], isWithdrawn: row.sealed == nil,
-                    isDeferred: row.isDeferred && row.outcome == nil)
+                    isDeferred: row.isDeferred && row.outcome == nil, problem: row.sealed == nil ? try store.openProblem(of: row) : nil)
             }
         }
     }

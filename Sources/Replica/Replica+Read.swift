@@ -64,7 +64,7 @@ extension Replica {
     }
 
     /// The record that a person means: by id, by `code`, `number`, `email`, `sku`, `key` or title, by the unique beginning or
-    /// end of an id (at least four characters), or by the unique beginning of a title; capitals ignored.
+    /// end of an id or the beginning of its last part (at least four characters), or by the unique beginning of a title; capitals ignored.
     /// Throws `notFound` or `ambiguous`.
     public func resolve(_ entity: String, _ name: String, includingDeleted: Bool = false) async throws -> Record {
         try await reading("resolve") { try Resolution(store: $0, entity: entity).record(name, includingDeleted: includingDeleted) }

@@ -34,6 +34,9 @@ extension Replica {
                     "SELECT \(Store.problemColumns) FROM _tideline_problem WHERE counter > ?1 AND status = 'refused' ORDER BY id",
                     [.integer(before)]
                 ) { try store.problem($0) }
+                // The result tells them.
+                try store.connection.execute(
+                    "UPDATE _tideline_problem SET told = 1 WHERE counter > ?1 AND status = 'refused'", [.integer(before)])
                 return SQLWriteResult(sets: sets, problems: problems)
             }
             longPoll.interrupt()

@@ -20,7 +20,7 @@ public struct ReplicaError: Error, Sendable, Hashable {
         case syncInProgress = "sync_in_progress"
         /// The server could not be reached, or gave no answer that could be understood.
         case unreachable
-        /// The server does not accept the token (401), or the member or replica may not sync (403).
+        /// The server does not accept the enrolment code or the token (401), or the member or replica may not sync (403).
         case notAllowed = "not_allowed"
         /// The server refused the request itself; the message has its code.
         case serverRefused = "server_refused"
@@ -64,7 +64,8 @@ public struct ReplicaError: Error, Sendable, Hashable {
         case let error as ReplicaError: return error
         case let error as SQLiteError:
             let code: Code = error.isInterrupted ? .cancelled : .storage
-            return ReplicaError(code, error.description, operation: operation, isRetryable: error.isRetryable)
+            let message = error.isFull ? "the disk is full: \(error.description)" : error.description
+            return ReplicaError(code, message, operation: operation, isRetryable: error.isRetryable)
         case let error as TransportFailure: return error.replicaError(operation: operation)
         case let error as Violation: return .refused([error], operation: operation)
         case is CancellationError: return ReplicaError(.cancelled, "cancelled", operation: operation, isRetryable: true)

@@ -9,9 +9,10 @@ enum ErrorReport {
         case let usage as UsageError:
             report("usage", usage.message, violations: [], hint: usage.hint, terminal)
             return .usage
-        case let refusal as Refusal:
-            report("refused", "not done", violations: refusal.violations, hint: hint(refusal.violations), terminal)
-            return .refused
+        case let unreadable as UnreadableValues:
+            let words = unreadable.violations.map(words).joined(separator: "; ")
+            report("usage", words, violations: unreadable.violations, hint: unreadable.hint, terminal)
+            return .usage
         case let hinted as HintedError:
             report(hinted.error.code.rawValue, hinted.error.message, violations: hinted.error.violations, hint: hinted.hint, terminal)
             return exitCode(hinted.error.code)
@@ -28,6 +29,11 @@ enum ErrorReport {
             report("storage", String(describing: error), violations: [], hint: nil, terminal)
             return .storage
         }
+    }
+
+    /// What went wrong after a report was printed: in JSON the report, which names it, stays the one document.
+    static func show(_ failure: ReplicaError, afterReportTo terminal: Terminal) -> ExitCode {
+        terminal.isJSON ? exitCode(failure.code) : show(failure, terminal)
     }
 
     private static func exitCode(_ code: ReplicaError.Code) -> ExitCode {
@@ -66,7 +72,7 @@ enum ErrorReport {
             case .duplicate: return "replica list \(violation.entity) shows the record that has it"
             case .recordDeleted: return "replica restore \(violation.entity) RECORD brings it back"
             case .forbidden: return "replica status shows your role"
-            case .onlineOnly: return "this is done at the server, by an owner"
+            case .onlineOnly: return "this is done at the server, with a connection: docs/api.md, transitions"
             default: continue
             }
         }
@@ -92,9 +98,21 @@ enum ErrorReport {
     /// `phone: is a phone number (invalid_format)`
     static func words(_ violation: Violation) -> String {
         let field = violation.field.map { "\($0): " } ?? ""
-        let message = violation.field.map {
-            violation.message.hasPrefix("\($0) ") ? String(violation.message.dropFirst($0.count + 1)) : violation.message
-        }
-        return "\(field)\(message ?? violation.message) (\(violation.code))"
+        return "\(field)\(limits(violation) ?? message(violation)) (\(violation.code))"
+    }
+
+    private static func message(_ violation: Violation) -> String {
+        guard let field = violation.field, violation.message.hasPrefix("\(field) ") else { return violation.message }
+        return String(violation.message.dropFirst(field.count + 1))
+    }
+
+    /// Amounts, quantities and rates travel as integers; people are told limits as they type values.
+    private static func limits(_ violation: Violation) -> String? {
+        guard violation.code == ViolationCode.outOfRange.rawValue, let least = violation.parameters["min"],
+            let most = violation.parameters["max"],
+            let type = Schema.tideline.entity(violation.entity)?.field(violation.field ?? "")?.type, type.isDecimal
+        else { return nil }
+        let text = FieldText(currency: nil)
+        return "is between \(text.show(least, as: type)) and \(text.show(most, as: type))"
     }
 }

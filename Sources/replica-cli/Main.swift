@@ -37,6 +37,13 @@ struct ReplicaCommand {
     }
 
     private static func run(_ options: GlobalOptions, _ name: String?, _ rest: [String], _ terminal: Terminal) async throws -> ExitCode {
+        if options.version, options.json {
+            terminal.json([
+                "program": .string(Version.current), "schema": .integer(Schema.tideline.version),
+                "protocol": .integer(ProtocolVersion.current),
+            ])
+            return .done
+        }
         if options.version {
             terminal.line("replica \(Version.current), schema \(Schema.tideline.version), protocol \(ProtocolVersion.current)")
             return .done
@@ -54,10 +61,10 @@ struct ReplicaCommand {
         }
         let parsed = try ParsedArguments.parse(rest, options: command.options, command: command.name)
         guard command.opensReplica else {
-            let path = try DatabaseFile.path(options.database)
+            let path = DatabaseFile.path(options.database)
             return try await command.run(Context(terminal: terminal, databasePath: path, replica: nil), parsed)
         }
-        let path = try DatabaseFile.path(options.database)
+        let path = DatabaseFile.path(options.database)
         guard FileManager.default.fileExists(atPath: path) else {
             throw HintedError(
                 error: ReplicaError(
@@ -65,14 +72,26 @@ struct ReplicaCommand {
                 hint: options.database == nil ? "another file is named with --db FILE or $TIDELINE_DB" : "an owner makes the code")
         }
         let replica = try await Replica.open(path)
+        let result: Result<ExitCode, any Error>
         do {
-            let code = try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed)
-            await replica.close()
-            return code
+            result = .success(try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed))
         } catch {
-            await replica.close()
-            throw error
+            result = .failure(error)
         }
+        await tellRefusals(replica, command, terminal)
+        await replica.close()
+        return try result.get()
+    }
+
+    /// Edits by plain SQL that this call, or one before it that had no voice, has sealed and that were refused: whoever typed them
+    /// hears of it from whatever command comes next. A sync tells them in its report.
+    private static func tellRefusals(_ replica: Replica, _ command: Command, _ terminal: Terminal) async {
+        if let unsealed = replica.unsealed {
+            terminal.note("replica: edits by plain SQL could not be taken up: \(DisplayWidth.harmless(unsealed.message))")
+        }
+        // Where they cannot be marked as told, in a file that is read-only or locked, they are told again another time.
+        guard let refused = try? await replica.untoldRefusals(), !refused.isEmpty, command.name != Command.problems.name else { return }
+        terminal.note(Context.words(ofRefused: refused.count))
     }
 }
 
@@ -84,15 +103,20 @@ enum Version {
 
 /// Where the replica's file is: `--db`, else `TIDELINE_DB`, else the XDG data directory.
 enum DatabaseFile {
-    static func path(_ given: String?) throws -> String {
+    static func path(_ given: String?) -> String {
         let environment = ProcessInfo.processInfo.environment
         if let path = given ?? environment["TIDELINE_DB"], !path.isEmpty { return path }
         let home = environment["HOME"] ?? NSHomeDirectory()
         let data = environment["XDG_DATA_HOME"].flatMap { $0.isEmpty ? nil : $0 } ?? home + "/.local/share"
-        let folder = data + "/tideline"
+        return data + "/tideline/replica.db"
+    }
+
+    /// The folder of the default file, which nobody has made yet. Folders that somebody names are theirs to make.
+    static func makeFolder(for path: String) throws {
+        guard path == Self.path(nil), !FileManager.default.fileExists(atPath: path) else { return }
+        let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
         do { try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true) } catch {
             throw ReplicaError(.storage, "cannot create \(folder): \(error.localizedDescription)", operation: "open")
         }
-        return folder + "/replica.db"
     }
 }

@@ -34,6 +34,32 @@ import Testing
         }
     }
 
+    /// What only some systems have is imported where that very module was asked for, so that the rest builds everywhere.
+    @Test func modulesOfASystem_areImportedOnlyWhereTheyExist() throws {
+        let system: Set<String> = ["Glibc", "Musl", "Android", "Darwin", "CLinux"]
+        var guarded = 0
+        for folder in ["SyncProtocol", "Replica", "replica-cli"] {
+            for file in try sources(folder) {
+                var conditions: [String] = []
+                for line in file.text.split(separator: "\n").map({ $0.trimmingCharacters(in: .whitespaces) }) {
+                    if line.hasPrefix("#if ") {
+                        conditions.append(line)
+                    } else if line.hasPrefix("#else") {
+                        if !conditions.isEmpty { conditions[conditions.count - 1] = line }
+                    } else if line.hasPrefix("#endif") {
+                        _ = conditions.popLast()
+                    } else if let module = imports(line).first, system.contains(module) {
+                        #expect(folder != "SyncProtocol", "\(file.path) imports \(module)")
+                        #expect(
+                            conditions.contains { $0.contains("canImport(\(module))") }, "\(folder)/\(file.path): \(module) is not guarded")
+                        guarded += 1
+                    }
+                }
+            }
+        }
+        #expect(guarded > 0)
+    }
+
     @Test func noDomain_namesAnothersTypes() throws {
         let domains = try sources("SyncProtocol/Domains").filter { $0.path != "Registry.swift" }
         let names = domains.map { ($0.path, String($0.path.split(separator: ".")[0]).lowercased()) }

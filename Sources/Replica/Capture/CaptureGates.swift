@@ -129,7 +129,7 @@ struct CaptureGates {
                 when: "NEW.deleted_at IS NOT NULL AND NEW.deleted_at IS NOT \(old("deleted_at"))"),
             Check(
                 condition: "\(old("deleted_at")) IS NOT NULL AND NEW.deleted_at IS NOT NULL",
-                refusal: "record_deleted: \(schema.name).id: the record is deleted; restore it first (SET deleted_at = NULL)"),
+                refusal: "record_deleted: \(schema.name).id: this id is a deleted record's; restore that first (SET deleted_at = NULL)"),
         ]
         for column in readOnlyColumns where column != "deleted_at" {
             checks.append(

@@ -17,6 +17,11 @@ enum CaptureTable {
         CREATE TABLE IF NOT EXISTS _tideline_before (entity TEXT NOT NULL, id TEXT NOT NULL, image TEXT NOT NULL, \
         PRIMARY KEY (entity, id)) WITHOUT ROWID
         """,
+        // Which tombstones an INSERT has just named, and when: an upsert on one is told apart from an UPDATE that passes over it.
+        """
+        CREATE TABLE IF NOT EXISTS _tideline_named (entity TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, \
+        PRIMARY KEY (entity, id)) WITHOUT ROWID
+        """,
         // The one engine table that tools write to: while it has a row, all they edit belongs to one change set.
         "CREATE TABLE IF NOT EXISTS tideline_group (id INTEGER PRIMARY KEY AUTOINCREMENT, summary TEXT)",
     ]
@@ -45,6 +50,11 @@ enum CaptureTable {
             '\(entity)', \(id), '\(kind)', \(old), \(new), (SELECT value FROM _tideline_meta WHERE key = 'checkpoint'), \(now))
             """
         }
+        // What is gone stays as it is: an UPDATE or DELETE without WHERE passes over tombstones. Not so a statement that names one by
+        // inserting its id, an upsert or a REPLACE: ignoring it would lose what it says, so that it goes on to the gates, which refuse
+        // what does not restore. SQLite's "now" is the same all through a statement, which is how the two are told apart.
+        let isNamed = "EXISTS (SELECT 1 FROM _tideline_named WHERE entity = '\(entity)' AND id = OLD.id AND at = \(now))"
+        let isGone = "FROM \"\(entity)\" WHERE id = NEW.id AND deleted_at IS NOT NULL"
         let before = "(SELECT image FROM _tideline_before WHERE entity = '\(entity)' AND id = NEW.id)"
         return [
             trigger(
@@ -52,6 +62,10 @@ enum CaptureTable {
                 [
                     "DELETE FROM _tideline_before WHERE entity = '\(entity)' AND id = NEW.id",
                     "INSERT INTO _tideline_before SELECT '\(entity)', id, \(image("", table)) FROM \"\(entity)\" WHERE id = NEW.id",
+                    // In an INSERT OR IGNORE its own conflict clause rules here, too: the last of these is ignored, and nothing is named.
+                    "DELETE FROM _tideline_named WHERE entity = '\(entity)' AND id = NEW.id",
+                    "INSERT INTO _tideline_named SELECT '\(entity)', id, 0 \(isGone)",
+                    "INSERT OR REPLACE INTO _tideline_named SELECT '\(entity)', id, \(now) \(isGone)",
                 ]),
             trigger(
                 "insert", "AFTER INSERT ON \"\(entity)\"",
@@ -62,9 +76,13 @@ enum CaptureTable {
             trigger(
                 "update", "AFTER UPDATE ON \"\(entity)\" WHEN \(isChanged)",
                 [gates.update, capture("update", id: "OLD.id", old: image("OLD.", table), new: image("NEW.", table)), gates.group]),
-            // What is gone already stays as it is, so that a DELETE without WHERE works.
             trigger(
-                "delete_before", "BEFORE DELETE ON \"\(entity)\" WHEN OLD.deleted_at IS NOT NULL", ["SELECT RAISE(IGNORE)"]),
+                "update_before",
+                "BEFORE UPDATE ON \"\(entity)\" WHEN OLD.deleted_at IS NOT NULL AND NEW.deleted_at IS NOT NULL AND NOT \(isNamed)",
+                ["SELECT RAISE(IGNORE)"]),
+            trigger(
+                "delete_before", "BEFORE DELETE ON \"\(entity)\" WHEN OLD.deleted_at IS NOT NULL AND NOT \(isNamed)",
+                ["SELECT RAISE(IGNORE)"]),
             trigger(
                 "delete", "AFTER DELETE ON \"\(entity)\"",
                 [gates.deletion, capture("delete", id: "OLD.id", old: image("OLD.", table), new: "NULL"), gates.group]),

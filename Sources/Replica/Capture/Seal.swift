@@ -46,6 +46,7 @@ extension Store {
         // 3. The log is empty, and an open group ends here.
         try connection.execute("DELETE FROM _tideline_edit")
         try connection.execute("DELETE FROM _tideline_before")
+        try connection.execute("DELETE FROM _tideline_named")
         try connection.execute("DELETE FROM tideline_group")
     }
 

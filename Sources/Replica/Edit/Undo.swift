@@ -32,21 +32,40 @@ struct UndoableSet {
     var before: JSONValue
 }
 
+/// An own set that ``Replica/undo(_:)`` can take.
+public struct OwnSet: Sendable, Hashable {
+    public let counter: Int64
+    public let summary: String
+    /// Milliseconds since 1970 UTC.
+    public let sealedAt: Int64
+}
+
 extension Store {
+    /// Rejected sets are problems; withdrawn ones never were.
+    private static let ownSets = """
+        (SELECT counter, sealed, sealed_at, summary, undo, undoes, 1 AS live FROM _tideline_pending WHERE sealed IS NOT NULL \
+        AND (outcome IS NULL OR json_extract(outcome, '$.status') = 'accepted') UNION ALL \
+        SELECT counter, sealed, sealed_at, summary, undo, undoes, json_extract(outcome, '$.status') = 'accepted' \
+        FROM _tideline_journal WHERE sealed IS NOT NULL)
+        """
+
+    /// Own sets that are neither an undo nor undone.
+    private static let isUndoable =
+        "live AND undoes IS NULL AND counter NOT IN (SELECT undoes FROM \(ownSets) WHERE undoes IS NOT NULL AND live)"
+
+    /// Newest first.
+    func undoableSets(limit: Int) throws -> [OwnSet] {
+        try connection.query(
+            "SELECT counter, summary, sealed_at FROM \(Self.ownSets) WHERE \(Self.isUndoable) ORDER BY counter DESC LIMIT ?1",
+            [.integer(Int64(limit))]
+        ) { OwnSet(counter: $0.integer(0), summary: $0.text(1), sealedAt: $0.integer(2)) }
+    }
+
     /// The named set, or the newest own set that is neither an undo nor undone.
     func undoable(_ counter: Int64?) throws -> UndoableSet {
-        // Rejected sets are problems; withdrawn ones never were.
-        let all = """
-            (SELECT counter, sealed, summary, undo, undoes, 1 AS live FROM _tideline_pending WHERE sealed IS NOT NULL \
-            AND (outcome IS NULL OR json_extract(outcome, '$.status') = 'accepted') UNION ALL \
-            SELECT counter, sealed, summary, undo, undoes, json_extract(outcome, '$.status') = 'accepted' FROM _tideline_journal \
-            WHERE sealed IS NOT NULL)
-            """
-        let condition =
-            counter == nil
-            ? "live AND undoes IS NULL AND counter NOT IN (SELECT undoes FROM \(all) WHERE undoes IS NOT NULL AND live)" : "counter = ?1"
+        let condition = counter == nil ? Self.isUndoable : "counter = ?1"
         let found = try connection.first(
-            "SELECT counter, sealed, summary, undo, live FROM \(all) WHERE \(condition) ORDER BY counter DESC LIMIT 1",
+            "SELECT counter, sealed, summary, undo, live FROM \(Self.ownSets) WHERE \(condition) ORDER BY counter DESC LIMIT 1",
             counter.map { [.integer($0)] } ?? []
         ) { ($0.integer(0), $0.blob(1), $0.text(2), $0.optionalText(3), $0.boolean(4)) }
         guard let (number, sealed, summary, undo, isLive) = found else {
@@ -223,5 +242,10 @@ extension Replica {
         }
         longPoll.interrupt()
         return report
+    }
+
+    /// Own sets that ``undo(_:)`` would take one after another, newest first: neither undone nor an undo themselves.
+    public func undoableSets(limit: Int = 50) async throws -> [OwnSet] {
+        try await reading("undo") { try $0.undoableSets(limit: max(0, limit)) }
     }
 }

@@ -35,10 +35,6 @@ struct SQLiteRow: ~Copyable {
         sqlite3_column_double(statement, column(index))
     }
 
-    func optionalReal(_ index: Int) -> Double? {
-        isNull(index) ? nil : real(index)
-    }
-
     /// True for every number but 0, as in SQL.
     func boolean(_ index: Int) -> Bool {
         integer(index) != 0

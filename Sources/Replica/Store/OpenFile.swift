@@ -9,6 +9,8 @@ final class OpenFile: Sendable {
     let changes: Broadcast<ChangeNotice>
     private let writer: SQLiteGate
     private let reader: SQLiteGate
+    /// Why edits by plain SQL could not be sealed when the file was opened.
+    let unsealed: ReplicaError?
 
     /// Extended result code: a reader found a transaction that a dead process left behind, and may not roll it back.
     private static let needsRollback: Int32 = 776
@@ -20,7 +22,7 @@ final class OpenFile: Sendable {
         self.tables = tables
         self.environment = environment
         self.changes = changes
-        writer = try await SQLiteGate.open {
+        let writer = try await SQLiteGate.open {
             let connection = try SQLiteConnection(
                 path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full, busyTimeoutMilliseconds: 30_000)
             ReplicaFile.protect(path)
@@ -29,16 +31,34 @@ final class OpenFile: Sendable {
             try connection.script("PRAGMA cache_size = -65536")
             let store = Store(connection: connection, tables: tables, environment: environment)
             try ReplicaFile.prepare(store)
-            // What tools wrote meanwhile becomes pending. Should that fail, the file opens all the same: the next edit or sync says why.
-            do { try store.sealIfCaptured() } catch {}
             connection.onCommit { changed in
                 let entities = changed.filter { tables[$0] != nil }
                 if !entities.isEmpty { changes.send(ChangeNotice(entities: entities)) }
             }
             return connection
         }
+        self.writer = writer
         reader = try await SQLiteGate.open {
             try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 30_000)
+        }
+        unsealed = await Self.seal(with: writer, tables, environment)
+    }
+
+    /// What tools wrote meanwhile becomes pending. Returns why it could not.
+    ///
+    /// A file must open whatever happens here: it can still be read, checked and exported, be it read-only, damaged or on a full
+    /// disk. So a failure is kept and told (by `doctor`, and by whoever asks) instead of thrown. Only a lock is no news at all:
+    /// somebody else is writing, and the next edit or sync seals.
+    private static func seal(
+        with writer: SQLiteGate, _ tables: ReplicaTables, _ environment: ReplicaEnvironment
+    ) async -> ReplicaError? {
+        do {
+            try await writer.run { try Store(connection: $0, tables: tables, environment: environment).sealIfCaptured() }
+            return nil
+        } catch let error as SQLiteError where error.isRetryable {
+            return nil
+        } catch {
+            return ReplicaError.translated(error, operation: "open")
         }
     }
 

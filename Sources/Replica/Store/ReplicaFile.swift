@@ -54,6 +54,8 @@ enum ReplicaFile {
         (table: "_tideline_journal", column: "undo", type: "TEXT"), (table: "_tideline_journal", column: "undoes", type: "INTEGER"),
         (table: "_tideline_problem", column: "undo", type: "TEXT"), (table: "_tideline_pending", column: "seen", type: "TEXT"),
         (table: "_tideline_pending", column: "deferred", type: "INTEGER NOT NULL DEFAULT 0"),
+        // Whether somebody was told of a refusal that happened while nobody was looking; NULL: not yet.
+        (table: "_tideline_problem", column: "told", type: "INTEGER"),
     ]
 
     /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.

@@ -42,7 +42,7 @@ extension Replica {
     ///
     /// ``syncContinuously(_:onReport:)`` does this by itself; call it in a program that only shows data which others edit.
     /// - Parameter milliseconds: How often the file is looked at.
-    public func watchFile(every milliseconds: Int64 = 400) async {
+    public func watchFile(every milliseconds: Int64 = 500) async {
         var stamp: FileStamp?
         var version: Int64?
         while !Task.isCancelled {

@@ -55,6 +55,8 @@ struct SyncWork {
     private var page: PullPage?
     private var mayWait = true
     private var unknown = (sets: 0, rejected: 0)
+    /// Sets that this sync took out and whose markers no checkpoint covers yet.
+    private var unsettledMarkers = 0
 
     init(
         file: OpenFile, transport: any SyncTransport, options: SyncOptions, state: Broadcast<SyncState>, longPoll: LongPollInterruption
@@ -104,6 +106,7 @@ struct SyncWork {
             case .withdrawFirst:
                 if let problem = try await file.write({ try $0.withdrawFirst() }) {
                     report.withdrawn += 1
+                    unsettledMarkers += 1
                     report.newProblems.append(try await file.write { try $0.requireProblem(problem) })
                     instruction = session.handle(.withdrawn)
                 } else {
@@ -116,6 +119,7 @@ struct SyncWork {
                 instruction = session.handle(.waited)
             case .finish:
                 report.pushFailure = session.unresolvedPushFailure?.replicaError(operation: "push")
+                report.newProblems += try await file.write { try $0.takeUntoldRefusals() }
                 await fetchActivity()
                 return
             case .stop(let failure):
@@ -277,6 +281,9 @@ struct SyncWork {
             return (applied, try applied.problems.map { try store.requireProblem($0) })
         }
         report.add(applied.0)
+        // A set that this sync took out was counted then; the markers of edits that were refused here are counted now.
+        report.withdrawn += max(0, applied.0.withdrawn - unsettledMarkers)
+        unsettledMarkers = max(0, unsettledMarkers - applied.0.withdrawn)
         report.newProblems += applied.1
         if isRebuilding { report.isResync = true }
         if applied.0.forkedAt != nil { unknown = (applied.0.unknownSets, applied.0.unknownRejected) }

@@ -40,7 +40,7 @@ public struct SyncReport: Sendable {
     public internal(set) var accepted = 0
     public internal(set) var noop = 0
     public internal(set) var rejected = 0
-    /// Sets taken out because the server could not answer them.
+    /// Sets taken out: because the server could not answer them, or because they were written by plain SQL and refused here.
     public internal(set) var withdrawn = 0
     /// Own values that were accepted but lost to later ones.
     public internal(set) var superseded = 0

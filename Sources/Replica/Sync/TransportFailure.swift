@@ -47,6 +47,7 @@ public enum TransportFailure: Error, Sendable, Hashable {
                 switch (reply.knownCode, status) {
                 case (.fork, _): .forked
                 case (.schemaTooOld, _), (.protocolUnsupported, _): .outdated
+                case (.codeInvalid, _), (.codeExpired, _), (.codeUsed, _): .notAllowed
                 case (_, 401), (_, 403): .notAllowed
                 case (_, 500...): .unreachable
                 default: .serverRefused

@@ -7,6 +7,8 @@ struct Resolution {
     let entity: String
 
     static let prefixMin = 4
+    /// Where the part of an id begins that lists show.
+    private static let shownFrom = 25
     private static let naming = ["code", "number", "email", "sku", "key"]
 
     func record(_ name: String, includingDeleted: Bool) throws -> Record {
@@ -24,8 +26,10 @@ struct Resolution {
             // A range instead of LIKE, so that the primary key is used.
             let found = try matches(table, "id >= ?1 AND id < ?1 || 'g'\(live)", name.lowercased())
             if let record = try only(found, name) { return record }
-            // Ids begin with a time and so alike; lists show their ends.
-            let ending = try matches(table, "substr(id, -\(name.utf8.count)) = ?1\(live)", name.lowercased())
+            // Ids begin with a time and so alike; lists show the part behind the last dash, and of that either side may be typed.
+            let length = name.utf8.count
+            let ending = try matches(
+                table, "(substr(id, -\(length)) = ?1 OR substr(id, \(Self.shownFrom), \(length)) = ?1)\(live)", name.lowercased())
             if let record = try only(ending, name) { return record }
         }
         if !name.isEmpty {

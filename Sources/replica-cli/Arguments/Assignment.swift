@@ -31,7 +31,8 @@ struct Assignment: Sendable, Hashable {
 }
 
 extension Context {
-    /// Values by field for `edit.create` and `edit.set`. Problems of single values are collected into one refusal.
+    /// Values by field for `edit.create` and `edit.set`. Fields that there are not and values that cannot be read are collected
+    /// into one error; what the schema and its rules say of values that can be read is the library's matter.
     func values(_ assignments: [Assignment], of entity: EntitySchema, current: Record?) async throws -> [String: JSONValue] {
         var values: [String: JSONValue] = [:]
         var violations: [Violation] = []
@@ -45,8 +46,26 @@ extension Context {
                 violations.append(violation)
             }
         }
-        guard violations.isEmpty else { throw Refusal(violations: violations) }
+        guard violations.isEmpty else { throw UnreadableValues(violations: violations, hint: hint(violations, entity)) }
         return values
+    }
+
+    /// What may have been meant by the first field that there is not.
+    private func hint(_ violations: [Violation], _ entity: EntitySchema) -> String? {
+        guard let unknown = violations.first(where: { $0.code == ViolationCode.unknownField.rawValue })?.field else { return nil }
+        let known = usableFields(of: entity).map(\.name)
+        let near = Near.names(to: unknown, in: known)
+        return near.isEmpty ? "replica schema \(entity.name) lists the fields" : "did you mean \(near.joined(separator: " or "))?"
+    }
+
+    /// Fields that people see and that mean something in this version.
+    func usableFields(of entity: EntitySchema) -> [FieldSchema] { entity.fields.filter { !$0.isSecret && isUsable($0) } }
+
+    /// A field may refer to an entity that a later version brings. It keeps its place in files and on the wire; there is nothing
+    /// yet that it could be set to.
+    func isUsable(_ field: FieldSchema) -> Bool {
+        let targets = field.referencedEntities
+        return targets.isEmpty || targets.contains { schema.entity($0) != nil }
     }
 
     private func take(
@@ -67,16 +86,27 @@ extension Context {
                 values[name + "_id"] = .string(try await resolve(parts[0], parts[1]).text)
                 return
             }
-            values[name] = .string(assignment.text)
-            return
+            throw unknown(name, "\(entity.name) has no field \(name)")
+        }
+        guard !field.isSecret else { throw unknown(name, "\(entity.name) has no field \(name)") }
+        guard isUsable(field) else {
+            // A table that was exported and comes back says what is there.
+            if assignment.text == current?[name].stringValue { return }
+            throw unknown(name, "\(name) refers to \(field.referencedEntities.joined(separator: ", ")), which this version does not have")
         }
         if let part = assignment.part {
             switch field.type {
             case .address:
+                guard Command.addressParts.contains(part) else {
+                    throw unknown("\(name).\(part)", "an address has no \(part), it has \(Command.addressParts.joined(separator: ", "))")
+                }
                 var address = (values[name] ?? current?[name])?.objectValue ?? JSONObject()
                 address[part] = .string(assignment.text)
                 values[name] = .object(address)
-            case .map:
+            case .map(let keys):
+                guard keys.isEmpty || keys.contains(part) else {
+                    throw unknown("\(name).\(part)", "\(name) has no \(part), it has \(keys.joined(separator: ", "))")
+                }
                 var map = values[name]?.objectValue ?? JSONObject()
                 map[part] = try await customValue(assignment, part, entity)
                 values[name] = .object(map)
@@ -122,10 +152,21 @@ extension Context {
         values[name] = try text.parse(assignment.text, as: field.type, field: name)
     }
 
-    /// A custom value typed by its definition; without one it stays text and the rule says what is wrong.
+    private func unknown(_ field: String, _ message: String) -> Violation {
+        Violation(entity: "", id: nil, field: field, code: .unknownField, message: message)
+    }
+
+    /// A custom value typed by its definition. A value whose definition is gone can still be emptied.
     private func customValue(_ assignment: Assignment, _ key: String, _ entity: EntitySchema) async throws -> JSONValue {
         if assignment.text.isEmpty { return .null }
-        guard let definition = try await customDefinition(key, entity) else { return .string(assignment.text) }
+        guard let definition = try await customDefinition(key, entity) else {
+            let known = try await customKeys(of: entity)
+            throw unknown(
+                "custom.\(key)",
+                known.isEmpty
+                    ? "your company has defined no fields of its own for \(entity.name)"
+                    : "there is no custom field \(key), there are \(known.joined(separator: ", "))")
+        }
         let text = FieldText(currency: try await tenantCurrency())
         return try text.parse(assignment.text, as: Self.type(ofCustom: definition), field: "custom.\(key)")
     }
@@ -139,11 +180,15 @@ extension Context {
     /// What a field that the company defined holds. Throws when there is none of that name.
     func customType(_ key: String, _ entity: EntitySchema) async throws -> FieldType {
         if let definition = try await customDefinition(key, entity) { return Self.type(ofCustom: definition) }
-        let known = try await requireReplica().list("custom_field", where: [.init("entity", .equal, .string(entity.name))], limit: 200)
-        let keys = known.data.compactMap { $0.text("key") }.sorted()
+        let keys = try await customKeys(of: entity)
         throw UsageError(
             "\(entity.name) has no custom field \(key)",
             hint: keys.isEmpty ? "your company has defined none for \(entity.name)" : "custom fields: \(keys.joined(separator: ", "))")
+    }
+
+    private func customKeys(of entity: EntitySchema) async throws -> [String] {
+        let known = try await requireReplica().list("custom_field", where: [.init("entity", .equal, .string(entity.name))], limit: 200)
+        return known.data.compactMap { $0.text("key") }.sorted()
     }
 
     private static func type(ofCustom definition: Record) -> FieldType {
@@ -158,7 +203,9 @@ extension Context {
     }
 }
 
-/// What the command line could see for itself to be wrong, in the same shape as the library's refusals.
-struct Refusal: Error {
+/// Fields that there are not, and values that cannot be read as what they are for: mistakes in how the program was called, in the
+/// shape of the library's refusals. Exit code 2.
+struct UnreadableValues: Error {
     var violations: [Violation]
+    var hint: String?
 }

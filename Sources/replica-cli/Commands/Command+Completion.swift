@@ -32,7 +32,7 @@ extension Command {
         guard let shell = arguments.words.first.flatMap(Shell.init(rawValue:)) else { return .usage }
         let (before, current) = ShellWords.split(Array(arguments.words.dropFirst()), for: shell)
         let named = Completion.database(in: before).map { $0.hasPrefix("~/") ? NSHomeDirectory() + $0.dropFirst(1) : $0 }
-        let path = try DatabaseFile.path(named ?? context.givenPath)
+        let path = DatabaseFile.path(named ?? context.givenPath)
         // A replica that cannot be opened now has no names to offer; all else is.
         let replica = FileManager.default.fileExists(atPath: path) ? try? await Replica.open(path) : nil
         let candidates = await Completion(context, replica, current: current.text).candidates(after: before)

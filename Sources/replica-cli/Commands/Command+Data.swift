@@ -9,7 +9,8 @@ extension Command {
         name: "import", words: "ENTITY FILE.csv|FILE.jsonl", summary: "create or change many records, one change set each",
         help: """
             CSV: the first line names the fields; sets are separated by ; and parts of objects are dotted columns (address.city). A column `id`
-            makes the import repeatable: existing records are changed where they differ. JSONL: one object a line, values in stored form.
+            makes the import repeatable: existing records are changed where they differ, and an empty cell empties the field; columns that
+            the file does not have stay as they are. JSONL: one object a line, values in stored form.
             Rows that are refused are listed with their line; the others are imported. Exit code 1 if any was refused.
 
               replica import client clients.csv
@@ -45,8 +46,8 @@ extension Command {
                     } else {
                         edits.append((row.line, true, { _ = try $0.create(entity.name, values, id: id) }))
                     }
-                } catch let refusal as Refusal {
-                    refused.append((row.line, refusal.violations))
+                } catch let unreadable as UnreadableValues {
+                    refused.append((row.line, unreadable.violations))
                 } catch let violation as Violation {
                     refused.append((row.line, [violation]))
                 } catch let error as ReplicaError where error.code == .notFound || error.code == .ambiguous {
@@ -94,6 +95,8 @@ extension Command {
         var id: String?
         /// From CSV, typed by the schema.
         var assignments: [Assignment] = []
+        /// Columns of CSV whose cell is empty.
+        var empty: [Assignment] = []
         /// From JSON, in stored form.
         var values: [String: JSONValue] = [:]
     }
@@ -113,7 +116,9 @@ extension Command {
             for (column, value) in zip(columns, fields) {
                 if column == "id" {
                     row.id = value.isEmpty ? nil : value
-                } else if !value.isEmpty {
+                } else if value.isEmpty {
+                    row.empty.append(try Assignment("\(column)="))
+                } else {
                     row.assignments.append(try Assignment("\(column)=\(value)"))
                 }
             }
@@ -161,12 +166,21 @@ extension Command {
 
     static let exportRecords = Command(
         name: "export", words: "ENTITY", summary: "all records of an entity, to standard output",
-        help: "  replica export client > clients.csv\n  replica export site --format jsonl",
+        help: """
+            CSV as import reads it; JSONL is one object a line, values in stored form; --json is one object like that of list.
+
+              replica export client > clients.csv
+              replica export site --format jsonl
+            """,
         options: [.value("format", "csv|jsonl", "default csv", completes: .word(["csv", "jsonl"]))], group: .bulk, arguments: [.entity]
     ) { context, arguments in
         let entity = try context.entity(try Context.words(arguments, 1...1, "export ENTITY")[0])
-        let format = arguments.value("format") ?? "csv"
-        guard ["csv", "jsonl"].contains(format) else { throw UsageError("--format is csv or jsonl, not \"\(format)\"") }
+        let isDocument = context.terminal.isJSON
+        guard !isDocument || arguments.value("format") == nil else {
+            throw UsageError("--json and --format are two formats", hint: "--format jsonl prints one object a line, --json one document")
+        }
+        let format = arguments.value("format") ?? (isDocument ? "json" : "csv")
+        guard isDocument || ["csv", "jsonl"].contains(format) else { throw UsageError("--format is csv or jsonl, not \"\(format)\"") }
         let replica = try context.requireReplica()
         let fields = entity.fields.filter { !$0.isSecret }
         let currency = try await context.tenantCurrency()
@@ -174,10 +188,14 @@ extension Command {
         var progress = Progress("exporting \(entity.name)", terminal: context.terminal)
         var done = 0
         var cursor: String?
+        // Page by page: a document of any size takes the memory of one.
+        if isDocument { context.terminal.text("{\"data\":[") }
         repeat {
             let page = try await replica.list(entity.name, limit: 1_000, cursor: cursor)
-            for record in page.data {
-                if format == "jsonl" {
+            for (index, record) in page.data.enumerated() {
+                if isDocument {
+                    context.terminal.text((done + index == 0 ? "" : ",") + record.json.canonicalText)
+                } else if format == "jsonl" {
                     context.terminal.line(record.json.canonicalText)
                 } else {
                     let text = FieldText(currency: record.text("currency") ?? currency)
@@ -188,6 +206,7 @@ extension Command {
             if !context.terminal.isInteractive { progress.update(done, of: page.total) }
             cursor = page.hasMore ? page.nextCursor : nil
         } while cursor != nil && !context.terminal.isClosed
+        if isDocument { context.terminal.line("],\"has_more\":false,\"next_cursor\":null,\"total\":\(done)}") }
         progress.finish()
         return .done
     }
@@ -283,12 +302,12 @@ extension Command {
             entity.fields.filter { !$0.isSecret }.map { field in
                 let flags = [
                     field.isRequired ? "required" : "", field.isWritable ? "" : "set by the system",
-                    field.uniqueWith == nil ? "" : "unique",
+                    field.uniqueWith == nil ? "" : "unique", context.isUsable(field) ? "" : "not in this version",
                 ]
                 return [
                     field.name, field.type.name, field.policy.rawValue.replacing("_", with: " "),
                     flags.filter { !$0.isEmpty }.joined(separator: ", "),
-                    FieldText.plain(field.json.limitsText),
+                    FieldText.plain(field.json.limitsText(field.type)),
                 ]
             })
         if let machine = entity.machine {
@@ -308,20 +327,46 @@ extension Command {
 
 extension Context {
     func importValues(_ row: Command.ImportRow, of entity: EntitySchema, current: Record?) async throws -> [String: JSONValue] {
-        guard row.assignments.isEmpty else { return try await values(row.assignments, of: entity, current: current) }
-        return row.values
+        guard row.values.isEmpty else { return row.values }
+        guard let current else {
+            var values = try await values(row.assignments, of: entity, current: nil)
+            if !values.isEmpty { try await addCurrency(to: &values, of: entity) }
+            return values
+        }
+        // An empty cell says something only where there is something.
+        let emptied = row.empty.filter { one in
+            let value = one.part.map { current[one.field][$0] ?? .null } ?? current[one.field]
+            return !value.isNull && value.arrayValue?.isEmpty != true && value.objectValue?.isEmpty != true
+        }
+        var values = try await values(row.assignments + emptied, of: entity, current: current)
+        // Of a map keys are emptied, one by one.
+        for one in emptied where one.part == nil && entity.field(one.field)?.policy == .lastWriterPerKey {
+            let keys = current[one.field].objectValue?.keys.map { ($0, JSONValue.null) } ?? []
+            values[one.field] = .object(JSONObject(keys))
+        }
+        return values
+    }
+
+    /// The one currency most companies have need not be typed.
+    func addCurrency(to values: inout [String: JSONValue], of entity: EntitySchema) async throws {
+        guard entity.field("currency")?.isRequired == true, values["currency"] == nil, let currency = try await tenantCurrency() else {
+            return
+        }
+        values["currency"] = .string(currency)
     }
 }
 
 extension JSONValue {
     /// What of a field's document is about its limits, on one line.
-    fileprivate var limitsText: JSONValue {
+    fileprivate func limitsText(_ type: FieldType) -> JSONValue {
         let shown = ["choices", "references", "min", "max", "min_length", "max_length", "min_count", "max_count", "default"]
         let parts = shown.compactMap { name -> String? in
             guard let value = self[name] else { return nil }
             if let number = value.integerValue, number == .min || number == .max || name.hasPrefix("min_") && number == 0 { return nil }
             if let items = value.arrayValue { return items.compactMap(\.stringValue).joined(separator: "|") }
-            return "\(name.replacing("_", with: " ")) \(FieldText.plain(value))"
+            // Amounts as people type them, in whatever currency the record has.
+            return
+                "\(name.replacing("_", with: " ")) \(type.isDecimal ? FieldText(currency: nil).show(value, as: type) : FieldText.plain(value))"
         }
         return .string(parts.joined(separator: ", "))
     }

@@ -33,10 +33,21 @@ extension Command {
             terminal.line(
                 "\(FieldText.time(event.entry.operationMilliseconds))  \(event.text)"
                     + (mark.map { "  " + terminal.styled("(\($0.text))", $0.style) } ?? ""))
+            for (name, old, new) in event.longTexts(entity) {
+                for (title, value) in [("was", old), ("now", new)] where !value.isNull {
+                    let words = DisplayWidth.harmless(FieldText.plain(value).split(whereSeparator: \.isNewline).joined(separator: " ⏎ "))
+                    let lead = "                  \(name) \(title): "
+                    let room = terminal.width.map { max(20, $0 - DisplayWidth.of(lead)) } ?? longTextMax
+                    terminal.line(lead + DisplayWidth.shortened(words, to: min(room, longTextMax)))
+                }
+            }
             for violation in event.violations { terminal.line("                  \(ErrorReport.words(violation))") }
         }
         return .done
     }
+
+    /// Columns of a long text in a history; `--json` has all of it.
+    private static let longTextMax = 200
 
     static let log = Command(
         name: "log", words: "", summary: "the timeline: what happened in the company, newest first",
@@ -48,7 +59,7 @@ extension Command {
               replica log --entity client --id "Pier 9" --since -7d
               replica log --kind 'deal.*' --level major --limit 20
 
-            --since and --until take a day or a time: 2026-03-16, "2026-03-16 14:30", -7d, today.
+            --since and --until take a day, the whole of it, or a time: 2026-03-16, yesterday, -7d, "2026-03-16 14:30", -2h.
             """,
         options: [
             .value("entity", "ENTITY", "entries about this entity"), .value("id", "ID", "with --entity: one record's timeline"),
@@ -72,8 +83,8 @@ extension Command {
         if let level = filter.level, !["major", "minor"].contains(level) {
             throw UsageError("--level is major or minor, not \"\(level)\"")
         }
-        filter.since = try time(arguments, "since")
-        filter.until = try time(arguments, "until")
+        filter.since = try time(arguments, "since", isEnd: false)
+        filter.until = try time(arguments, "until", isEnd: true)
         let list = try await replica.activity(
             filter, limit: Int(try number(arguments, "limit", 1...1_000) ?? 50), before: try number(arguments, "cursor", 1...Int64.max))
         let terminal = context.terminal
@@ -93,12 +104,15 @@ extension Command {
         return .done
     }
 
-    private static func time(_ arguments: ParsedArguments, _ name: String) throws -> Int64? {
+    /// A moment, or a whole day of this place: from its beginning, or to its end.
+    private static func time(_ arguments: ParsedArguments, _ name: String, isEnd: Bool) throws -> Int64? {
         guard let text = arguments.value(name) else { return nil }
-        guard let milliseconds = DateWords.instant(text, Moment.now) else {
-            throw UsageError("--\(name): \"\(text)\" is not a time", hint: DateWords.timeHint)
+        let moment = Moment.now
+        if let milliseconds = DateWords.instant(text, moment) { return milliseconds }
+        guard let day = DateWords.day(text, moment) else {
+            throw UsageError("--\(name): \"\(text)\" is not a time", hint: "\(DateWords.timeHint); or a day: 2026-03-16, yesterday, -7d")
         }
-        return milliseconds
+        return Moment.instant(day: isEnd ? day + 1 : day, minutes: 0, in: moment.zone)
     }
 
     private static func number(_ arguments: ParsedArguments, _ name: String, _ range: ClosedRange<Int64>) throws -> Int64? {
@@ -119,7 +133,7 @@ extension Command {
               replica undo
               replica undo 17
             """,
-        group: .problems, arguments: [.text]
+        group: .problems, arguments: [.ownSet]
     ) { context, arguments in
         let words = try Context.words(arguments, 0...1, "undo [SET]")
         var counter: Int64?
@@ -129,7 +143,19 @@ extension Command {
             }
             counter = number
         }
-        let report = try await context.requireReplica().undo(counter)
+        let replica = try context.requireReplica()
+        let report: UndoReport
+        do { report = try await replica.undo(counter) } catch let error as ReplicaError where counter == nil && error.code == .refused {
+            // The newest set would be tried again and again.
+            let sets = try await replica.undoableSets(limit: 2)
+            guard let first = sets.first, let earlier = sets.dropFirst().first else { throw error }
+            throw HintedError(
+                error: error,
+                hint: "set \(first.counter) stays as it is; the one before it (\(earlier.summary)): replica undo \(earlier.counter)")
+        }
+        // What cannot be taken back would be offered again by every further undo.
+        var earlier: OwnSet?
+        if report.counter == nil, counter == nil { earlier = try await replica.undoableSets().first { $0.counter < report.undone } }
         let terminal = context.terminal
         if terminal.isJSON {
             func parts(_ parts: [UndoReport.Part]) -> JSONValue {
@@ -143,7 +169,7 @@ extension Command {
             }
             terminal.json([
                 "undone": .integer(report.undone), "set": report.counter.map { .integer($0) } ?? .null,
-                "restored": parts(report.restored), "kept": parts(report.kept),
+                "restored": parts(report.restored), "kept": parts(report.kept), "earlier": earlier.map { .integer($0.counter) } ?? .null,
             ])
             return report.counter == nil ? .refused : .done
         }
@@ -155,6 +181,7 @@ extension Command {
         for part in report.kept {
             terminal.line(terminal.styled("kept \(part.title)\(part.field.map { ", \($0)" } ?? ""): \(part.reason)", .yellow))
         }
+        if let earlier { terminal.line("the one before it (\(earlier.summary)): replica undo \(earlier.counter)") }
         return report.counter == nil ? .refused : .done
     }
 
@@ -180,6 +207,20 @@ extension Command {
 }
 
 extension HistoryEvent {
+    /// What changed in fields of which the sentence only says that they changed.
+    fileprivate func longTexts(_ entity: EntitySchema) -> [(name: String, old: JSONValue, new: JSONValue)] {
+        let changes = entry.allChanges
+        return entity.fields.compactMap { field in
+            guard let change = changes[field.name] else { return nil }
+            switch field.type {
+            case .rich, .json: break
+            default: return nil
+            }
+            let (old, new) = (change["old"] ?? .null, change["new"] ?? .null)
+            return old.isNull && new.isNull ? nil : (field.name, old, new)
+        }
+    }
+
     fileprivate var mark: (text: String, style: Terminal.Style)? {
         switch status {
         case .confirmed: nil

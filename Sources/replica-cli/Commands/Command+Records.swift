@@ -29,7 +29,7 @@ extension Command {
         let entity = try context.entity(name)
         let replica = try context.requireReplica()
         let conditions = try await context.conditions(arguments.all("where"), of: entity)
-        let sort = arguments.value("sort").map { Sort($0.hasPrefix("-") ? String($0.dropFirst()) : $0, descending: $0.hasPrefix("-")) }
+        let sort = try arguments.value("sort").map { try context.sort($0, of: entity) }
         let columns = try arguments.value("columns").map { try context.chosenColumns($0, of: entity) } ?? context.columns(of: entity)
         let page = try await replica.list(
             name, where: conditions.filters, sort: sort, limit: try arguments.number("limit", in: 1...200) ?? 50,
@@ -116,10 +116,7 @@ extension Command {
         let entity = try context.entity(words[0])
         let assignments = try words.dropFirst().map { try Assignment($0) }
         var values = try await context.values(assignments, of: entity, current: nil)
-        // The one currency most companies have need not be typed.
-        if entity.field("currency")?.isRequired == true, values["currency"] == nil, let currency = try await context.tenantCurrency() {
-            values["currency"] = .string(currency)
-        }
+        try await context.addCurrency(to: &values, of: entity)
         let given = values
         let result = try await context.requireReplica().write { edit in try edit.create(entity.name, given) }
         context.report(result.outcome, set: result.counter, id: result.value, did: "added \(entity.name) \(result.value.text)")
@@ -171,12 +168,30 @@ extension Command {
         var given: [String: JSONValue] = [:]
         for word in words.dropFirst(3) {
             let assignment = try Assignment(word)
-            let type = transition.arguments.first { $0.name == assignment.field }?.type
-            given[assignment.field] =
-                try type.map { try text.parse(assignment.text, as: $0, field: assignment.field) } ?? .string(assignment.text)
+            let names = transition.arguments.map(\.name)
+            guard let type = transition.arguments.first(where: { $0.name == assignment.field })?.type else {
+                let near = Near.names(to: assignment.field, in: names)
+                throw UsageError(
+                    "\(transition.name) takes no \(assignment.field)",
+                    hint: names.isEmpty
+                        ? "it takes no arguments"
+                        : near.isEmpty ? "it takes \(names.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
+            }
+            do { given[assignment.field] = try text.parse(assignment.text, as: type, field: assignment.field) } catch var violation
+                as Violation
+            {
+                (violation.entity, violation.id) = (entity.name, record.id)
+                throw UnreadableValues(violations: [violation])
+            }
         }
         let values = given
-        let result = try await context.requireReplica().write { edit in try edit.transition(transition.name, entity.name, record.id, values)
+        let result: WriteResult<Void>
+        do {
+            result = try await context.requireReplica().write { edit in
+                try edit.transition(transition.name, entity.name, record.id, values)
+            }
+        } catch let error as ReplicaError where error.violations.contains(where: { $0.code == ViolationCode.onlineOnly.rawValue }) {
+            throw HintedError(error: error, hint: try await context.way(to: transition.name, record))
         }
         let state =
             result.counter == nil ? "\(record.title) is \(record.state.state ?? "") already" : "\(record.title) is \(transition.to) now"
@@ -212,6 +227,20 @@ extension Command {
 }
 
 extension Context {
+    /// How a move that only the server makes is made there.
+    fileprivate func way(to transition: String, _ record: Record) async throws -> String {
+        let entity = record.schema.name
+        if entity == "replica", transition == "revoke" {
+            let tenant = try await requireReplica().tenant?.text ?? "ID"
+            return "where the server runs: sync-server replica revoke --tenant \(tenant) \(record.id.text)"
+        }
+        let server = try await requireReplica().status().server ?? "https://SERVER"
+        return """
+            with a connection: curl -X POST -H "Authorization: Bearer TOKEN" \(server)/v1/\(entity)/\(record.id.text)/transitions/\(transition) \
+            (TOKEN: sync-server token create)
+            """
+    }
+
     func report(_ outcome: Outcome, set: Int64?, id: Identifier, did: String) {
         if terminal.isJSON {
             terminal.json([
@@ -249,14 +278,28 @@ extension Context {
         for name in names {
             let root = String(name.prefix { $0 != "." })
             guard entity.field(root)?.isSecret == false || RowLayout.common.contains(name) else {
-                let known = entity.fields.filter { !$0.isSecret }.map(\.name) + RowLayout.common
-                let near = Near.names(to: name, in: known)
-                throw UsageError(
-                    "--columns: \(entity.name) has no field \(name)",
-                    hint: near.isEmpty ? "fields: \(known.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
+                throw missing(name, entity, "--columns")
             }
         }
         return names
+    }
+
+    /// `name`, or `-name` for descending order.
+    func sort(_ text: String, of entity: EntitySchema) throws -> Sort {
+        let name = text.hasPrefix("-") ? String(text.dropFirst()) : text
+        guard entity.field(String(name.prefix { $0 != "." }))?.isSecret == false || RowLayout.common.contains(name) || name == "pending"
+        else {
+            throw missing(name, entity, "--sort")
+        }
+        return Sort(name, descending: text.hasPrefix("-"))
+    }
+
+    private func missing(_ name: String, _ entity: EntitySchema, _ option: String) -> UsageError {
+        let known = usableFields(of: entity).map(\.name) + RowLayout.common
+        let near = Near.names(to: name, in: known)
+        return UsageError(
+            "\(option): \(entity.name) has no field \(name)",
+            hint: near.isEmpty ? "fields: \(known.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
     }
 
     func tableColumn(_ name: String, of entity: EntitySchema) -> Table.Column {

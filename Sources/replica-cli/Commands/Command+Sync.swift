@@ -22,6 +22,7 @@ extension Command {
             throw UsageError("\"\(words[0])\" is not an http or https address", hint: "replica enroll https://sync.example.com CODE")
         }
         let label = arguments.value("label") ?? ProcessInfo.processInfo.hostName
+        try DatabaseFile.makeFolder(for: context.databasePath)
         let isNew = !FileManager.default.fileExists(atPath: context.databasePath)
         let replica = try await Replica.open(context.databasePath)
         do {
@@ -51,8 +52,8 @@ extension Command {
     static let sync = Command(
         name: "sync", words: "[--watch]", summary: "send what is pending and fetch what is new",
         help: """
-            Sends first, then fetches; a problem with one never stops the other. Exit code 1 means that the server rejected something:
-            it waits in `replica problems` with the reason. Exit code 3 means there was no connection; nothing is lost.
+            Sends first, then fetches; a problem with one never stops the other. Exit code 1 means that the server rejected something,
+            or that edits by plain SQL were refused: they wait in `replica problems` with the reason. Exit code 3 means there was no connection; nothing is lost.
 
               replica sync
               replica sync --watch      stay connected until interrupted; a line for each exchange, and one of status
@@ -70,7 +71,7 @@ extension Command {
             try await replica.sync(SyncOptions(pageLimit: 5000, rebuilds: rebuilds))
         }
         show(report, context)
-        if let failure = report.pushFailure { throw failure }
+        if let failure = report.pushFailure { return ErrorReport.show(failure, afterReportTo: context.terminal) }
         return report.newProblems.isEmpty ? .done : .refused
     }
 
@@ -102,9 +103,18 @@ extension Command {
     private static func watch(_ replica: Replica, _ context: Context) async throws -> ExitCode {
         let line = StatusLine(context.terminal)
         let states = replica.state
-        let following = Task { for await state in states { line.show(state) } }
+        let following = Task {
+            for await state in states {
+                line.show(state)
+                if case .waiting = state { await tellRefusals(replica, context, line) }
+            }
+        }
+        // Without a connection no report comes, and what a tool has typed is refused all the same.
+        let changes = replica.changes()
+        let noticing = Task { for await _ in changes where line.isOffline { await tellRefusals(replica, context, line) } }
         defer {
             following.cancel()
+            noticing.cancel()
             line.clear()
         }
         // SIGINT and SIGTERM end a watch; what was synced is durable, and the rest goes with the next one.
@@ -117,6 +127,26 @@ extension Command {
             line.synced()
         }
         return .done
+    }
+
+    /// To people; a script reads them in the next document.
+    private static func tellRefusals(_ replica: Replica, _ context: Context, _ line: StatusLine) async {
+        // What cannot be told now is told by the next report.
+        guard !context.terminal.isJSON, let refused = try? await replica.untoldRefusals(), !refused.isEmpty else { return }
+        line.clear()
+        show(refused, context.terminal)
+        context.terminal.flush()
+    }
+
+    private static func show(_ problems: [Problem], _ terminal: Terminal) {
+        for problem in problems {
+            for violation in problem.violations {
+                terminal.line(
+                    terminal.styled(
+                        "problem \(problem.id): \(DisplayWidth.harmless("\(problem.summary): \(ErrorReport.words(violation))"))", .red))
+            }
+        }
+        if !problems.isEmpty { terminal.line("see replica problems; then retry, edit or discard") }
     }
 
     private static func show(_ report: SyncReport, _ context: Context) {
@@ -152,14 +182,7 @@ extension Command {
             )
         }
         if let fork = report.fork { show(fork, terminal) }
-        for problem in report.newProblems {
-            for violation in problem.violations {
-                terminal.line(
-                    terminal.styled(
-                        "problem \(problem.id): \(DisplayWidth.harmless("\(problem.summary): \(ErrorReport.words(violation))"))", .red))
-            }
-        }
-        if !report.newProblems.isEmpty { terminal.line("see replica problems; then retry, edit or discard") }
+        show(report.newProblems, terminal)
     }
 
     private static func show(_ fork: ForkReport, _ terminal: Terminal) {
@@ -259,7 +282,10 @@ extension ReplicaStatus {
 
 extension SyncReport {
     var json: JSONValue {
-        [
+        func failure(_ error: ReplicaError?) -> JSONValue {
+            error.map { ["code": .string($0.code.rawValue), "message": .string($0.message)] } ?? .null
+        }
+        return [
             "pushed": .integer(Int64(pushed)), "accepted": .integer(Int64(accepted)), "noop": .integer(Int64(noop)),
             "rejected": .integer(Int64(rejected)), "withdrawn": .integer(Int64(withdrawn)), "superseded": .integer(Int64(superseded)),
             "predicted_rejections": .integer(Int64(predictedRejections)), "pulled": .integer(Int64(pulledRecords)),
@@ -267,6 +293,13 @@ extension SyncReport {
             "bytes_received": .integer(Int64(bytesReceived)), "duration_ms": .integer(durationMilliseconds), "resync": .bool(isResync),
             "healing": .integer(Int64(healing)), "deferred": .integer(Int64(deferred)),
             "problems": .array(newProblems.map(\.json)),
+            "fork": fork.map {
+                [
+                    "replica": .string($0.replica.text), "moved": .integer(Int64($0.movedSets)), "unknown": .integer(Int64($0.unknownSets)),
+                    "unknown_rejected": .integer(Int64($0.unknownRejected)),
+                ]
+            } ?? .null,
+            "push_failure": failure(pushFailure), "activity_failure": failure(activityFailure),
         ]
     }
 }

@@ -19,6 +19,7 @@ extension Command {
                             "set": .integer(set.counter), "summary": .string(set.summary), "at": .integer(set.sealedAt),
                             "answered": .bool(set.outcome != nil), "waiting": .bool(set.isDeferred),
                             "predicted": .array(set.predicted.map(\.json)),
+                            "withdrawn": .bool(set.isWithdrawn), "problem": set.problem.map { .integer($0) } ?? .null,
                         ]
                     }),
                 "total": .integer(Int64(sets.count)), "has_more": false, "next_cursor": .null,
@@ -33,6 +34,8 @@ extension Command {
             let state =
                 set.isDeferred
                 ? "waits for another replica's work"
+                : set.isWithdrawn
+                    ? "taken out" + (set.problem.map { ", see problem \($0)" } ?? "")
                 : set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
             return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
         }

@@ -27,6 +27,8 @@ enum ArgumentKind: Sendable, Hashable {
     case condition
     case transition, transitionArgument
     case problem
+    /// An own change set that can be taken back.
+    case ownSet
     case word([String])
 }
 
@@ -90,13 +92,19 @@ struct Context: Sendable {
     static func words(_ arguments: ParsedArguments, _ count: ClosedRange<Int>, _ usage: String) throws -> [String] {
         guard count.contains(arguments.words.count) else {
             let isShort = arguments.words.count < count.lowerBound
+            // The usage names them in order, after the command.
+            let names = usage.split(separator: " ").dropFirst().map { $0.filter { !"[]…".contains($0) } }
             throw UsageError(
                 isShort
-                    ? "something is missing"
+                    ? "\(names.indices.contains(arguments.words.count) ? names[arguments.words.count] : "something") is missing"
                     : "too many words after \"\(arguments.words[count.upperBound - 1 < 0 ? 0 : count.upperBound - 1])\"",
                 hint: "usage: replica \(usage)\(isShort ? "" : "   (a name with spaces is written in quotes)")")
         }
         return arguments.words
+    }
+
+    static func words(ofRefused count: Int) -> String {
+        "\(count) \(count == 1 ? "edit by plain SQL was" : "edits by plain SQL were") refused; see replica problems"
     }
 
     /// The currency amounts of a record are typed and shown in.
@@ -124,7 +132,7 @@ struct Context: Sendable {
                 self.schema.entity(entity)?.titleField.map { " --where '\($0) ~ \(name.prefix(12).replacing("'", with: ""))'" } ?? ""
             throw HintedError(error: error, hint: "look for it: replica list \(entity)\(Identifier(name) == nil ? looks : "")")
         } catch let error as ReplicaError where error.code == .ambiguous {
-            throw HintedError(error: error, hint: "give more of the name, or the end of the id as replica list shows it")
+            throw HintedError(error: error, hint: "give more of the name, or the id as replica list shows it")
         }
     }
 }

@@ -14,7 +14,7 @@ struct HelpTopic: Sendable {
         name: "records", summary: "how records are named",
         text: """
             Wherever a record is named — in show, set, do, remove, restore, and as the value of a reference — write its id, the unique
-            beginning or end of one (four characters or more; lists show the end), its code, number, e-mail, SKU or key, its title or the
+            beginning or end of one, or the beginning of the end that lists show (four characters or more), its code, number, e-mail, SKU or key, its title or the
             unique beginning of one; for people also "first last". Capitals do not matter.
 
               replica show client "Pier 9"
@@ -82,13 +82,14 @@ struct HelpTopic: Sendable {
         name: "exit-codes", summary: "what scripts can rely on",
         text: """
             0  done
-            1  refused: by the schema, a rule or the server, no such record — or a sync brought new problems
+            1  refused: by the schema, a rule or the server, no such record — or a sync or an import has something refused to show
             2  usage: an unknown command, option or field, a value or file that cannot be read
             3  the server cannot be reached; everything but enroll, sync and digest --server works without it
             4  not allowed: not enrolled, enrolled already, or access was withdrawn
             5  storage: the file, the disk or the output
 
-            With --json errors are {"error":{"code","message","fields","hint"}} on standard output.
+            With --json errors are {"error":{"code","message","fields","hint"}} on standard output; the code of exit 2 is usage,
+            invalid_query or invalid_csv.
             """)
 }
 

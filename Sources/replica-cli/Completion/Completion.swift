@@ -130,6 +130,9 @@ struct Completion {
             let done = typed.lastIndex(of: ",").map { String(typed[...$0]) } ?? ""
             offered = fields(entity).map { Candidate(text: done + $0.text, note: $0.note) }
         case .condition: offered = await conditions(entity, typed)
+        case .ownSet:
+            let sets = (try? await replica?.undoableSets()) ?? []
+            offered = sets.map { Candidate(text: "\($0.counter)", note: $0.summary) }
         case .problem:
             let problems = (try? await replica?.problems()) ?? []
             offered = problems.map { Candidate(text: "\($0.id)", note: $0.summary) }
@@ -180,7 +183,7 @@ struct Completion {
 
     private func fields(_ entity: EntitySchema?) -> [Candidate] {
         guard let entity else { return [] }
-        return entity.fields.filter { !$0.isSecret }.map { Candidate(text: $0.name, note: $0.type.name) }
+        return context.usableFields(of: entity).map { Candidate(text: $0.name, note: $0.type.name) }
             + ["created_at", "updated_at"].map { Candidate(text: $0, note: "instant") }
     }
 
@@ -207,7 +210,7 @@ struct Completion {
 
     private func writable(_ entity: EntitySchema, _ typed: String) async -> [Candidate] {
         var offered: [Candidate] = []
-        for field in entity.fields where field.isWritable && !field.isSecret {
+        for field in context.usableFields(of: entity) where field.isWritable {
             switch field.type {
             case .address: offered += Command.addressParts.map { Candidate(text: "\(field.name).\($0)=", note: "text") }
             case .map: offered += await parts(of: field, entity).map { Candidate(text: "\($0.text)=", note: $0.note) }

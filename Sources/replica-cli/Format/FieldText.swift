@@ -3,6 +3,16 @@
 import Foundation
 import SyncProtocol
 
+extension FieldType {
+    /// People read and type it with decimals; it travels as an integer.
+    var isDecimal: Bool {
+        switch self {
+        case .money, .quantity, .basisPoints: true
+        default: false
+        }
+    }
+}
+
 struct FieldText {
     /// Currency of the record, else of the tenant.
     var currency: String?

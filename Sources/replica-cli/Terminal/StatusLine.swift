@@ -12,6 +12,7 @@ final class StatusLine: @unchecked Sendable {
     private var progress: Progress
     private var syncedAt: Int64?
     private var lastReason = ""
+    private var isWaiting = false
 
     init(_ terminal: Terminal) {
         self.terminal = terminal
@@ -19,8 +20,12 @@ final class StatusLine: @unchecked Sendable {
         isDrawn = progress.isShown
     }
 
+    /// The last thing heard was that there is no connection.
+    var isOffline: Bool { lock.withLock { isWaiting } }
+
     func show(_ state: SyncState) {
         lock.withLock {
+            if case .waiting = state { isWaiting = true } else { isWaiting = false }
             switch state {
             case .idle: say(syncedAt.map { "up to date, \(FieldText.time($0))" } ?? "connecting")
             case .pushing(let sets): say("sending \(sets) \(sets == 1 ? "change" : "changes")")

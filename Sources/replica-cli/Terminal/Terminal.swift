@@ -34,6 +34,8 @@ struct Terminal: Sendable {
     }
 
     func line(_ text: String = "") { output.write(text + "\n") }
+    /// Part of a line.
+    func text(_ text: String) { output.write(text) }
     func json(_ value: JSONValue) { line(value.canonicalText) }
 
     /// To standard error, after what was printed before it.

@@ -59,6 +59,72 @@ import Testing
         try await expectConverged(world, a, b)
     }
 
+    /// The tool waits for the lock that the apply holds: its edit comes after, and knows what has arrived.
+    @Test func editWhileASyncIsApplying_waits_andKnowsWhatWasApplied() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let hook = Hook()
+        let transport = ModelTransport(world.server)
+        var environment = world.environment()
+        environment.storageStep = { try hook.reached($0) }
+        let replica = try await Replica.open(world.path("b"), transport: transport, environment: environment)
+        let invitation = world.server.invite("b", role: .owner)
+        try await replica.enroll(server: try #require(URL(string: "http://model")), code: invitation.code, label: "b")
+        let id = try await a.client("Acme", ["notes": "base"])
+        try await a.sync()
+        try await replica.sync()
+        try await a.set("client", id, ["notes": "from a"])
+        try await a.sync()
+
+        let shell = try RunningShell(path: replica.path)
+        // The shell has its statement before the step goes on, and a lock that is not free yet.
+        hook.once(at: .applyOutcomes) { try shell.begin("UPDATE client SET notes = notes || ' and the tool' WHERE id = '\(id.text)';") }
+        #expect(try await replica.sync().predictedRejections == 0)
+        #expect(hook.isDone)
+        #expect(try await shell.end() == 0)
+        // It saw what the sync brought, so that the guarded field takes it.
+        let report = try await replica.sync()
+        #expect(report.accepted == 1 && report.rejected == 0)
+        #expect(world.server.record("client", id)?["notes"] == "from a and the tool")
+        #expect(try await replica.integrityCheck().isEmpty)
+        await replica.close()
+    }
+
+    /// Somebody has a transaction open in DB Browser and goes for lunch: the watch waits, and goes on when it is over.
+    @Test func longTransactionOfAnotherTool_whileWatching_isWaitedFor() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme")
+        try await expectConverged(world, a, b)
+        let shell = try RunningShell(path: a.replica.path)
+        try shell.begin("BEGIN IMMEDIATE; UPDATE client SET name = 'By hand' WHERE id = '\(id.text)'; SELECT 'held';")
+        try shell.wait(for: "held")
+        try await b.client("News")
+        try await b.sync()
+        let asked = AsyncStream<Void>.makeStream()
+        a.transport.beforeAnswering { call in if call == .pull { asked.continuation.yield() } }
+        let reports = AsyncStream<SyncReport>.makeStream()
+        let watching = Task { try await a.replica.syncContinuously { reports.continuation.yield($0) } }
+        // The news is on its way while the file is held.
+        for await _ in asked.stream { break }
+        #expect(try await a.replica.list("client").data.map(\.title) == ["Acme"], "readers see what was committed")
+        try shell.begin("COMMIT;")
+        #expect(try await shell.end() == 0)
+        var accepted = 0
+        for await report in reports.stream {
+            accepted += report.accepted
+            if accepted > 0 { break }
+        }
+        watching.cancel()
+        _ = try await watching.value
+        a.transport.beforeAnswering(nil)
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("client", id, "name") == "By hand")
+        #expect(try await a.replica.list("client").total == 2)
+        #expect(try await a.replica.problems().isEmpty)
+    }
+
     @Test func watchingReplica_sendsAToolsEdit_withoutBeingTold() async throws {
         let world = try World()
         let a = try await world.replica("a")
@@ -99,6 +165,30 @@ import Testing
         } catch let error as ReplicaError {
             #expect(error.code == .invalidQuery)
         }
+    }
+}
+
+/// Does something when a storage step is reached for the first time.
+// @unchecked Sendable: the values are only touched under the lock.
+private final class Hook: @unchecked Sendable {
+    private let lock = NSLock()
+    private var step: StorageStep?
+    private var body: (@Sendable () throws -> Void)?
+    private var done = false
+
+    var isDone: Bool { lock.withLock { done } }
+
+    func once(at step: StorageStep, _ body: @escaping @Sendable () throws -> Void) {
+        lock.withLock { (self.step, self.body) = (step, body) }
+    }
+
+    func reached(_ reached: StorageStep) throws {
+        let body = lock.withLock { () -> (@Sendable () throws -> Void)? in
+            guard reached == step, !done else { return nil }
+            done = true
+            return self.body
+        }
+        try body?()
     }
 }
 

@@ -45,13 +45,64 @@ import Testing
         #expect(try await a.sync().pushed == 0)
     }
 
-    @Test func tombstone_isNotEdited() async throws {
+    @Test func updateWithoutWhere_passesOverTombstones() async throws {
         let world = try World()
         let a = try await world.replica("a")
-        let id = try await a.client("Acme")
-        try await a.replica.write { try $0.delete("client", id) }
+        let gone = try await a.client("Acme")
+        let live = try await a.client("Pier 9")
+        try await a.replica.write { try $0.delete("client", gone) }
         try await a.sync()
-        #expect(try await a.shell.refusal("UPDATE client SET name = 'x';").contains("record_deleted: client.id"))
+        #expect(try await a.shell.execute("UPDATE client SET name = name || '!'; SELECT changes();") == "1")
+        #expect(try await a.shell.execute("UPDATE client SET name = 'x' WHERE id = '\(gone.text)'; SELECT changes();") == "0")
+        #expect(try await a.replica.writeSQL("UPDATE client SET notes = 'all of them'").sets.count == 1)
+        #expect(try await a.sync().newProblems.isEmpty)
+        #expect(try await a.value("client", live, "name") == "Pier 9!")
+        #expect(try await a.value("client", live, "notes") == "all of them")
+        #expect(try await a.value("client", gone, "name") == "Acme")
+        #expect(try await a.replica.get("client", gone)?.isDeleted == true)
+        try await expectConverged(world, a)
+    }
+
+    /// A statement that names a tombstone by inserting its id is not passed over: what it says would be lost without a word.
+    @Test func upsertOnATombstone_isRefusedWithWords_unlessItRestores() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let gone = try await a.client("Acme")
+        try await a.replica.write { try $0.delete("client", gone) }
+        try await a.sync()
+        let values = "INTO client (id, name) VALUES ('\(gone.text)', 'Again')"
+        let message = try await a.shell.refusal("INSERT \(values) ON CONFLICT (id) DO UPDATE SET name = excluded.name;")
+        #expect(message.contains("record_deleted: client.id") && message.contains("restore"), "\(message)")
+        #expect(try await a.shell.refusal("INSERT \(values);").contains("client.id"))
+        // Those that ask for nothing to happen then get it, and stand in nobody's way.
+        try await a.shell.execute(
+            """
+            BEGIN; INSERT OR IGNORE \(values); UPDATE client SET notes = 'x'; COMMIT;
+            INSERT \(values) ON CONFLICT DO NOTHING;
+            """)
+        #expect(try await a.sync().pushed == 0)
+        #expect(try await a.replica.get("client", gone)?.isDeleted == true)
+        try await a.shell.execute("INSERT \(values) ON CONFLICT (id) DO UPDATE SET deleted_at = NULL, name = excluded.name;")
+        #expect(try await a.sync().newProblems.isEmpty)
+        #expect(try await a.value("client", gone, "name") == "Again")
+        #expect(try await a.replica.get("client", gone)?.isDeleted == false)
+        try await expectConverged(world, a)
+    }
+
+    /// It says every column, `deleted_at` among them: the record is there again, with what was written.
+    @Test(arguments: ["OFF", "ON"]) func replaceOnATombstone_bringsTheRecordBack(recursion: String) async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let gone = try await a.client("Acme", ["phone": "+15550100"])
+        try await a.replica.write { try $0.delete("client", gone) }
+        try await expectConverged(world, a, b)
+        try await a.shell.execute(
+            "PRAGMA recursive_triggers = \(recursion); REPLACE INTO client (id, name) VALUES ('\(gone.text)', 'Again');")
+        #expect(try await a.sync().newProblems.isEmpty)
+        try await expectConverged(world, a, b)
+        let record = try #require(try await b.replica.get("client", gone))
+        #expect(!record.isDeleted && record["name"] == "Again" && record["phone"] == .null)
     }
 
     @Test func fileWithoutEnrolment_refusesWithWords() async throws {

@@ -57,6 +57,49 @@ struct SQLiteShell {
     }
 }
 
+/// A shell that stays: it is given statements one after another, as by somebody who types.
+// @unchecked Sendable: the process is only told to start, end and report, and the pipes are used by one test in turn.
+final class RunningShell: @unchecked Sendable {
+    private let process = Process()
+    private let input = Pipe()
+    private let output = Pipe()
+    private var said = ""
+
+    init(path: String) throws {
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["sqlite3", "-batch", "-bail", "-cmd", ".timeout 30000", path]
+        (process.standardInput, process.standardOutput) = (input, output)
+        try process.run()
+    }
+
+    /// Returns when the shell is about to run the statements, or has begun to.
+    func begin(_ statements: String) throws {
+        let mark = "mark \(UUID().uuidString)"
+        try input.fileHandleForWriting.write(contentsOf: Data("SELECT '\(mark)';\n\(statements)\n".utf8))
+        try wait(for: mark)
+    }
+
+    /// Blocks until the shell has said so.
+    func wait(for words: String) throws {
+        while !said.contains(words) {
+            let more = output.fileHandleForReading.availableData
+            guard !more.isEmpty else { throw SQLiteShell.Refused(description: "the shell ended after: \(said)") }
+            said += String(decoding: more, as: UTF8.self)
+        }
+    }
+
+    /// Exit code after everything that was typed.
+    func end() async throws -> Int32 {
+        try input.fileHandleForWriting.close()
+        return await withCheckedContinuation { continuation in
+            DispatchQueue.global().async { [process] in
+                process.waitUntilExit()
+                continuation.resume(returning: process.terminationStatus)
+            }
+        }
+    }
+}
+
 extension Site {
     var shell: SQLiteShell { SQLiteShell(path: replica.path) }
 }

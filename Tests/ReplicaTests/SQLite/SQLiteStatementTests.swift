@@ -41,7 +41,7 @@ import Testing
             #expect(row.columnCount == 6)
             #expect(row.name(0) == "seven" && row.name(5) == "nul")
             #expect(row.integer(0) == 7 && row.optionalInteger(0) == 7 && row.boolean(0))
-            #expect(row.real(1) == 2.5 && row.optionalReal(4) == nil)
+            #expect(row.real(1) == 2.5)
             #expect(row.text(2) == "tide" && row.optionalText(2) == "tide")
             #expect(row.blob(3) == [1, 2] && row.optionalBlob(4) == nil)
             #expect(row.isNull(4) && !row.isNull(2))

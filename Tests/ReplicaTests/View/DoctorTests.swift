@@ -80,6 +80,62 @@ import Testing
         #expect(try await a.replica.count("client") == 2_301)
     }
 
+    @Test func serverThatWasRestored_isTold_beforeAnythingIsCompared() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        for site in [a, b] { try await site.sync() }
+        let backup = world.server.snapshot()
+        try await a.client("Lost with the disk")
+        try await a.sync()
+        world.server.restore(backup)
+        // The other replica's cursor proves the restore; this one has not been told yet.
+        try await a.sync()
+        #expect(world.server.epoch == 1)
+        let diagnosis = try await b.replica.diagnose()
+        let finding = diagnosis.findings.first { $0.check == "epoch" }
+        #expect(finding?.level == .warning && finding?.advice?.contains("replica sync") == true, "\(diagnosis.findings)")
+        #expect(!diagnosis.isCompared && diagnosis.differences.isEmpty)
+        try await b.sync()
+        #expect(try await b.replica.diagnose().isCompared)
+    }
+
+    /// Differences at both ends and on the seams of ranges, and records before the first and behind the last of them.
+    @Test func differences_areFound_onTheSeamsOfRanges() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        func id(_ number: Int) -> Identifier { Identifier(high: 0x018F_0000_0000_7000, low: 0x8000_0000_0000_0000 | UInt64(number)) }
+        _ = try await a.replica.writeEach(
+            (1...2_500).map { number in
+                { @Sendable edit in
+                    _ = try edit.create(
+                        "client", ["name": .string("Client \(number)")],
+                        id: Identifier(high: 0x018F_0000_0000_7000, low: 0x8000_0000_0000_0000 | UInt64(number)))
+                }
+            })
+        for _ in 0..<2 { try await a.sync() }
+        let token = try await a.replica.reading("test") { try Metadata(connection: $0.connection).identity()?.token ?? "" }
+        let reply = try JSONValue(parsing: try world.server.get("digest", DigestRequest(entity: "client").query, token: token))
+        let ends = (reply["ranges"]?.arrayValue ?? []).compactMap(DigestRange.init(json:)).compactMap(\.through)
+        #expect(ends.count >= 2, "\(ends.count) ranges end before the last")
+        let seam = try #require(ends.first)
+        let behind = Identifier(high: seam.high, low: seam.low + 1)
+        let changed = [id(1), seam, behind, id(2_500)]
+        try await a.replica.writing("damage") { store in
+            for one in changed { try store.connection.execute("UPDATE client SET phone = '+15550999' WHERE id = ?1", [.text(one.text)]) }
+            for ghost in [Identifier(high: 1, low: 1 << 63 | 1), Identifier(high: 0x7FFF_0000_0000_7000, low: 1 << 63 | 1)] {
+                try store.connection.execute(
+                    "INSERT INTO client (id, name, created_at, updated_at) VALUES (?1, 'Ghost', 1, 1)", [.text(ghost.text)])
+            }
+        }
+        let diagnosis = try await a.replica.diagnose()
+        #expect(Set(diagnosis.differences.filter { $0.kind == .different }.map(\.key.id)) == Set(changed))
+        #expect(diagnosis.differences.count { $0.kind == .extra } == 2)
+        #expect(diagnosis.differences.count == 6)
+        #expect(try await a.replica.repair(diagnosis) == 6)
+        #expect(try await a.replica.diagnose().level == .ok)
+    }
+
     @Test func unreachableServer_revokedToken_andClock_areTold() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -1,0 +1,234 @@
+// What a person and a script are told: of edits by plain SQL that were refused, of syncs that worked by half, of values that cannot
+// be read, of long texts in a history.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import replica_cli
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+extension Worker {
+    /// Runs a script in the real shell on the file.
+    @discardableResult
+    func shell(_ script: String) async throws -> String {
+        let finished = try await RunningProgram(path: "/usr/bin/env", ["sqlite3", "-bail", "-cmd", ".timeout 20000", file, script]).finish()
+        guard finished.code == 0 else { throw UnexpectedResult(description: finished.errors) }
+        return finished.output
+    }
+}
+
+@Suite struct CommandLineReportTests {
+    private static let nonsense = "UPDATE client SET email = 'nonsense'"
+
+    @Test func refusedEditsByPlainSQL_areToldByWhateverCommandComesNext() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("add", "client", "name=Pier 9")
+            try await olivia.json("sync")
+            // Any command tells, once; a shell that completes a word does not use it up.
+            try await olivia.shell(Self.nonsense)
+            _ = try await run("replica", ["__complete", "bash", "--", "show", "client", ""], environment: ["TIDELINE_DB": olivia.file])
+            let listed = try await olivia.run("list", "client")
+            #expect(listed.code == 0)
+            #expect(listed.errors == "1 edit by plain SQL was refused; see replica problems\n")
+            #expect(try await olivia.run("list", "client").errors.isEmpty)
+            // A sync counts it, prints it and exits with 1.
+            try await olivia.shell(Self.nonsense)
+            let synced = try await olivia.run("sync")
+            #expect(synced.code == 1)
+            #expect(synced.output.contains("sent 2 changes (2 taken out)"), "\(synced.output)")
+            #expect(synced.output.contains("problem 2: ") && synced.output.contains("email: ") && synced.output.contains("invalid_format"))
+            #expect(!synced.output.contains("problem 1: ") && synced.errors.isEmpty, "\(synced.output) \(synced.errors)")
+            #expect(try await olivia.run("sync").code == 0)
+            try await olivia.shell(Self.nonsense)
+            let document = try await olivia.json("sync", codes: [1])
+            #expect(document["problems"]?.arrayValue?.map { $0["status"] } == ["refused"])
+            #expect(document["withdrawn"] == 1)
+            // What is pending is a marker, and is shown as one.
+            try await olivia.shell(Self.nonsense)
+            let problems = try await olivia.run("problems")
+            #expect(problems.errors.isEmpty && problems.output.contains("\n4  "))
+            #expect(try await olivia.run("pending").output.contains("taken out, see problem 4"))
+            let pending = try await olivia.json("pending")["data"]?[0]
+            #expect(pending?["withdrawn"] == true && pending?["problem"] == 4)
+            try await olivia.json("sync")
+            // A watch tells at once, with a connection and without.
+            for isOnline in [true, false] {
+                if !isOnline { await company.killServer() }
+                let number = isOnline ? 5 : 6
+                let watch = try RunningProgram("replica", ["--db", olivia.file, "sync", "--watch"])
+                if !isOnline { #expect(try await watch.wait { $0.errors.contains("trying again") }) }
+                try await olivia.shell(Self.nonsense)
+                let isTold = try await watch.wait { $0.output.contains("problem \(number): ") && $0.output.contains("invalid_format") }
+                #expect(isTold, "\(watch.output) \(watch.errors)")
+                watch.signal(SIGTERM)
+                _ = await watch.finish()
+            }
+        }
+    }
+
+    @Test func syncThatCannotSend_isOneDocument_withItsExitCode() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("sync")
+            try await olivia.json("add", "client", "name=Pier 9")
+            // What the server cannot read it refuses as a whole; fetching works all the same.
+            try await olivia.shell("UPDATE _tideline_pending SET hash = 'x'")
+            let finished = try await olivia.run("--json", "sync")
+            #expect(finished.code == 1, "\(finished)")
+            let document = try JSONValue(parsing: finished.output)
+            #expect(document["push_failure"]?["code"] == "server_refused" && document["pulled"] != nil, "\(finished.output)")
+            #expect(document["fork"]?.isNull == true && document["activity_failure"]?.isNull == true)
+            let words = try await olivia.run("sync")
+            #expect(words.code == 1 && words.output.contains("fetched") && !words.errors.isEmpty, "\(words)")
+        }
+    }
+
+    @Test func undo_ofASetThatCannotBeTakenBack_namesTheOneBefore() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            let ben = try await company.enrolled("ben", code: try await company.code(for: "ben"))
+            try await olivia.json("sync")
+            try await olivia.json("add", "client", "name=Pier 9")
+            let renamed = try await olivia.json("set", "client", "Pier", "name=Pier 9 Marina")["set"]?.integerValue ?? 0
+            let phoned = try await olivia.json("set", "client", "Pier", "phone=+15550100")["set"]?.integerValue ?? 0
+            try await olivia.json("sync")
+            try await ben.json("sync")
+            try await ben.json("set", "client", "Pier", "phone=+15550199")
+            try await ben.json("sync")
+            try await olivia.json("sync")
+            let offered = try await run("replica", ["__complete", "fish", "--", "undo", ""], environment: ["TIDELINE_DB": olivia.file])
+            #expect(offered.output.split(separator: "\n").prefix(2).map { $0.prefix { $0 != "\t" } } == ["\(phoned)", "\(renamed)"])
+            let stuck = try await olivia.run("undo")
+            #expect(stuck.code == 1 && stuck.output.contains("nothing of set \(phoned)"), "\(stuck)")
+            #expect(stuck.output.contains("replica undo \(renamed)\n"), "\(stuck.output)")
+            #expect(try await olivia.json("undo", codes: [1])["earlier"] == .integer(renamed))
+            try await olivia.json("undo", "\(renamed)")
+            #expect(try await olivia.field("client", "Pier", "name") == "Pier 9")
+            // Named by itself it says what is so, and nothing else.
+            let named = try await olivia.run("undo", "\(phoned)")
+            #expect(named.code == 1 && named.output.contains("changed since") && !named.output.contains("the one before"))
+        }
+    }
+
+    @Test func history_showsLongTexts_asTheyWereAndAre() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("sync")
+            try await olivia.json("add", "client", "name=Pier 9")
+            try await olivia.json("add", "site", "client=Pier", "name=Quay", "address.city=Oslo", "access_notes=Key at desk\nsecond floor")
+            try await olivia.json("set", "site", "Quay", "access_notes=Ask for Sam, \(String(repeating: "and wait, ", count: 60))")
+            let history = try await olivia.run("history", "site", "Quay")
+            #expect(history.output.contains("access_notes was: Key at desk ⏎ second floor\n"), "\(history.output)")
+            #expect(history.output.contains("access_notes now: Ask for Sam, and wait"))
+            #expect(history.output.split(separator: "\n").allSatisfy { $0.count < 260 })
+            let narrow = try await run("replica", ["--db", olivia.file, "history", "site", "Quay"], environment: ["COLUMNS": "60"])
+            #expect(narrow.output.split(separator: "\n").contains { $0.contains("now: ") && DisplayWidth.of(String($0)) == 60 })
+            #expect(
+                try await olivia.json("history", "site", "Quay")["data"]?[1]?["changes"]?["access_notes"]?["old"]
+                    == "Key at desk\nsecond floor")
+        }
+    }
+
+    @Test func emptyCells_emptyFieldsOfExistingRecords_andExportImportChangesNothing() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("sync")
+            try await olivia.json("add", "custom_field", "entity=client", "key=gate_code", "label=Gate code", "kind=text")
+            let id =
+                try await olivia.json(
+                    "add", "client", "name=Pier 9", "phone=+15550100", "tags=a,b", "custom.gate_code=77", "billing_address.city=Oslo",
+                    "billing_address.line1=Quay 1", "notes=long")["id"]?.stringValue ?? ""
+            let file = company.folder.appendingPathComponent("c.csv")
+            for entity in ["client", "member", "custom_field"] {
+                let exported = try await olivia.run("export", entity)
+                try exported.output.write(to: file, atomically: true, encoding: .utf8)
+                let again = try await olivia.json("import", entity, file.path)
+                #expect(again["changed"] == 0 && again["created"] == 0 && again["unchanged"] != 0, "\(entity): \(again)")
+            }
+            try "id,phone,tags,custom,billing_address.line1,website\n\(id),,,,,\n".write(to: file, atomically: true, encoding: .utf8)
+            #expect(try await olivia.json("import", "client", file.path)["changed"] == 1)
+            let record = try await olivia.json("show", "client", id)
+            for field in ["phone", "website"] { #expect(record[field]?.isNull ?? true, "\(field)") }
+            #expect(record["tags"]?.arrayValue?.isEmpty ?? true)
+            #expect(record["custom"]?.objectValue?.isEmpty ?? true)
+            #expect(record["billing_address"] == ["city": "Oslo"] && record["notes"] == "long" && record["name"] == "Pier 9")
+            // What must not be empty is refused with its line; a new record has nothing to empty.
+            try "id,name\n\(id),\n,Harbor\n".write(to: file, atomically: true, encoding: .utf8)
+            let refused = try await olivia.json("import", "client", file.path, codes: [1])
+            #expect(refused["created"] == 1 && refused["refused"]?[0]?["line"] == 2)
+            // The currency most companies have need not be written.
+            try "title,client,amount,owner\nRefit,Pier 9,12.50,olivia@example.com\n".write(to: file, atomically: true, encoding: .utf8)
+            #expect(try await olivia.json("import", "deal", file.path)["created"] == 1)
+            #expect(try await olivia.field("deal", "Refit", "currency") == "USD")
+            #expect(try await olivia.field("deal", "Refit", "amount") == 1250)
+            // One document for scripts.
+            let document = try await olivia.json("export", "client")
+            #expect(document["data"]?.arrayValue?.count == 2 && document["total"] == 2 && document["has_more"] == false)
+            #expect(document["next_cursor"]?.isNull == true)
+            let both = try await olivia.run("--json", "export", "client", "--format", "csv")
+            #expect(both.code == 2)
+        }
+    }
+
+    @Test func whatTheTerminalShows_canBeTypedBack() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("sync")
+            let id = try await olivia.json("add", "client", "name=Pier 9")["id"]?.stringValue ?? ""
+            let shown = try await olivia.run("list", "client").output.split(separator: "\n")[1].prefix(12)
+            for typed in [String(shown), String(shown.prefix(6)), String(shown.suffix(6)), String(id.prefix(10))] {
+                #expect(try await olivia.field("client", typed, "id") == .string(id), "\(typed)")
+            }
+            let empty = try await olivia.run("log", "--since", "tomorrow")
+            #expect(empty.code == 0 && empty.output.contains("nothing to show"))
+            try await olivia.json("sync")
+            for options in [["--since", "yesterday"], ["--since", "today", "--until", "today"], ["--until", "yesterday"]] {
+                let finished = try await run("replica", ["--db", olivia.file, "log"] + options)
+                #expect(finished.output.contains("Pier 9") == (options.first == "--since"), "\(options): \(finished.output)")
+            }
+            let wrong = try await olivia.run("log", "--since", "whenever")
+            #expect(wrong.code == 2 && wrong.errors.contains("yesterday"))
+            let member = try await olivia.run("do", "disable", "member", "olivia@example.com")
+            let address = await company.address
+            #expect(member.code == 1 && member.errors.contains("\(address)/v1/member/"), "\(member.errors)")
+            #expect(member.errors.contains("/transitions/disable"))
+            let revoke = try await olivia.run("do", "revoke", "replica", "olivia")
+            #expect(revoke.errors.contains("sync-server replica revoke --tenant"), "\(revoke.errors)")
+            // A code that was used, and one that never was.
+            for code in [await company.ownerCode, "AAAA-BBBB-CCCC-DDDD"] {
+                let other = company.folder.appendingPathComponent("other.db").path
+                let refused = try await run("replica", ["--db", other, "enroll", address, code])
+                #expect(refused.code == 4 && refused.errors.contains("ask an owner for a new enrolment code"), "\(refused)")
+            }
+            let far = try await olivia.run("set", "client", "Pier", "credit_limit=99999999999999")
+            #expect(far.code == 1 && far.errors.contains("between 0.00 and 10,000,000,000.00"), "\(far.errors)")
+        }
+    }
+
+    @Test func programThatOnlyExplains_needsNoHome() async throws {
+        let environment = ["HOME": "/proc/nowhere", "XDG_DATA_HOME": "", "TIDELINE_DB": ""]
+        for arguments in [["help"], ["schema"], ["schema", "client"], ["completions", "bash"], ["--version"], ["help", "--man"]] {
+            let finished = try await run("replica", arguments, environment: environment)
+            #expect(finished.code == 0 && finished.errors.isEmpty, "\(arguments): \(finished.errors)")
+        }
+        let status = try await run("replica", ["status"], environment: environment)
+        #expect(status.code == 4 && status.errors.contains("enrol"), "\(status.errors)")
+        let enroll = try await run("replica", ["enroll", "http://127.0.0.1:1", "CODE"], environment: environment)
+        #expect(enroll.code == 5 && enroll.errors.contains("/proc/nowhere"), "\(enroll.errors)")
+        let version = try await run("replica", ["--json", "--version"])
+        #expect(try JSONValue(parsing: version.output)["schema"] != nil)
+        let client = try await run("replica", ["schema", "client"]).output
+        #expect(client.split(separator: "\n").contains { $0.contains("default_tax_rate") && $0.contains("not in this version") })
+        #expect(client.contains("max 10,000,000,000.00"))
+        let offered = try await run("replica", ["__complete", "bash", "--", "add", "client", "def"], environment: environment)
+        #expect(offered.output.isEmpty && offered.code == 0, "\(offered.output)")
+    }
+}
