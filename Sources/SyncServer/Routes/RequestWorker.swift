@@ -50,9 +50,11 @@ final class RequestWorker: HTTPWorker {
             .init(
                 error.isRetryable ? .warning : .error, "database_error", requestID: request.requestID,
                 ["state": .string(error.sqlState), "operation": .string(error.operation), "error": .string(error.message)]))
-        // A time-out, a missing table or right: nothing was stored, and the operator can mend it.
+        // A time-out, a missing table or right: nothing was stored, and the operator can mend it. `internal` would be held against
+        // what was pushed: after a few of those a replica takes the set out.
+        let isOperators = [.canceled, .undefinedObject, .permissionDenied].contains(error.kind)
         return Problem.response(
-            ErrorReply(error.isRetryable || error.kind == .canceled ? .unavailable : .internal, "the database did not take the request"),
+            ErrorReply(error.isRetryable || isOperators ? .unavailable : .internal, "the database did not take the request"),
             requestID: request.requestID)
     }
 
