@@ -70,8 +70,10 @@ struct Push {
         }
         switch found {
         case .reply(let reply, let didWrite, let fresh):
+            if didWrite { context.pushStep(.committed) }
             // Outside of the transaction: inside it would make all writers of the cluster wait for each other.
             if didWrite { context.announce(token.tenant) }
+            if didWrite { context.pushStep(.announced) }
             context.metrics.countSets(fresh)
             return reply
         case .otherHistory(let mark):
@@ -107,6 +109,7 @@ struct Push {
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
         ])
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        context.pushStep(.locked)
         let fingerprints = FeedStore.readFingerprints(locked[1])
         if let mark = cursor?.mark {
             switch Epoch.judge(mark, head: head.position, fingerprints: fingerprints) {
@@ -150,6 +153,7 @@ struct Push {
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
                 bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
+        context.pushStep(.decided)
         if let last = stored.last {
             try connection.batch(
                 statements + [
@@ -166,6 +170,7 @@ struct Push {
                             .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
                         ]),
                 ])
+            context.pushStep(.written)
         }
         var outcomes: [(counter: Int64, outcome: [UInt8])] = push.sets[..<firstNew].compactMap { received in
             known[received.dot.counter].map { (received.dot.counter, $0.bytes) }
