@@ -28,6 +28,9 @@ let package = Package(
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
+        .testTarget(
+            name: "FaultTests", dependencies: ["SyncServer", "replica-cli", "Replica", "SyncProtocol", "CLinux", "TestSupport"],
+            exclude: ["Support/failing_calls.c"]),
         .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "SyncServer", "Replica", "SyncProtocol", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]

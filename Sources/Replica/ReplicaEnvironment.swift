@@ -9,7 +9,7 @@ public struct ReplicaEnvironment: Sendable {
     /// Waits; throws `CancellationError` when its task is cancelled.
     public var sleep: @Sendable (_ milliseconds: Int64) async throws -> Void
     /// Called before each durable step; throwing stands for a crash or an I/O error right there.
-    var storageStep: @Sendable (StorageStep) throws -> Void = { _ in }
+    package var storageStep: @Sendable (StorageStep) throws -> Void = { _ in }
 
     public init(
         wallMilliseconds: @escaping @Sendable () -> Int64, random: @escaping @Sendable () -> UInt64,
@@ -27,7 +27,7 @@ public struct ReplicaEnvironment: Sendable {
 }
 
 /// The points at which a replica can die between two writes.
-enum StorageStep: String, Sendable, CaseIterable {
+package enum StorageStep: String, Sendable, CaseIterable {
     case applySeal, applyForget, applyRows, applyOutcomes, applyView, applyReplay, applyCheckpoint, applyCleanup
     case stagePage, recordOutcomes, writeBases, writeView, writePending, withdraw, prepareRebuild, fork, heal
 }

@@ -31,9 +31,10 @@ final class Application: @unchecked Sendable {
 
             let wakeUps = WakeUps(database: database, log: log)
             let metrics = Metrics()
+            let pushKill = StepKill<PushStep>(configuration.pushKill)
             let context = SyncContext(
                 tables: EntityTables(schema), cursorSeal: seal, now: WallClock.milliseconds,
-                announce: { wakeUps.announce($0) }, log: log, metrics: metrics)
+                announce: { wakeUps.announce($0) }, log: log, metrics: metrics, pushStep: { pushKill?.reach($0) })
             var http = HTTPServerConfiguration()
             http.listen = configuration.listen
             http.workers = configuration.workers
@@ -52,7 +53,7 @@ final class Application: @unchecked Sendable {
             let senders = WebhookSenders(
                 plain: PlainWebhookSender(resolver: resolver, limits: configuration.outbox.limits),
                 secure: SecureWebhookSender(resolver: resolver, limits: configuration.outbox.limits))
-            let kill = OutboxKill(configuration.outboxKill)
+            let kill = StepKill<OutboxStep>(configuration.outboxKill)
             dispatcher = Dispatcher(
                 context: context, sender: senders, settings: configuration.outbox, metrics: metrics,
                 connect: { try database.connect(name: "tideline outbox") }, step: { kill?.reach($0) })

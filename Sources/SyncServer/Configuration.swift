@@ -17,8 +17,9 @@ struct Configuration: Sendable {
     var workers: Int
     /// Webhooks.
     var outbox = OutboxSettings()
-    /// Where a test ends this process; see ``OutboxKill``.
+    /// Where a test ends this process; see ``StepKill``.
     var outboxKill: String?
+    var pushKill: String?
     /// How long a stop waits for requests under way.
     var drainSeconds: Double
     /// Only for tests of the embedded cluster: it then does not survive a crash of the machine.
@@ -76,6 +77,7 @@ struct Configuration: Sendable {
             outbox.schedule.firstMilliseconds = Int64((seconds * 1000).rounded(.up))
         }
         outboxKill = environment["TIDELINE_TEST_OUTBOX_KILL"]
+        pushKill = environment["TIDELINE_TEST_PUSH_KILL"]
         drainSeconds = 25
         isDurable = environment["TIDELINE_UNSAFE_NO_FSYNC"] != "1"
     }

@@ -71,7 +71,7 @@ struct ReplicaCommand {
                     .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name),
                 hint: options.database == nil ? "another file is named with --db FILE or $TIDELINE_DB" : "an owner makes the code")
         }
-        let replica = try await Replica.open(path)
+        let replica = try await Replica.open(path, environment: TestSeams.environment)
         let result: Result<ExitCode, any Error>
         do {
             result = .success(try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed))

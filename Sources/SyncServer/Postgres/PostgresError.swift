@@ -71,10 +71,12 @@ struct PostgresError: Error, Sendable, CustomStringConvertible {
         return .other
     }
 
+    /// Lost races, a lost connection (08), resources that are used up (53, a full disk among them), a server that stops (57P0),
+    /// and disks that fail (58). None of them is about what was asked, so a caller must never hold it against the data.
     static func isRetryable(sqlState: String) -> Bool {
         switch sqlState {
         case "40001", "40P01", "55P03": return true
-        default: return sqlState.hasPrefix("08") || sqlState.hasPrefix("53") || sqlState.hasPrefix("57P0")
+        default: return ["08", "53", "57P0", "58"].contains { sqlState.hasPrefix($0) }
         }
     }
 

@@ -55,9 +55,11 @@ final class RequestWorker: HTTPWorker {
         if error.isConnectionLost, request.path == "/v1/sync/push" {
             return Problem.response(ErrorReply(.internal, "the database broke off during the push"), requestID: request.requestID)
         }
-        // A time-out, a missing table or right: nothing was stored, and the operator can mend it.
+        // A time-out, a missing table or right: nothing was stored, and the operator can mend it. `internal` would be held against
+        // what was pushed: after a few of those a replica takes the set out.
+        let isOperators = [.canceled, .undefinedObject, .permissionDenied].contains(error.kind)
         return Problem.response(
-            ErrorReply(error.isRetryable || error.kind == .canceled ? .unavailable : .internal, "the database did not take the request"),
+            ErrorReply(error.isRetryable || isOperators ? .unavailable : .internal, "the database did not take the request"),
             requestID: request.requestID)
     }
 

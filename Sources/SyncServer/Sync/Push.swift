@@ -71,8 +71,10 @@ struct Push {
         }
         switch found {
         case .reply(let reply, let didWrite, let fresh):
+            if didWrite { context.pushStep(.committed) }
             // Outside of the transaction: inside it would make all writers of the cluster wait for each other.
             if didWrite { context.announce(token.tenant) }
+            if didWrite { context.pushStep(.announced) }
             context.metrics.countSets(fresh)
             return reply
         case .otherHistory(let mark):
@@ -112,6 +114,7 @@ struct Push {
             Healing.waiting(of: [replica.id] + lanes, tenant: tenant),
         ])
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        context.pushStep(.locked)
         let fingerprints = FeedStore.readFingerprints(locked[1])
         if let mark = cursor?.mark {
             switch Epoch.judge(mark, head: head.position, fingerprints: fingerprints) {
@@ -164,6 +167,7 @@ struct Push {
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
                 bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
+        context.pushStep(.decided)
         if let last = fresh.last?.received.dot.counter {
             let waiting = fresh.filter(\.isDeferred).map { one in
                 Healing.Waiting(counter: one.received.dot.counter, hash: one.received.hash, ids: one.createdIDs)
@@ -189,6 +193,7 @@ struct Push {
                                 .optional(restrictedSince),
                             ]),
                     ])
+            context.pushStep(.written)
         }
         var answers = known.mapValues(\.bytes)
         for one in stored { answers[one.counter] = one.bytes }

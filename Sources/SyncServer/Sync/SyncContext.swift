@@ -12,6 +12,8 @@ struct SyncContext: Sendable {
     let announce: @Sendable (Identifier) -> Void
     let log: @Sendable (LogEntry) -> Void
     let metrics: Metrics
+    /// Called at each point of a push that a test may want to be the last.
+    let pushStep: @Sendable (PushStep) -> Void
 
     var schema: Schema { tables.schema }
 
@@ -19,7 +21,7 @@ struct SyncContext: Sendable {
         tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64,
         identifiers: IdentifierSource = IdentifierSource(),
         announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in },
-        metrics: Metrics = Metrics()
+        metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in }
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -28,5 +30,6 @@ struct SyncContext: Sendable {
         self.announce = announce
         self.log = log
         self.metrics = metrics
+        self.pushStep = pushStep
     }
 }

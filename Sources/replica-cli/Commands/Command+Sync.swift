@@ -68,7 +68,7 @@ extension Command {
         if arguments.has("watch") { return try await watch(replica, context) }
         let rebuilds = arguments.has("rebuild")
         let report = try await showingProgress(of: replica, context) {
-            try await replica.sync(SyncOptions(pageLimit: 5000, rebuilds: rebuilds))
+            try await replica.sync(SyncOptions(pageLimit: TestSeams.pageLimit ?? 5000, rebuilds: rebuilds))
         }
         show(report, context)
         if let failure = report.pushFailure { return ErrorReport.show(failure, afterReportTo: context.terminal) }

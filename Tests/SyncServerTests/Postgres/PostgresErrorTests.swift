@@ -4,7 +4,8 @@ import Testing
 
 @Suite struct PostgresErrorTests {
     @Test(arguments: [
-        ("08006", true), ("08001", true), ("40001", true), ("40P01", true), ("53300", true), ("55P03", true), ("57P01", true),
+        ("08006", true), ("08001", true), ("40001", true), ("40P01", true), ("53300", true), ("53100", true), ("58030", true),
+        ("55P03", true), ("57P01", true),
         ("57P03", true), ("57014", false), ("23505", false), ("42601", false), ("22P02", false), ("55006", false),
     ])
     func isRetryable_followsTheCode(sqlState: String, isRetryable: Bool) {

@@ -1,0 +1,48 @@
+// Histories by seed. `TIDELINE_SEED` repeats a plan, `TIDELINE_FAULT_SECONDS` goes on with new ones for so long.
+
+import Foundation
+import TestSupport
+import Testing
+
+extension FaultTests {
+    @Suite struct HistoryTests {
+        @Test func everyHistory_losesNothing_doublesNothing_andEndsEqual() async throws {
+            let seconds = ProcessInfo.processInfo.environment["TIDELINE_FAULT_SECONDS"].flatMap(Double.init) ?? 0
+            let deadline = Date(timeIntervalSinceNow: seconds)
+            var seed = SeededRandom.fresh().seed
+            var total = HistoryFigures()
+            var histories = 0
+            repeat {
+                print("history: seed \(seed)")
+                let figures = try await history(seed)
+                total.add(figures)
+                histories += 1
+                seed &+= 1
+            } while Date() < deadline
+            print("histories: \(histories); \(total)")
+            // A fault that never comes proves nothing.
+            for disaster in PlannedDisaster.allCases { #expect(total.counts["\(disaster)"] ?? 0 > 0, "\(disaster)") }
+            #expect(total.faults.values.reduce(0, +) >= 10, "connections must be spoilt")
+            #expect(total.counts["kill of a sync"] ?? 0 > 0, "kills must hit running syncs")
+            #expect(total.counts["writes accounted for"] ?? 0 > 20)
+        }
+
+        private func history(_ seed: UInt64) async throws -> HistoryFigures {
+            let plan = HistoryPlan(seed: seed, people: 4, stepsEach: 32, disasters: 12)
+            let history = try await History.prepared(plan)
+            do {
+                try await history.run()
+                try await history.settle()
+                for promise in try await history.brokenPromises() { Issue.record("seed \(seed): \(promise)") }
+                let figures = await history.figures()
+                await history.close()
+                return figures
+            } catch {
+                Issue.record("seed \(seed): \(error); \(await history.ledger.surprises)")
+                print("postgres said: \(history.cluster.log.suffix(6000))")
+                await history.close()
+                throw error
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+// The command killed between every two writes to its file, step by step: what it had said it did is there, once; what it was doing
+// is there once or not at all; the file goes on.
+
+import Foundation
+import Replica
+import SyncProtocol
+import TestSupport
+import Testing
+
+extension FaultTests {
+    @Suite struct StorageKillTests {
+        /// What leads to a step, and what may be left of it.
+        private struct Case {
+            /// Tokens that were acknowledged before the kill.
+            var kept: [String] = []
+            /// The killed command's own.
+            var open: String?
+            var command: [String]
+            var environment: [String: String] = [:]
+            /// Works on another file than the main one.
+            var file: String?
+        }
+
+        @Test func death_atEveryStorageStep_losesAndDoublesNothing() async throws {
+            let place = try await Workplace()
+            let server = try await place.server()
+            let losesPushes = Locked(false)
+            let balancer = try RequestBalancer(to: [server.port]) { request in
+                let isPush =
+                    request.line.hasPrefix("POST /v1/sync/push") && String(decoding: request.body, as: UTF8.self).contains("\"set\":")
+                return isPush && losesPushes.with({ $0 }) ? .loseRequest : .pass
+            }
+            defer { balancer.close() }
+            let olivia = try await Person("olivia", in: place.folder, server: balancer.address, code: place.tenant.ownerCode)
+            let marcus = try await Person(
+                "marcus", in: place.folder, server: balancer.address, code: try await place.tenant.code(for: "marcus"))
+            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            for number in 1...6 { _ = try await marcus.add("client", "name=News \(number)") }
+            for person in [marcus, olivia] { try await person.syncUntilQuiet() }
+
+            var reached = 0
+            var (kept, opened) = ([String](), [String]())
+            for step in StorageStep.allCases {
+                let name = "T \(step.rawValue)"
+                let one = try await prepared(step, name, olivia, marcus, place.folder)
+                let victim = one.file.map { Person("copy", file: $0) } ?? olivia
+                losesPushes.with { $0 = step == .withdraw }
+                var environment = one.environment
+                environment["TIDELINE_TEST_STORAGE_KILL"] = "\(step.rawValue):1"
+                let killed = try await victim.run(one.command, environment: environment)
+                losesPushes.with { $0 = false }
+                #expect(killed.code == -SIGKILL, "\(step): \(one.command) did not come there: \(killed)")
+                if killed.code == -SIGKILL { reached += 1 }
+                #expect(try await victim.isSound(), "\(step)")
+                try await victim.syncUntilQuiet()
+                let names = try await victim.clientNames()
+                for kept in one.kept { #expect(names[kept] == 1, "\(step): \(kept)") }
+                if let open = one.open { #expect(names[open] ?? 0 <= 1, "\(step)") }
+                #expect(try await victim.isIdentical(), "\(step)")
+                (kept, opened) = (kept + one.kept, opened + (one.open.map { [$0] } ?? []))
+            }
+            for person in [olivia, marcus] {
+                try await person.syncUntilQuiet()
+                let names = try await person.clientNames()
+                for name in kept { #expect(names[name] == 1, "\(person.name): \(name)") }
+                for name in opened { #expect(names[name] ?? 0 <= 1, "\(person.name): \(name)") }
+                #expect(try await person.isIdentical(), "\(person.name)")
+                #expect(try await person.problems() == 0, "\(person.name)")
+            }
+            print("storage steps: \(reached) kills")
+            try await olivia.json("doctor")
+            #expect(await server.end(SIGTERM) == 0)
+        }
+
+        private func prepared(
+            _ step: StorageStep, _ name: String, _ olivia: Person, _ marcus: Person, _ folder: URL
+        ) async throws -> Case {
+            /// A pending set here, and news there.
+            func meet() async throws -> [String] {
+                _ = try await marcus.add("client", "name=\(name) there")
+                try await marcus.syncUntilQuiet()
+                _ = try await olivia.add("client", "name=\(name) here")
+                return ["\(name) there", "\(name) here"]
+            }
+            switch step {
+            case .writeBases, .writeView, .writePending: return Case(open: name, command: ["add", "client", "name=\(name)"])
+            case .applySeal:
+                let inserted = try await olivia.shell("INSERT INTO client (name) VALUES ('\(name)');")
+                #expect(inserted.code == 0, "\(inserted)")
+                return Case(kept: [name], command: ["pending"])
+            case .recordOutcomes, .applyRows, .applyOutcomes, .applyView, .applyReplay, .applyCheckpoint, .applyCleanup:
+                return Case(kept: try await meet(), command: ["sync"])
+            case .applyForget, .prepareRebuild: return Case(kept: try await meet(), command: ["sync", "--rebuild"])
+            case .stagePage:
+                return Case(kept: try await meet(), command: ["sync", "--rebuild"], environment: ["TIDELINE_TEST_PAGE_LIMIT": "3"])
+            case .withdraw: return Case(kept: try await meet(), command: ["sync"])
+            case .fork:
+                // A copy of the file, and both go on.
+                let copy = folder.appendingPathComponent("copy.db").path
+                try FileManager.default.copyItem(atPath: olivia.file, toPath: copy)
+                _ = try await olivia.add("client", "name=\(name) here")
+                try await olivia.syncUntilQuiet()
+                _ = try await Person("copy", file: copy).add("client", "name=\(name) copy")
+                return Case(kept: ["\(name) here", "\(name) copy"], command: ["sync"], file: copy)
+            }
+        }
+    }
+}
