@@ -4,7 +4,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test demo bench docs lint format clean
+.PHONY: help requirements build release test demo bench docs fuzz lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -31,14 +31,18 @@ demo: release ## Start a server, enrol replicas and let them sync, all on this m
 bench: release ## Measure; prints figures for this machine
 	@bench/run
 
+# SECONDS is how long each reader is fuzzed; TARGET names one of them.
+fuzz: requirements ## Fuzz what reads bytes from outside (SECONDS=60 each, TARGET=json)
+	@SECONDS_EACH=$(SECONDS) fuzz/run $(TARGET)
+
 docs: requirements ## Build the reference documentation of the Replica library (DocC)
 	@scripts/docs
 
 lint: ## Check the formatting of all Swift sources
-	swift format lint --strict --recursive Sources Tests bench demo Package.swift
+	swift format lint --strict --recursive Sources Tests bench demo fuzz Package.swift
 
 format: ## Format all Swift sources in place
-	swift format --in-place --recursive Sources Tests bench demo Package.swift
+	swift format --in-place --recursive Sources Tests bench demo fuzz Package.swift
 
 clean: ## Remove build products
 	rm -rf .build .build-*
