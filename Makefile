@@ -4,7 +4,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test soak demo bench docs lint format clean
+.PHONY: help requirements build release test soak demo bench docs fuzz lint format clean
 
 # Of `make soak`: how long, and the first seed; another one every time unless told.
 SECONDS ?= 300
@@ -38,14 +38,18 @@ demo: release ## Start a server, enrol replicas and let them sync, all on this m
 bench: release ## Measure; prints figures for this machine
 	@bench/run
 
+# SECONDS is how long each reader is fuzzed; TARGET names one of them.
+fuzz: requirements ## Fuzz what reads bytes from outside (SECONDS=60 each, TARGET=json)
+	@SECONDS_EACH=$(SECONDS) fuzz/run $(TARGET)
+
 docs: requirements ## Build the reference documentation of the Replica library (DocC)
 	@scripts/docs
 
 lint: ## Check the formatting of all Swift sources
-	swift format lint --strict --recursive Sources Tests bench demo Package.swift
+	swift format lint --strict --recursive Sources Tests bench demo fuzz Package.swift
 
 format: ## Format all Swift sources in place
-	swift format --in-place --recursive Sources Tests bench demo Package.swift
+	swift format --in-place --recursive Sources Tests bench demo fuzz Package.swift
 
 clean: ## Remove build products
 	rm -rf .build .build-*

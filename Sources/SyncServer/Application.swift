@@ -38,7 +38,10 @@ final class Application: @unchecked Sendable {
             var http = HTTPServerConfiguration()
             http.listen = configuration.listen
             http.workers = configuration.workers
+            http.memoryBytes = configuration.requestMemoryBytes
             let limit = EnrollmentLimit()
+            let lanes = RequestLanes()
+            http.lane = { lanes.lane(of: $0) }
             let documents = SchemaDocuments(schema)
             let entities = Set(schema.entities.map(\.name))
             let statistics = ServerStatistics()
@@ -46,7 +49,7 @@ final class Application: @unchecked Sendable {
                 configuration: http, log: { Application.note($0, metrics, entities, log) },
                 makeWorker: { _ in
                     RequestWorker(
-                        context: context, database: database, enrollmentLimit: limit, documents: documents,
+                        context: context, database: database, enrollmentLimit: limit, documents: documents, lanes: lanes,
                         statistics: { statistics.current })
                 })
             statistics.observe(server)

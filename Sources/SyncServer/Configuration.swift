@@ -15,6 +15,8 @@ struct Configuration: Sendable {
     var usesPreparedStatements: Bool
     /// Worker threads, each with a connection.
     var workers: Int
+    /// Bytes of requests and responses held at a time.
+    var requestMemoryBytes = HTTPServerConfiguration().memoryBytes
     /// Webhooks.
     var outbox = OutboxSettings()
     /// Where a test ends this process; see ``StepKill``.
@@ -35,6 +37,7 @@ struct Configuration: Sendable {
         ("TIDELINE_DATA_DIR", "same as --data-dir"),
         ("TIDELINE_LISTEN", "same as --listen"),
         ("TIDELINE_WORKERS", "same as --workers"),
+        ("TIDELINE_REQUEST_MEMORY_MB", "most memory for requests and responses under way, default 256"),
         ("TIDELINE_WEBHOOK_THREADS", "same as --webhook-threads"),
         ("TIDELINE_WEBHOOK_ALLOW", "same as --webhook-allow, separated by commas"),
         ("TIDELINE_WEBHOOK_RETRY_SECONDS", "wait before the second attempt at a webhook, default 5"),
@@ -57,6 +60,12 @@ struct Configuration: Sendable {
             throw UsageError("--workers is a number from 1 to 256")
         }
         self.workers = workers
+        if let text = environment["TIDELINE_REQUEST_MEMORY_MB"] {
+            guard let megabytes = Int(text), (16...1_000_000).contains(megabytes) else {
+                throw UsageError("TIDELINE_REQUEST_MEMORY_MB is a number from 16 to 1000000")
+            }
+            requestMemoryBytes = megabytes << 20
+        }
         let threadsText = try setting("--webhook-threads", "TIDELINE_WEBHOOK_THREADS") ?? String(outbox.threads)
         guard let threads = Int(threadsText), OutboxSettings.threadsRange.contains(threads) else {
             throw UsageError("--webhook-threads is a number from 0 to \(OutboxSettings.threadsRange.upperBound)")

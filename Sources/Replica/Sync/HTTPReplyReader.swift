@@ -26,6 +26,7 @@ struct HTTPReplyReader {
     private static let headBytesMax = 64 << 10
     private static let chunkLineBytesMax = 16 << 10
     private static let trailersMax = 100
+    private static let interimMax = 32
 
     private typealias Head = (status: Int, isVersion10: Bool, fields: [String: String])
 
@@ -46,7 +47,12 @@ struct HTTPReplyReader {
     mutating func read() throws -> HTTPReply {
         var head = try readHead()
         // Interim answers (RFC 9110 §15.2); nobody asked to switch protocols.
-        while (100..<200).contains(head.status), head.status != 101 { head = try readHead() }
+        var interim = 0
+        while (100..<200).contains(head.status), head.status != 101 {
+            interim += 1
+            guard interim <= Self.interimMax else { throw TransportFailure.malformed("the server does not come to its answer") }
+            head = try readHead()
+        }
         let connection = Self.list(head.fields["connection"])
         var reply = HTTPReply(
             status: head.status, body: [],
@@ -82,9 +88,10 @@ struct HTTPReplyReader {
         var searched = 0
         while true {
             if let end = endOfHead(from: start + max(0, searched - 3)) {
-                let text = String(decoding: buffer[start..<end], as: UTF8.self)
+                guard end - start <= Self.headBytesMax else { throw TransportFailure.malformed("the answer's head is too large") }
+                let head = buffer[start..<end]
                 start = end
-                return try Self.parse(text)
+                return try Self.parse(head)
             }
             searched = buffer.count - start
             guard searched < Self.headBytesMax else { throw TransportFailure.malformed("the answer's head is too large") }
@@ -104,21 +111,58 @@ struct HTTPReplyReader {
         return nil
     }
 
-    private static func parse(_ text: String) throws -> Head {
-        let lines = text.components(separatedBy: "\r\n")
-        let first = lines[0].split(separator: " ")
-        guard first.count >= 2, first[0].hasPrefix("HTTP/1."), first[1].utf8.count == 3, let status = number(String(first[1]), radix: 10),
-            (100...599).contains(status)
+    private static func parse(_ head: ArraySlice<UInt8>) throws -> Head {
+        let lines = try lines(of: head)
+        let first = Array(lines[0])
+        guard first.starts(with: "HTTP/1.".utf8), first.count >= 12, isDigit(first[7]), first[8] == 0x20,
+            first.count == 12 || first[12] == 0x20,
+            let status = number(String(decoding: first[9..<12], as: UTF8.self), radix: 10), (100...599).contains(status)
         else { throw TransportFailure.malformed("this is not an HTTP server") }
         var fields: [String: String] = [:]
-        for line in lines.dropFirst() where !line.isEmpty {
-            guard let colon = line.firstIndex(of: ":") else { throw TransportFailure.malformed("a header line has no colon") }
-            let name = line[..<colon].lowercased()
-            let value = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
-            // Two lengths that differ are one number too many, and so not a number.
-            if let known = fields[name], known != value { fields[name] = known + ", " + value } else { fields[name] = value }
+        for line in lines.dropFirst() {
+            guard let colon = line.firstIndex(of: 0x3A) else { throw TransportFailure.malformed("a header line has no colon") }
+            // A blank around the name, or a folded line: what it then says is read in more than one way (RFC 9112 §5).
+            guard colon > line.startIndex, line[..<colon].allSatisfy(isToken) else {
+                throw TransportFailure.malformed("a header has no proper name")
+            }
+            let name = String(decoding: line[..<colon], as: UTF8.self).lowercased()
+            let value = String(decoding: line[(colon + 1)...], as: UTF8.self).trimmingCharacters(in: CharacterSet(charactersIn: " \t"))
+            // A length may be repeated; two that differ are one number too many, and so not a number.
+            if let known = fields[name], known != value || name != "content-length" {
+                fields[name] = known + ", " + value
+            } else {
+                fields[name] = value
+            }
         }
-        return (status, first[0] == "HTTP/1.0", fields)
+        return (status, first[7] == 0x30, fields)
+    }
+
+    /// The lines of a head without the empty one. A CR or LF on its own would let a value hold lines of its own.
+    private static func lines(of head: ArraySlice<UInt8>) throws -> [ArraySlice<UInt8>] {
+        var lines: [ArraySlice<UInt8>] = []
+        var start = head.startIndex
+        var index = head.startIndex
+        while index < head.endIndex {
+            switch head[index] {
+            case 13 where index + 1 < head.endIndex && head[index + 1] == 10:
+                lines.append(head[start..<index])
+                index += 1
+                start = index + 1
+            case 0, 10, 13: throw TransportFailure.malformed("the answer's head has broken lines")
+            default: break
+            }
+            index += 1
+        }
+        if lines.last?.isEmpty == true { lines.removeLast() }
+        guard !lines.isEmpty else { throw TransportFailure.malformed("this is not an HTTP server") }
+        return lines
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
+
+    /// tchar, RFC 9110 §5.6.2.
+    private static func isToken(_ byte: UInt8) -> Bool {
+        isDigit(byte) || (byte | 0x20) &- 0x61 < 26 || "!#$%&'*+-.^_`|~".utf8.contains(byte)
     }
 
     private static func list(_ field: String?) -> Set<String> {
@@ -148,7 +192,7 @@ struct HTTPReplyReader {
         var body: [UInt8] = []
         while true {
             let line = try takeLine()
-            let digits = line.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces)
+            let digits = String(line.prefix { $0 != ";" })
             guard let size = Self.number(digits, radix: 16), size <= Self.bodyBytesMax - body.count else {
                 throw TransportFailure.malformed("a chunk has no sensible size")
             }
@@ -167,9 +211,10 @@ struct HTTPReplyReader {
         var searched = 0
         while true {
             if let end = buffer[(start + searched)...].firstIndex(of: 10) {
-                let line = String(decoding: buffer[start..<end], as: UTF8.self)
+                guard end > start, buffer[end - 1] == 13 else { throw TransportFailure.malformed("a line does not end with CRLF") }
+                let line = String(decoding: buffer[start..<(end - 1)], as: UTF8.self)
                 start = end + 1
-                return line.hasSuffix("\r") ? String(line.dropLast()) : line
+                return line
             }
             searched = buffer.count - start
             guard searched < Self.chunkLineBytesMax else { throw TransportFailure.malformed("a chunk has no sensible size") }

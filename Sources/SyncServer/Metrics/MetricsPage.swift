@@ -88,6 +88,7 @@ struct MetricsPage {
             ("tideline_http_connections", "Connections open.", statistics.openConnections),
             ("tideline_http_waiters", "Requests that wait for news.", statistics.parkedRequests),
             ("tideline_http_requests_in_flight", "Requests with a worker or waiting for one.", statistics.requestsInFlight),
+            ("tideline_http_held_bytes", "Bytes of requests and responses held.", statistics.heldBytes),
             ("tideline_workers", "Worker threads, each with a database connection.", workers),
             ("tideline_workers_busy", "Workers handling a request, this one included.", counts.busyWorkers),
         ]

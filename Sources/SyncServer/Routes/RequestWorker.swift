@@ -8,6 +8,7 @@ final class RequestWorker: HTTPWorker {
     private let database: Database
     private let enrollmentLimit: EnrollmentLimit
     private let documents: SchemaDocuments
+    private let lanes: RequestLanes?
     private let statistics: @Sendable () -> HTTPStatistics
     private var session: PostgresConnection?
     private var backoff = RetryBackoff()
@@ -16,8 +17,10 @@ final class RequestWorker: HTTPWorker {
 
     init(
         context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, documents: SchemaDocuments,
+        lanes: RequestLanes? = nil,
         statistics: @escaping @Sendable () -> HTTPStatistics = { HTTPStatistics() }
     ) {
+        self.lanes = lanes
         self.statistics = statistics
         self.context = context
         self.database = database
@@ -31,6 +34,9 @@ final class RequestWorker: HTTPWorker {
         do {
             return try Route.find(request).answer(self, request, attempt)
         } catch let error as ErrorReply {
+            if error.knownCode == .unauthorized || error.knownCode == .replicaRevoked, let text = request.headers["Authorization"] {
+                lanes?.noteRefused(authorization: text)
+            }
             return .respond(Problem.response(error, requestID: request.requestID))
         } catch let error as PostgresError {
             return .respond(problem(error, request))
@@ -40,11 +46,32 @@ final class RequestWorker: HTTPWorker {
         }
     }
 
-    private func problem(_ error: PostgresError, _ request: HTTPRequest) -> HTTPResponse {
-        if error.isConnectionLost {
-            session?.close()
-            session = nil
+    /// Work for a tenant is done in that tenant's lane only. In the lane of strangers nothing is done for anybody that could take long:
+    /// a token that this process does not know is looked up, and if it is good its request goes and waits where it belongs.
+    func belongsElsewhere(_ request: HTTPRequest, lane: HTTPLane) -> Bool {
+        guard let lanes, !RequestLanes.isOperators(request), let authorization = request.headers["Authorization"] else { return false }
+        if let tenant = lanes.tenant(of: authorization) { return tenant != lane.key }
+        guard let token = AccessToken(authorization: authorization) else { return false }
+        do {
+            try connection().transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
+                _ = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
+            }
+        } catch {
+            // The route meets the same and says what it is, if it needs the token at all.
+            if let error = error as? PostgresError, error.isConnectionLost { endSession() }
+            return false
         }
+        lanes.noteAccepted(token, authorization: authorization)
+        return true
+    }
+
+    private func endSession() {
+        session?.close()
+        session = nil
+    }
+
+    private func problem(_ error: PostgresError, _ request: HTTPRequest) -> HTTPResponse {
+        if error.isConnectionLost { endSession() }
         context.metrics.countDatabaseError()
         context.log(
             .init(
@@ -68,8 +95,7 @@ final class RequestWorker: HTTPWorker {
     /// The session, opened again after a loss. Throws `unavailable` while the database is away.
     private func connection() throws -> PostgresConnection {
         if let session, session.isHealthy { return session }
-        session?.close()
-        session = nil
+        endSession()
         guard DispatchTime.now() >= retryAt else { throw ErrorReply(.unavailable, "the database is not reachable") }
         do {
             let opened = try database.connect()

@@ -59,8 +59,10 @@ struct Enroll {
 /// @unchecked Sendable: the counts are only touched under the lock.
 final class EnrollmentLimit: @unchecked Sendable {
     static let failuresPerMinute = 10
-    private static let peersMax = 10_000
+    static let peersMax = 10_000
     private let lock = NSLock()
+    /// Peers that are remembered now.
+    var peerCount: Int { lock.withLock { failures.count } }
     private var failures: [String: (minute: Int64, count: Int)] = [:]
 
     /// Throws `overloaded` while a peer has failed too often in this minute.
@@ -75,6 +77,8 @@ final class EnrollmentLimit: @unchecked Sendable {
         let minute = nowMilliseconds / 60_000
         lock.withLock {
             if failures.count >= EnrollmentLimit.peersMax { failures = failures.filter { $0.value.minute == minute } }
+            // Whoever fails from that many addresses at once is let off: memory is dearer than a guess.
+            if failures.count >= EnrollmentLimit.peersMax { failures = [:] }
             let count = failures[peer].map { $0.minute == minute ? $0.count : 0 } ?? 0
             failures[peer] = (minute, count + 1)
         }

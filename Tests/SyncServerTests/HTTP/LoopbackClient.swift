@@ -21,18 +21,18 @@ struct LoopbackFailure: Error, CustomStringConvertible {
     let description: String
 }
 
-/// A blocking loopback connection. Every read gives up after ten seconds, so that a test fails and does not hang.
+/// A blocking loopback connection. Every read gives up, after ten seconds if nothing else is said, so that a test fails and does not hang.
 final class LoopbackClient: @unchecked Sendable {  // Each test uses its client from one thread at a time.
     private var descriptor: Int32
     private var buffer: [UInt8] = []
 
-    init(port: Int, receiveBufferBytes: Int32? = nil) throws {
+    init(port: Int, receiveBufferBytes: Int32? = nil, patienceMilliseconds: Int = 10_000) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw LoopbackFailure(description: "socket: \(String(cString: strerror(errno)))") }
         if var bytes = receiveBufferBytes {
             setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
         }
-        var patience = timeval(tv_sec: 10, tv_usec: 0)
+        var patience = timeval(tv_sec: patienceMilliseconds / 1000, tv_usec: patienceMilliseconds % 1000 * 1000)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         var address = sockaddr_in()
@@ -86,7 +86,8 @@ final class LoopbackClient: @unchecked Sendable {  // Each test uses its client 
         }
         let lines = String(decoding: buffer[..<(end - 4)], as: UTF8.self).components(separatedBy: "\r\n")
         buffer.removeFirst(end)
-        let status = Int(lines[0].split(separator: " ")[1]) ?? 0
+        let words = lines[0].split(separator: " ")
+        guard words.count > 1, let status = Int(words[1]) else { throw LoopbackFailure(description: "no status line: \(lines[0])") }
         let headers = lines.dropFirst().map { line -> (name: String, value: String) in
             let parts = line.split(separator: ":", maxSplits: 1)
             return (parts[0].lowercased(), parts.count > 1 ? parts[1].trimmingCharacters(in: .whitespaces) : "")
@@ -99,6 +100,17 @@ final class LoopbackClient: @unchecked Sendable {  // Each test uses its client 
             if body.count < length { body += try receive(length - body.count) }
         }
         return WireResponse(status: status, headers: headers, body: body)
+    }
+
+    /// The head of one response as text, and what has come of its body with the first of it: for bodies in chunks.
+    func wholeResponse() throws -> (head: String, body: [UInt8]) {
+        while true {
+            if let end = Self.endOfHead(buffer), buffer.count > end {
+                defer { buffer.removeAll() }
+                return (String(decoding: buffer[..<end], as: UTF8.self), Array(buffer[end...]))
+            }
+            guard try fill() else { throw LoopbackFailure(description: "closed after \(buffer.count) bytes") }
+        }
     }
 
     /// True when the server ends the connection with nothing left to read.

@@ -79,7 +79,7 @@ struct HTTPChunkedDecoder {
         let rest = line[digits.endIndex...]
         if !rest.isEmpty {
             extensionBytes += rest.count
-            guard HTTPSyntax.trimmed(rest).first == UInt8(ascii: ";"), rest.allSatisfy(HTTPSyntax.isFieldContent) else {
+            guard HTTPChunkExtensions.isWellFormed(rest) else {
                 throw HTTPRefusal(400, "bad_chunk", "Something other than an extension follows a chunk size.")
             }
         }
@@ -89,5 +89,51 @@ struct HTTPChunkedDecoder {
         // 15 hex digits always fit an Int; anything longer is over any limit.
         guard significant.count <= 15 else { throw HTTPRequestHead.bodyTooLarge(limits) }
         return significant.reduce(0) { $0 << 4 | Int(HTTPSyntax.hexValue($1) ?? 0) }
+    }
+}
+
+/// Chunk extensions (RFC 9112 §7.1.1). They mean nothing here, but where they end must mean the same to everybody.
+enum HTTPChunkExtensions {
+    /// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`
+    static func isWellFormed(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+        var rest = bytes
+        while !rest.isEmpty {
+            skipBlanks(&rest)
+            guard rest.popFirst() == UInt8(ascii: ";") else { return false }
+            skipBlanks(&rest)
+            guard takeToken(&rest) else { return false }
+            let behindName = rest
+            skipBlanks(&rest)
+            guard rest.first == UInt8(ascii: "=") else {
+                rest = behindName
+                continue
+            }
+            rest.removeFirst()
+            skipBlanks(&rest)
+            guard rest.first == UInt8(ascii: "\"") ? takeQuoted(&rest) : takeToken(&rest) else { return false }
+        }
+        return true
+    }
+
+    private static func skipBlanks(_ rest: inout Slice<UnsafeBufferPointer<UInt8>>) {
+        while let first = rest.first, HTTPSyntax.isBlank(first) { rest.removeFirst() }
+    }
+
+    private static func takeToken(_ rest: inout Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+        let token = rest.prefix(while: HTTPSyntax.isToken)
+        rest = rest[token.endIndex...]
+        return !token.isEmpty
+    }
+
+    private static func takeQuoted(_ rest: inout Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
+        rest.removeFirst()
+        while let byte = rest.popFirst() {
+            guard HTTPSyntax.isFieldContent(byte) else { return false }
+            if byte == UInt8(ascii: "\"") { return true }
+            if byte == UInt8(ascii: "\\") {
+                guard let escaped = rest.popFirst(), HTTPSyntax.isFieldContent(escaped) else { return false }
+            }
+        }
+        return false
     }
 }

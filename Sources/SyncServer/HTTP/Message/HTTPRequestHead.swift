@@ -145,17 +145,19 @@ struct HTTPRequestHead {
             guard minorVersion == 1 else {
                 throw HTTPRefusal(400, "bad_transfer_encoding", "HTTP/1.0 has no Transfer-Encoding.")
             }
-            let codings = transferEncoding.withUnsafeBufferPointer { bytes in
-                HTTPSyntax.listMembers(bytes[...]).map { HTTPSyntax.equalIgnoringCase($0, "chunked") }
+            if HTTPSyntax.equalIgnoringCase(transferEncoding, "chunked") { return .chunked }
+            // Per coding whether it is the chunked one; nil for an empty one, which some recipients skip and others do not.
+            let codings: [Bool?] = transferEncoding.withUnsafeBufferPointer { bytes in
+                bytes[...].split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false).map { coding in
+                    let coding = HTTPSyntax.trimmed(coding)
+                    return coding.isEmpty ? nil : HTTPSyntax.equalIgnoringCase(coding, "chunked")
+                }
             }
-            guard !codings.isEmpty, !codings.dropLast().contains(true) else {
+            guard !codings.contains(nil), !codings.dropLast().contains(true) else {
                 throw HTTPRefusal(400, "bad_transfer_encoding", "\"chunked\" is not the one, last transfer coding.")
             }
-            guard codings == [true] else {
-                throw HTTPRefusal(
-                    501, "unsupported_transfer_encoding", "Only the \"chunked\" transfer coding is known.")
-            }
-            return .chunked
+            throw HTTPRefusal(
+                501, "unsupported_transfer_encoding", "Only the \"chunked\" transfer coding is known.")
         }
         guard let digits = contentLength, !digits.isEmpty else { return .none }
         // 18 digits always fit an Int; anything longer is over any limit.

@@ -53,6 +53,14 @@ struct HTTPRequestParser {
         (head.method, head.target?.path ?? "", head.requestID)
     }
 
+    /// Bytes kept of requests that are not complete.
+    var heldBytes: Int { buffer.count + head.headerBytes + body.count }
+
+    /// Lets go of what was received. Only for a parser that is not asked for another request.
+    mutating func discardBytes() {
+        (buffer, body, cursor) = ([], [], 0)
+    }
+
     /// True while received bytes wait to be parsed.
     var hasUnparsedBytes: Bool { cursor < buffer.count }
 

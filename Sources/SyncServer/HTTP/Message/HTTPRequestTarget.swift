@@ -11,7 +11,7 @@ struct HTTPRequestTarget {
 
     /// - Parameter bytes: the middle part of the request line, without spaces.
     init(_ bytes: Slice<UnsafeBufferPointer<UInt8>>, method: String) throws(HTTPRefusal) {
-        guard !bytes.isEmpty, bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "#") }) else {
+        guard !bytes.isEmpty, bytes.allSatisfy(HTTPSyntax.isTarget) else {
             throw HTTPRefusal(400, "bad_target", "The request target is empty or holds a byte that is not allowed.")
         }
         raw = String(decoding: bytes, as: UTF8.self)

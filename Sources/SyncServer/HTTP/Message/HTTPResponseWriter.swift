@@ -9,6 +9,9 @@ struct HTTPOutput {
 
     var isEmpty: Bool { sent == head.count + body.count }
 
+    /// Bytes kept until the last one is sent.
+    var heldBytes: Int { head.count + body.count }
+
     mutating func append(_ bytes: some Collection<UInt8>) { head.append(contentsOf: bytes) }
 
     /// Sets the large second part. Everything appended before goes first; nothing is appended after it.

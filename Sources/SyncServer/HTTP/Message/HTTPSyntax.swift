@@ -27,6 +27,18 @@ enum HTTPSyntax {
     /// What a field value may hold: visible characters, space, tab and bytes above ASCII (RFC 9110 §5.5).
     static func isFieldContent(_ byte: UInt8) -> Bool { (byte >= 0x20 && byte != 0x7F) || byte == tab }
 
+    /// What a request target may hold: RFC 3986 §2, and the brackets that queries have everywhere. The rest of ASCII is read in
+    /// different ways by those in front; a backslash is a slash to some.
+    static func isTarget(_ byte: UInt8) -> Bool {
+        guard byte > 0x20, byte < 0x7F else { return false }
+        switch byte {
+        case UInt8(ascii: "#"), UInt8(ascii: "\""), UInt8(ascii: "<"), UInt8(ascii: ">"), UInt8(ascii: "\\"), UInt8(ascii: "^"),
+            UInt8(ascii: "`"), UInt8(ascii: "{"), UInt8(ascii: "|"), UInt8(ascii: "}"):
+            return false
+        default: return true
+        }
+    }
+
     /// Optional white space, RFC 9110 §5.6.3.
     static func isBlank(_ byte: UInt8) -> Bool { byte == space || byte == tab }
 

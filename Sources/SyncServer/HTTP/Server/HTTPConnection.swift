@@ -20,6 +20,13 @@ final class HTTPConnection {
     /// When the first byte of the current request was seen, in nanoseconds.
     var requestStartedAt: Int64?
 
+    /// What `state` kept when it was last looked at, and since when that is worth counting.
+    var heldBytes = 0
+    var heldSince: Int64 = 0
+
+    /// Of the request with a worker, and how often that was looked up again.
+    var laneChanges = 0
+    var lane = HTTPLane(key: "", isWrite: false)
     /// The request with a worker, or parked, or being answered.
     var exchange: HTTPExchange?
     var parkedTopic: String?

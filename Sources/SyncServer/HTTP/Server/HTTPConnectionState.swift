@@ -60,6 +60,9 @@ struct HTTPConnectionState {
     /// Bytes of a next request were received together with the current one.
     var hasUnparsedBytes: Bool { parser.hasUnparsedBytes }
 
+    /// Bytes kept: of a request that is being received, and of a response that is being sent.
+    var heldBytes: Int { parser.heldBytes + output.heldBytes }
+
     /// The request that is being received, as far as it is known; for logs.
     var partial: (method: String, path: String, requestID: String, byteCount: Int) {
         (parser.current.method, parser.current.path, parser.current.requestID, parser.byteCount)
@@ -82,6 +85,7 @@ struct HTTPConnectionState {
             // Refused while it was received: only its beginning is known.
             context.isHead = parser.current.method == "HEAD"
             context.keepsConnection = false
+            parser.discardBytes()
         }
         let asksToClose = response.headers["Connection"].map { HTTPHeaders.same($0, "close") } ?? false
         context.keepsConnection = context.keepsConnection && mayKeepConnection && !asksToClose

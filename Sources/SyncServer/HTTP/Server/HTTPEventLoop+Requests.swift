@@ -5,15 +5,25 @@ extension HTTPEventLoop {
     /// A deadline further away than this is this far away; it also keeps the arithmetic within range.
     private static let parkMillisecondsMax = 24 * 60 * 60 * 1000
 
+    /// A worker that knows whom a request is for says so once; more is only seen when it is forgotten at once.
+    private static let laneChangesMax = 4
+
+    private func lane(of request: HTTPRequest) -> HTTPLane { configuration.lane?(request) ?? HTTPLane(key: "", isWrite: false) }
+
     /// A request is complete.
     func begin(_ request: HTTPRequest, _ connection: HTTPConnection) {
         var request = request
         if request.requestID.isEmpty { request.requestID = nextRequestID() }
         request.peerAddress = connection.peerAddress
-        connection.exchange = HTTPExchange(request: request)
+        connection.exchange = HTTPExchange(request: request, memory: bodies)
+        connection.lane = lane(of: request)
+        connection.laneChanges = 0
         connection.timer = nil
         deadlines.cancel(connection.slot)
-        guard firstAttempts < configuration.queuedRequests + configuration.workers else {
+        // One request of a lane is always taken, or a crowd of others would keep it out.
+        let ofLane = firstAttemptsOfLane[connection.lane.key] ?? 0
+        let isCrowded = firstAttempts >= configuration.queuedRequests + configuration.workers
+        guard ofLane == 0 || (!isCrowded && ofLane < configuration.queuedRequestsPerLane + configuration.workers) else {
             // Closed as well: the requests pipelined behind this one would only meet the same answer.
             return refuse(
                 HTTPRefusal(503, "overloaded", "More requests are waiting than the server may keep."), connection,
@@ -25,24 +35,38 @@ extension HTTPEventLoop {
     private func dispatch(_ connection: HTTPConnection, _ attempt: HTTPAttempt) {
         guard let exchange = connection.exchange else { preconditionFailure("there is no request to dispatch") }
         statistics.requestsInFlight += 1
-        if attempt == .first { firstAttempts += 1 }
+        if attempt == .first {
+            firstAttempts += 1
+            firstAttemptsOfLane[connection.lane.key, default: 0] += 1
+        }
         jobs.append(
             HTTPJob(
                 slot: connection.slot, generation: connection.generation, exchange: exchange, attempt: attempt,
-                snapshot: pokes.beginDispatch()))
+                snapshot: pokes.beginDispatch(), lane: connection.lane))
     }
 
     /// A worker has replied.
     func finish(_ result: HTTPJobResult) {
         let job = result.job
         statistics.requestsInFlight -= 1
-        if job.attempt == .first { firstAttempts -= 1 }
+        if job.attempt == .first {
+            firstAttempts -= 1
+            Self.decrement(&firstAttemptsOfLane, job.lane.key)
+        }
         defer { pokes.endDispatch(job.snapshot) }
         // The client may have gone meanwhile, and its number may be another's.
         guard let connection = connections[job.slot], connection.generation == job.generation else { return }
         switch result.reply {
         case .respond(let response):
             respond(response, connection)
+        case .changeLane:
+            connection.laneChanges += 1
+            guard connection.laneChanges <= Self.laneChangesMax else {
+                return refuse(
+                    HTTPRefusal(503, "overloaded", "The server cannot tell whom the request is for."), connection, mayKeepConnection: true)
+            }
+            connection.lane = lane(of: job.exchange.request)
+            dispatch(connection, job.attempt)
         case .park(let topic, let milliseconds):
             guard job.attempt != .deadline else {
                 fault(
@@ -61,13 +85,16 @@ extension HTTPEventLoop {
         connection.parkDeadline = deadline
         if isDraining || deadline <= now { return dispatch(connection, .deadline) }
         if pokes.wasPoked(topic, since: snapshot) { return dispatch(connection, .woken) }
-        guard parking.count < configuration.parkedRequests else {
+        let ofLane = parkedOfLane[connection.lane.key] ?? 0
+        let limit = ofLane < configuration.parkedRequestsReserve ? 0 : configuration.parkedRequestsReserve
+        guard parking.count < configuration.parkedRequests - limit else {
             return refuse(
                 HTTPRefusal(503, "too_many_waiters", "As many requests are waiting for changes as may."), connection,
                 mayKeepConnection: true)
         }
         connection.parkedTopic = topic
         parking.park(connection.slot, on: topic)
+        parkedOfLane[connection.lane.key, default: 0] += 1
         statistics.parkedRequests = parking.count
         deadlines.schedule(connection.slot, at: deadline)
     }
@@ -88,8 +115,14 @@ extension HTTPEventLoop {
     private func unpark(_ connection: HTTPConnection) {
         guard let topic = connection.parkedTopic else { return }
         connection.parkedTopic = nil
+        Self.decrement(&parkedOfLane, connection.lane.key)
         parking.remove(connection.slot, from: topic)
         statistics.parkedRequests = parking.count
+    }
+
+    private static func decrement(_ counts: inout [String: Int], _ key: String) {
+        guard let count = counts[key] else { return }
+        counts[key] = count > 1 ? count - 1 : nil
     }
 
     private func respond(_ response: HTTPResponse, _ connection: HTTPConnection) {

@@ -36,8 +36,17 @@ final class HTTPEventLoop {
     var pokes = HTTPPokeHistory()
     var statistics = HTTPStatistics()
     var jobs: [HTTPJob] = []
-    /// First attempts that are with a worker or wait for one.
+    /// First attempts that are with a worker or wait for one, in all and by lane.
     var firstAttempts = 0
+    var firstAttemptsOfLane: [String: Int] = [:]
+    /// Parked requests by lane.
+    var parkedOfLane: [String: Int] = [:]
+    /// Bodies of requests that are complete.
+    let bodies = HTTPMemory()
+    /// What connections receive and send.
+    private var bytesOfConnections = 0
+    /// Less than this is not worth refusing anybody for.
+    private static let heldBytesNoticed = 4 * 1024
     var writer = HTTPResponseWriter()
     var now = HTTPClock.nanoseconds()
     private(set) var isDraining = false
@@ -81,6 +90,7 @@ final class HTTPEventLoop {
                 parts.queue.add(jobs)
                 jobs.removeAll(keepingCapacity: true)
             }
+            statistics.heldBytes = bytesOfConnections + bodies.held
             parts.board.publish(statistics)
         }
         for connection in connections.compactMap({ $0 }) { close(connection) }
@@ -232,6 +242,8 @@ final class HTTPEventLoop {
                 if count < readBuffer.count, !connection.peerHasFinished { connection.isReadable = false }
                 if connection.requestStartedAt == nil { connection.requestStartedAt = now }
                 perform(connection.state.received(UnsafeRawBufferPointer(rebasing: readBuffer[..<count])), connection)
+                noteHeldBytes(connection)
+                if bytesOfConnections + bodies.held > configuration.memoryBytes { releaseMemory() }
             case .wouldBlock: connection.isReadable = false
             case .endOfStream, .failed: return close(connection)
             }
@@ -269,6 +281,7 @@ final class HTTPEventLoop {
             }
         }
         statistics.bytesSent += moved
+        noteHeldBytes(connection)
         guard connection.state.phase == .sending else { return }
         connection.answerBytesSent += moved
         if connection.state.output.isEmpty {
@@ -288,6 +301,39 @@ final class HTTPEventLoop {
         let waiting = unfinished
         unfinished.removeAll(keepingCapacity: true)
         for connection in waiting where isOpen(connection) { advance(connection) }
+    }
+
+    // MARK: Memory
+
+    private func noteHeldBytes(_ connection: HTTPConnection) {
+        guard isOpen(connection) else { return }
+        let held = connection.state.heldBytes
+        if connection.heldBytes < Self.heldBytesNoticed { connection.heldSince = now }
+        bytesOfConnections += held - connection.heldBytes
+        connection.heldBytes = held
+    }
+
+    /// Ends those who have kept bytes for the longest time until the rest may be held. A sender that is not slow has
+    /// been here for a moment only, however many slow ones there are.
+    private func releaseMemory() {
+        while bytesOfConnections + bodies.held > configuration.memoryBytes {
+            var oldest: HTTPConnection?
+            for case let connection? in connections
+            where connection.heldBytes >= Self.heldBytesNoticed
+                && connection.heldSince < oldest?.heldSince ?? .max
+                && (connection.state.phase == .receiving || connection.state.phase == .sending)
+            { oldest = connection }
+            guard let oldest else { return }
+            if oldest.state.phase == .receiving {
+                refuse(
+                    HTTPRefusal(503, "overloaded", "The server holds as many bytes of requests as it may."), oldest,
+                    mayKeepConnection: false)
+            } else {
+                refused("response_read_slowly")
+                close(oldest)
+            }
+            noteHeldBytes(oldest)
+        }
     }
 
     // MARK: Instructions
@@ -342,6 +388,8 @@ final class HTTPEventLoop {
         guard isOpen(connection) else { return }
         abandonAnswer(connection)
         connections[connection.slot] = nil
+        bytesOfConnections -= connection.heldBytes
+        connection.heldBytes = 0
         deadlines.cancel(connection.slot)
         statistics.openConnections -= 1
         if connection.isOverCap { overCapConnections -= 1 }

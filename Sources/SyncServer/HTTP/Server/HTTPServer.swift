@@ -102,7 +102,9 @@ final class HTTPServer: @unchecked Sendable {  // The only mutable state, `phase
             try poll.add(listener.descriptor, .readable, tag: HTTPEventLoop.listenerTag)
             return HTTPEventLoop.Parts(
                 configuration: configuration, poll: poll, signal: signal, listener: listener,
-                mailbox: HTTPLoopMailbox(signal: signal), queue: HTTPWorkQueue(), board: board, log: log)
+                mailbox: HTTPLoopMailbox(signal: signal),
+                queue: HTTPWorkQueue(share: HTTPLaneShare(ofWorkers: configuration.workers, isAlone: configuration.lane == nil)),
+                board: board, log: log)
         } catch {
             opened.poll?.close()
             opened.signal?.close()

@@ -13,9 +13,16 @@ struct HTTPServerConfiguration: Sendable {
     var connections = 10_000
     /// Requests parked on a topic. Over it: 503 `too_many_waiters` with Retry-After.
     var parkedRequests = 8_000
-    /// New requests waiting for a worker, beyond one for each worker. Over it: 503 `overloaded` with Retry-After.
-    /// Parked requests that were woken wait beside them and are never refused.
+    /// Of those, kept for lanes with fewer parked than this, so that one lane cannot have them all.
+    var parkedRequestsReserve = 1_000
+    /// New requests waiting for a worker, beyond one for each worker. Over it: 503 `overloaded` with Retry-After, but
+    /// not for the only request of a lane. Parked requests that were woken wait beside them and are never refused.
     var queuedRequests = 1_024
+    /// The same for the requests of one lane.
+    var queuedRequestsPerLane = 256
+    /// Bytes of requests and responses held for all connections. Over it the connection that has kept bytes for the
+    /// longest time is refused with 503 `overloaded`, or closed when it is one that reads its response slowly.
+    var memoryBytes = 256 * 1024 * 1024
     /// Requests after which a connection is closed, so that a balancer in front can spread long-lived clients again.
     var requestsPerConnection = 10_000
     /// A connection without a request is closed after this time.
@@ -34,6 +41,9 @@ struct HTTPServerConfiguration: Sendable {
     var refusedConnections = 64
     /// The Retry-After of every 503 the server makes, in seconds.
     var retryAfterSeconds = 1
+    /// Who a request is worked for; called on the event loop's thread, so it must not block. See `HTTPWorkQueue`. Nil: there is one lane
+    /// for all, and it may have all workers.
+    var lane: (@Sendable (HTTPRequest) -> HTTPLane)?
     /// Makes the response for a request that the server itself refuses. Status and Retry-After are the server's.
     var renderProblem: @Sendable (HTTPProblem) -> HTTPResponse = { $0.standardResponse() }
 }

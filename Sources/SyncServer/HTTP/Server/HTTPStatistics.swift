@@ -14,6 +14,8 @@ struct HTTPStatistics: Sendable, Equatable {
     var requestsServed = 0
     /// Requests whose client went away before the response was sent, since the start.
     var requestsAbandoned = 0
+    /// Bytes of requests and responses that are held now; see `HTTPServerConfiguration.memoryBytes`.
+    var heldBytes = 0
     var bytesReceived = 0
     var bytesSent = 0
     /// Refusals since the start by `HTTPRefusal.code`.

@@ -24,8 +24,11 @@ final class HTTPWorkerPool: Sendable {
                     return
                 }
                 while let job = queue.take() {
-                    let reply = worker.handle(job.exchange.request, attempt: job.attempt)
+                    let request = job.exchange.request
+                    let isElsewhere = job.attempt == .first && worker.belongsElsewhere(request, lane: job.lane)
+                    let reply: HTTPReply = isElsewhere ? .changeLane : worker.handle(request, attempt: job.attempt)
                     mailbox.post(HTTPJobResult(job: job, reply: reply))
+                    queue.finished(job)
                 }
             }
         }

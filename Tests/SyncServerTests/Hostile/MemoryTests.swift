@@ -1,0 +1,85 @@
+// A server under slow and large requests keeps to its memory, and to its life.
+
+import Foundation
+import SyncProtocol
+import Testing
+
+@testable import SyncServer
+
+@Suite(.serialized) struct MemoryTests {
+    private static func residentBytes(_ pid: Int32) throws -> Int {
+        let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = try required(text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
+        return try required(Int(line.filter(\.isNumber))) * 1024
+    }
+
+    /// 200 senders that never finish, with far more between them than the server may hold.
+    @Test func slowLargeBodies_stayWithinTheirMemory_andOthersAreAnswered() async throws {
+        try await onOwnThread {
+            let url = try ServerProcess.migratedDatabase()
+            let server = try ServerProcess(["--database-url", url], environment: ["TIDELINE_REQUEST_MEMORY_MB": "32"])
+            let replica = try HostileTenant("Harbor", server, url).replica
+            let authorization = "Authorization: Bearer \(replica.token)\r\n"
+            let before = try Self.residentBytes(server.pid)
+            var peak = before
+            let piece = [UInt8](repeating: 0x20, count: 2 << 20)
+            var slow: [LoopbackClient] = []
+            for number in 0..<200 {
+                let client = try server.client()
+                let framing = number.isMultiple(of: 2) ? "Content-Length: 4000000\r\n" : "Transfer-Encoding: chunked\r\n"
+                try client.send("POST /v1/sync/push HTTP/1.1\r\nHost: a\r\n\(authorization)\(framing)\r\n")
+                if !number.isMultiple(of: 2) { try client.send("400000\r\n") }
+                // Refused senders may meet a closed connection; that is the point.
+                try? client.send(piece)
+                slow.append(client)
+                if number.isMultiple(of: 20) {
+                    peak = max(peak, try Self.residentBytes(server.pid))
+                    let body = replica.pushBody(counter: Int64(number / 20 + 1), client: HostileTenant.client(number), name: "Harbor")
+                    #expect(try server.post("/v1/sync/push", body, token: replica.token).status == 200, "while \(number) are slow")
+                }
+            }
+            peak = max(peak, try Self.residentBytes(server.pid))
+            // Three times the memory for requests: what is held, its buffers growing, and what the allocator keeps. Unbounded it is 400 MB.
+            #expect(peak - before < 3 * (32 << 20), "grew by \((peak - before) >> 20) MiB")
+            let page = try server.get("/metrics").text
+            #expect(page.contains("tideline_http_refusals_total{reason=\"overloaded\"}"))
+            slow = []
+            #expect(try server.get("/healthz").status == 200)
+        }
+    }
+
+    /// JSON that is deep, broad or long, at every endpoint that reads some.
+    @Test func largeAndDeepJSON_isRefused_andTheServerLives() async throws {
+        try await onOwnThread {
+            let url = try ServerProcess.migratedDatabase()
+            let server = try ServerProcess(["--database-url", url])
+            let replica = try HostileTenant("Harbor", server, url).replica
+            let texts: [(name: String, text: String)] = [
+                ("arrays", String(repeating: "[", count: 1_000_000)),
+                ("closed arrays", String(repeating: "[", count: 500_000) + String(repeating: "]", count: 500_000)),
+                ("objects", String(repeating: "{\"a\":", count: 200_000)),
+                ("a number", "[" + String(repeating: "9", count: 1_000_000) + "]"),
+                ("a fraction", "{\"a\":0." + String(repeating: "1", count: 900_000) + "}"),
+                ("a string", "{\"a\":\"" + String(repeating: "a", count: 1_000_000) + "\"}"),
+                ("an open string", "\"" + String(repeating: "\\u0041", count: 150_000)),
+                ("many keys", "{" + (0..<60_000).map { "\"\($0)\":0" }.joined(separator: ",") + "}"),
+                ("many elements", "[" + String(repeating: "0,", count: 400_000) + "0]"),
+                (
+                    "many sets",
+                    "{\"protocol\":1,\"schema\":1,\"cursor\":null,\"sets\":[" + String(repeating: "{},", count: 300_000) + "{}]}"
+                ),
+                ("blanks", String(repeating: " ", count: 1_000_000)), ("nothing", ""), ("bytes", "\u{FFFD}\u{FFFE}"),
+            ]
+            for (name, text) in texts {
+                for path in ["/v1/enroll", "/v1/sync/push", "/v1/sync/fork", "/v1/client", "/v1/consumers"] {
+                    let answer = try server.post(path, Array(text.utf8), token: replica.token)
+                    #expect(
+                        (400..<500).contains(answer.status) || (answer.status == 503 && path == "/v1/enroll"),
+                        "\(name) at \(path): \(answer.status) \(answer.text.prefix(200))")
+                }
+            }
+            #expect(server.isRunning)
+            #expect(try server.get("/readyz").status == 200)
+        }
+    }
+}
