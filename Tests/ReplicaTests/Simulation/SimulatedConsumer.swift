@@ -41,6 +41,11 @@ extension Simulation {
     /// A consumer asks for events, works on them and says so; or dies on the way.
     func consume() async throws -> String {
         let place = chance.below(consumers.count)
+        if let late = consumers[place].late, chance.percent(40) {
+            consumers[place].late = nil
+            let isKnown = acknowledge(late, consumers[place].name)
+            return "\(consumers[place].name)'s acknowledgement of \(late.position) arrives\(isKnown ? "" : ", and is refused")"
+        }
         let page = try server.events(for: consumers[place].name, limit: 1 + chance.below(20))
         let name = consumers[place].name
         try consumers[place].checkIdentity(page)
@@ -55,7 +60,7 @@ extension Simulation {
             tally.count(.consumerDied)
             return "\(name) dies after \(done) of \(page.events.count) events"
         }
-        if death == 3 {
+        if death == 3 || death == 5 {
             consumers[place].late = page
             tally.count(.acknowledgementLate)
             return "\(name) acknowledges \(page.position), some day"
