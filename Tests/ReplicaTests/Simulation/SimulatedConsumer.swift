@@ -43,6 +43,11 @@ extension Simulation {
     func consume() async throws -> String {
         guard let model else { return "nobody reads the feed of this store here" }
         let place = chance.below(consumers.count)
+        if let late = consumers[place].late, chance.percent(40) {
+            consumers[place].late = nil
+            let isKnown = acknowledge(late, consumers[place].name)
+            return "\(consumers[place].name)'s acknowledgement of \(late.position) arrives\(isKnown ? "" : ", and is refused")"
+        }
         let page = try model.events(for: consumers[place].name, limit: 1 + chance.below(20))
         let name = consumers[place].name
         try consumers[place].checkIdentity(page)
@@ -57,7 +62,7 @@ extension Simulation {
             tally.count(.consumerDied)
             return "\(name) dies after \(done) of \(page.events.count) events"
         }
-        if death == 3 {
+        if death == 3 || death == 5 {
             consumers[place].late = page
             tally.count(.acknowledgementLate)
             return "\(name) acknowledges \(page.position), some day"

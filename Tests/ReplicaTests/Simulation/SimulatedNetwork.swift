@@ -54,7 +54,12 @@ struct SimulatedNetwork: SyncTransport {
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
         let isAgain = sent.note(bytes)
-        let reply = try await model.push(bytes, token: token)
+        let reply: [UInt8]
+        do { reply = try await model.push(bytes, token: token) } catch TransportFailure.reply(let refusal, let status) {
+            // Or the server would tell the copies apart before the pull is believed.
+            if bug == .takesOtherCopysOutcome, refusal.knownCode == .fork { throw TransportFailure.timeout }
+            throw TransportFailure.reply(refusal, status: status)
+        }
         if bug == .appliesTwice || bug == .countsTwiceOnRetry && isAgain { applyAgain(bytes) }
         if line.isDeaf.with({ $0 }), try !PushReply(parsing: reply).outcomes.isEmpty { throw TransportFailure.timeout }
         switch bug {
