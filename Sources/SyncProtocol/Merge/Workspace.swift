@@ -23,6 +23,8 @@ public final class Workspace {
     private var loaded: [RecordKey: RecordState] = [:]
     private var loadedReads: Set<Read> = []
     private var rejectedCreations: Set<Identifier> = []
+    /// Of the sets decided here.
+    private var notedRejections: Set<Identifier> = []
     private var written: [RecordKey: RecordState] = [:]
     private var writtenOrder: [RecordKey] = []
     private var undo: [(key: RecordKey, before: RecordState?, isFirst: Bool)] = []
@@ -49,10 +51,7 @@ public final class Workspace {
     }
 
     /// A set rejected in this very push: what depends on its creations is told so.
-    public func noteRejectedCreation(_ id: Identifier) {
-        loadedReads.insert(.rejectedCreation(id))
-        rejectedCreations.insert(id)
-    }
+    public func noteRejectedCreation(_ id: Identifier) { notedRejections.insert(id) }
 
     /// What is still to load, and starts the next pass without anything written.
     public func takeMissing() -> [Read] {
@@ -63,8 +62,10 @@ public final class Workspace {
         return missing
     }
 
-    /// Forgets everything written, keeps everything loaded.
+    /// Forgets everything written, keeps everything loaded. Rejections are forgotten too: they may have been for want of a record
+    /// that was not loaded yet.
     public func discardWrites() {
+        notedRejections = []
         written = [:]
         writtenOrder = []
         undo = []
@@ -138,6 +139,7 @@ public final class Workspace {
     }
 
     public func wasRejectedCreation(_ id: Identifier) -> Bool {
+        if notedRejections.contains(id) { return true }
         require(.rejectedCreation(id))
         return rejectedCreations.contains(id)
     }
