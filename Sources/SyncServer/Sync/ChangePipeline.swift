@@ -28,8 +28,10 @@ struct ChangePipeline {
 
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
     /// Throws ``PostgresError`` or ``Unsettled``; rejections are decisions.
-    func decide(_ submissions: [Submission], from head: TenantHead) throws -> Decided {
+    /// - Parameter rejectedCreations: Of sets that this request rejected before; they are not stored yet.
+    func decide(_ submissions: [Submission], from head: TenantHead, rejectedCreations: [Identifier] = []) throws -> Decided {
         let workspace = Workspace(schema: context.schema)
+        for id in rejectedCreations { workspace.supply(rejectedCreation: id, wasRejected: true) }
         var store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
         func processor() -> Processor {
             Processor(

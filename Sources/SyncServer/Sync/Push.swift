@@ -262,10 +262,11 @@ struct Push {
     private func processOneByOne(_ fresh: inout [Fresh], from head: TenantHead, tenant: Identifier, now: Int64) throws -> TenantHead {
         var head = head
         for index in fresh.indices {
+            let rejected = fresh[..<index].flatMap(\.createdIDs)
             guard let submission = fresh[index].submission else { continue }
             do {
                 let decided = try connection.savepoint { connection in
-                    let decided = try pipeline(tenant, now).decide([submission], from: head)
+                    let decided = try pipeline(tenant, now).decide([submission], from: head, rejectedCreations: rejected)
                     try connection.batch(decided.statements)
                     return decided
                 }
