@@ -28,6 +28,8 @@ let package = Package(
         .testTarget(name: "SyncProtocolTests", dependencies: ["SyncProtocol", "TestSupport"]),
         .testTarget(name: "SyncServerTests", dependencies: ["SyncServer", "SyncProtocol", "TestSupport"]),
         .testTarget(name: "ReplicaTests", dependencies: ["Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
+        .testTarget(
+            name: "ConformanceTests", dependencies: ["SyncServer", "Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
         .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "Replica", "SyncProtocol", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
