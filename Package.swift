@@ -31,6 +31,8 @@ let package = Package(
         .testTarget(
             name: "FaultTests", dependencies: ["SyncServer", "replica-cli", "Replica", "SyncProtocol", "CLinux", "TestSupport"],
             exclude: ["Support/failing_calls.c"]),
+        .testTarget(
+            name: "ConformanceTests", dependencies: ["SyncServer", "Replica", "SyncProtocol", "ServerSupport", "TestSupport"]),
         .testTarget(name: "EndToEndTests", dependencies: ["replica-cli", "SyncServer", "Replica", "SyncProtocol", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]

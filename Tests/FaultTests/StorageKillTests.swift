@@ -42,7 +42,7 @@ extension FaultTests {
             var (kept, opened) = ([String](), [String]())
             for step in StorageStep.allCases {
                 let name = "T \(step.rawValue)"
-                let one = try await prepared(step, name, olivia, marcus, place.folder)
+                let one = try await prepared(step, name, olivia, marcus, place)
                 let victim = one.file.map { Person("copy", file: $0) } ?? olivia
                 losesPushes.with { $0 = step == .withdraw }
                 var environment = one.environment
@@ -73,7 +73,7 @@ extension FaultTests {
         }
 
         private func prepared(
-            _ step: StorageStep, _ name: String, _ olivia: Person, _ marcus: Person, _ folder: URL
+            _ step: StorageStep, _ name: String, _ olivia: Person, _ marcus: Person, _ place: Workplace
         ) async throws -> Case {
             /// A pending set here, and news there.
             func meet() async throws -> [String] {
@@ -94,9 +94,14 @@ extension FaultTests {
             case .stagePage:
                 return Case(kept: try await meet(), command: ["sync", "--rebuild"], environment: ["TIDELINE_TEST_PAGE_LIMIT": "3"])
             case .withdraw: return Case(kept: try await meet(), command: ["sync"])
+            case .heal:
+                // The operator says that the database was restored from a backup.
+                let kept = try await meet()
+                _ = try await Tenant.admin(["restored"], place.database)
+                return Case(kept: kept, command: ["sync"])
             case .fork:
                 // A copy of the file, and both go on.
-                let copy = folder.appendingPathComponent("copy.db").path
+                let copy = place.folder.appendingPathComponent("copy.db").path
                 try FileManager.default.copyItem(atPath: olivia.file, toPath: copy)
                 _ = try await olivia.add("client", "name=\(name) here")
                 try await olivia.syncUntilQuiet()

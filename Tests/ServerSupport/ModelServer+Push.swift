@@ -6,10 +6,27 @@ import SyncProtocol
 
 extension ModelServer {
     public func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
-        let reply = try lock.withLock { try pushLocked(bytes, token) }
+        let reply = try lock.withLock {
+            let reply = try pushLocked(bytes, token)
+            try checkStored(reply, token)
+            return reply
+        }
         poke()
         return reply
     }
+
+    /// An answer leaves only after what it says is stored: looked at here, because a replica may hear another one by the end of its sync.
+    private func checkStored(_ reply: [UInt8], _ token: String) throws {
+        let replica = try account(token).replica
+        let stored = state.outcomes[replica] ?? [:]
+        for (counter, outcome) in try PushReply(parsing: reply).outcomes where stored[counter]?.bytes != outcome {
+            if state.deferred[Dot(replica: replica, counter: counter)] != nil { continue }
+            unstored = "\(counter): \(String(decoding: outcome, as: UTF8.self))"
+        }
+    }
+
+    /// The last answer that was given and not kept.
+    public var unstoredAnswer: String? { lock.withLock { unstored } }
 
     private func pushLocked(_ bytes: [UInt8], _ token: String) throws -> [UInt8] {
         guard bytes.count <= Limits.bytesPerPush else {

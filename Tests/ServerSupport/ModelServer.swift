@@ -49,6 +49,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.
     var readings = 0
     var pushes = 0
+    var unstored: String?
     /// Columns and entities of a newer server, put on each page.
     public var extraColumn: (entity: String, name: String, value: JSONValue)?
     public var unknownBlock: (entity: String, columns: [String], rows: [[UInt8]])?

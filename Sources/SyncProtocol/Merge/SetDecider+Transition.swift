@@ -110,8 +110,13 @@ extension SetDecider {
                 "entity": .string(record.schema.name), "id": .string(record.id.text), "fields": .array(parts.map { .string($0) }),
             ])
         }
-        let guarded = Set(root.schema.fields.filter { $0.policy == .guarded }.map(\.name))
-        note(root, root.partsUnknown(to: knowledge, restricted: restrictedKnowledge).map(\.name).filter { guarded.contains($0) })
+        // Of a field that nobody has touched since, the creation is the version.
+        note(
+            root,
+            root.schema.fields.filter { field in
+                let knowledge = field.isRestricted ? restrictedKnowledge : knowledge
+                return field.policy == .guarded && root.version(of: field).map { !knowledge.covers($0) } ?? false
+            }.map(\.name))
         for child in schema.children(ofAggregate: root.schema.name) {
             guard let field = child.aggregateRoot else { continue }
             for row in workspace.lookup(child.name, field, .string(root.id.text), includingDeleted: true) {

@@ -25,6 +25,8 @@ public final class Workspace {
     private var rejectedCreations: Set<Identifier> = []
     /// Records named by sets that wait for a restored history: those of earlier requests, and those of this pass.
     private var waiting: (before: Set<Identifier>, now: Set<Identifier>) = ([], [])
+    /// Of the sets decided here.
+    private var notedRejections: Set<Identifier> = []
     private var written: [RecordKey: RecordState] = [:]
     private var writtenOrder: [RecordKey] = []
     private var undo: [(key: RecordKey, before: RecordState?, isFirst: Bool)] = []
@@ -57,10 +59,7 @@ public final class Workspace {
     }
 
     /// A set rejected in this very push: what depends on its creations is told so.
-    public func noteRejectedCreation(_ id: Identifier) {
-        loadedReads.insert(.rejectedCreation(id))
-        rejectedCreations.insert(id)
-    }
+    public func noteRejectedCreation(_ id: Identifier) { notedRejections.insert(id) }
 
     /// Sets of the same author that wait name these records: what touches them waits as well, or it would come before them.
     public func supply(waiting ids: Set<Identifier>) { waiting.before.formUnion(ids) }
@@ -76,8 +75,10 @@ public final class Workspace {
         return missing
     }
 
-    /// Forgets everything written, keeps everything loaded.
+    /// Forgets everything written, keeps everything loaded. Rejections are forgotten too: they may have been for want of a record
+    /// that was not loaded yet.
     public func discardWrites() {
+        notedRejections = []
         written = [:]
         writtenOrder = []
         undo = []
@@ -149,6 +150,7 @@ public final class Workspace {
     }
 
     public func wasRejectedCreation(_ id: Identifier) -> Bool {
+        if notedRejections.contains(id) { return true }
         require(.rejectedCreation(id))
         return rejectedCreations.contains(id)
     }

@@ -28,10 +28,15 @@ struct ChangePipeline {
 
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
     /// Throws ``PostgresError`` or ``Unsettled``; rejections are decisions.
-    /// - Parameter held: Records that waiting sets of the same replica name.
-    func decide(_ submissions: [Submission], from head: TenantHead, holding held: Set<Identifier> = []) throws -> Decided {
+    /// - Parameters:
+    ///   - held: Records that waiting sets of the same replica name.
+    ///   - rejectedCreations: Of sets that this request rejected before; they are not stored yet.
+    func decide(
+        _ submissions: [Submission], from head: TenantHead, holding held: Set<Identifier> = [], rejectedCreations: [Identifier] = []
+    ) throws -> Decided {
         let workspace = Workspace(schema: context.schema)
         workspace.supply(waiting: held)
+        for id in rejectedCreations { workspace.supply(rejectedCreation: id, wasRejected: true) }
         var store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
         func processor() -> Processor {
             Processor(

@@ -295,10 +295,12 @@ struct Push {
     ) throws -> TenantHead {
         var (head, held) = (head, held)
         for index in fresh.indices {
+            let rejected = fresh[..<index].filter { !$0.isDeferred }.flatMap(\.createdIDs)
             guard let submission = fresh[index].submission else { continue }
             do {
                 let decided = try connection.savepoint { connection in
-                    let decided = try pipeline(tenant, now).decide([submission], from: head, holding: held)
+                    let decided = try pipeline(tenant, now)
+                        .decide([submission], from: head, holding: held, rejectedCreations: rejected)
                     try connection.batch(decided.statements)
                     return decided
                 }

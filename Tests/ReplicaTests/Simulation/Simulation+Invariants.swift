@@ -47,7 +47,7 @@ extension Simulation {
 
     /// I2: an answer that has been given is stored, and will be given again.
     private func checkAnswers(_ site: SimulatedSite) async throws {
-        if let unstored = server.unstoredAnswer { throw BrokenInvariant(name: "I2", detail: "answered and not stored: \(unstored)") }
+        if let unstored = model?.unstoredAnswer { throw BrokenInvariant(name: "I2", detail: "answered and not stored: \(unstored)") }
         let rows = try await site.replica.query("SELECT counter, hash, outcome FROM _tideline_pending WHERE outcome IS NOT NULL")
         guard !rows.isEmpty else { return }
         let stored = verdicts()

@@ -313,6 +313,22 @@ import Testing
         #expect(tenant.submit(editor.seal([Change("document", document, .delete)], at: 8)).violations.map(\.code) == ["locked"])
     }
 
+    /// As after a restore that took what the author knew: the record it saw may not be this one.
+    @Test func lockingTransition_ofADocumentNeverSeen_conflicts() {
+        var issuer = ModelAuthor(tenant)
+        let (document, line) = (tenant.newID(), tenant.newID())
+        tenant.server([Change("document", document, .create(fields: ["title": "D"]))])
+        // The line is the issuer's own, so only the root is unseen.
+        let fields: JSONObject = ["document": .string(document.text), "label": "L", "price": 100]
+        #expect(tenant.submit(issuer.seal([Change("document_line", line, .create(fields: fields))], at: 1)).status == .accepted)
+        let issue = Change("document", document, .transition(name: "issue", observed: "draft", arguments: [:]))
+        let refused = tenant.submit(issuer.seal([issue], at: 2))
+        #expect(refused.violations.map { "\($0.field ?? "") \($0.code)" } == ["$aggregate conflict"])
+        #expect(refused.violations.first?.parameters["unseen"]?.arrayValue?.first?["fields"] == ["title"])
+        issuer.pull(tenant)
+        #expect(tenant.submit(issuer.seal([issue], at: 3)).status == .accepted)
+    }
+
     // MARK: Effects
 
     @Test func effects_runInTheSameSet_andEnterTheFeedAfterTheirCause() throws {

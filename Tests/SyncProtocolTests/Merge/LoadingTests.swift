@@ -43,4 +43,16 @@ import Testing
         let child = tenant.newID()
         #expect(loads(Change("client", child, .create(fields: ["name": "A", "parent": .string(parent?.text ?? "")]))) <= 2)
     }
+
+    /// A first pass without all records may reject what the next one judges otherwise: of it nothing stays.
+    @Test func rejection_forWantOfARecord_isForgottenWhenItIsLoaded() {
+        let document = tenant.newID()
+        let outcome = tenant.server(
+            [
+                Change("document", document, .create(fields: ["title": "D"])),
+                Change("document", document, .transition(name: "issue", observed: "draft", arguments: [:])),
+            ], author: Author(member: tenant.owner, role: .field))
+        #expect(tenant.lastLoadCount > 0)
+        #expect(outcome.violations.map(\.code) == ["forbidden", "not_found"])
+    }
 }

@@ -121,6 +121,22 @@ import Testing
         #expect(dependent.violations.map(\.code) == ["depends_on_rejected"])
     }
 
+    @Test func setsBehindAPoisonedOne_dependOnIt_inTheSamePush() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let tenant = try server.makeTenant()
+        let replica = try tenant.enroll()
+        try server.connection.script("ALTER TABLE public.client ADD CONSTRAINT poison CHECK (name <> 'Poison')")
+        let (poison, client) = (server.newIdentifier(), server.newIdentifier())
+        let site: JSONObject = ["client": .string(client.text), "name": "Yard", "address": ["line1": "Quay 1"]]
+        let reply = try replica.push([
+            replica.seal([Edit.client(poison, "Poison"), Edit.client(client)]),
+            replica.seal([Edit.patch("client", client, ["name": "x"])]),
+            replica.seal([Change("site", server.newIdentifier(), .create(fields: site))]),
+        ])
+        let outcomes = try reply.outcomes.indices.map { try replica.outcome(reply, $0) }
+        #expect(outcomes.map { $0.violations.map(\.code) } == [["internal"], ["depends_on_rejected"], ["depends_on_rejected"]])
+    }
+
     @Test func push_storesNothing_whenTheFaultIsTheDatabases() throws {
         let server = try ServerUnderTest(isIsolated: true)
         let tenant = try server.makeTenant()

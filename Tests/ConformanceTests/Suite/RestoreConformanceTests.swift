@@ -1,0 +1,134 @@
+// A server that goes on from an old backup (protocol §7.4).
+
+import ServerSupport
+import SyncProtocol
+import TestSupport
+import Testing
+
+@Suite struct RestoreConformanceTests {
+    @Test func cursorOfLostHistory_beginsANewEpoch_once() throws {
+        try onEveryStore { (company: Company) throws in
+            let (ana, ben) = (try company.enroll("Ana"), try company.enroll("Ben"))
+            let id = company.create("client", ["name": "Acme"])
+            try ana.pull()
+            try ben.pull()
+            let backup = company.core.snapshot()
+            company.write([Edit.patch("client", id, ["name": "lost"])])
+            try ana.pull()
+            company.core.restore(backup)
+            // Ben's cursor is still good: nobody has noticed yet.
+            #expect(try ben.page()?.rowCount == 0)
+            #expect(try ana.page() == nil)
+            #expect(company.refused?.details["epoch"] == 1)
+            #expect(company.core.epoch == 1)
+            #expect(company.core.position == FeedPosition.epochStride)
+            #expect(try ben.page() == nil)
+            #expect(company.refused?.details["epoch"] == 1)
+            #expect(try ana.page() == nil)
+            #expect(company.core.position == FeedPosition.epochStride)
+            let page = try required(try ana.rebuild().last)
+            #expect(page.checkpoint?.mark.position.position == FeedPosition.epochStride)
+            #expect(try page.row("client", id)?["name"] == "Acme")
+            #expect(try ana.page()?.rowCount == 0)
+        }
+    }
+
+    @Test func fingerprintThatDiffers_isNoticedByAPush_beforeAnythingIsMerged() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            let id = company.create("client", ["name": "Acme"])
+            let backup = company.core.snapshot()
+            company.write([Edit.patch("client", id, ["name": "lost"])])
+            try ana.pull()
+            company.core.restore(backup)
+            // The same positions again, by another history.
+            company.write([Edit.patch("client", id, ["name": "again"])])
+            company.write([Edit.patch("client", id, ["name": "and again"])])
+            #expect(try ana.push([ana.seal([Edit.patch("client", id, ["phone": "+15550100"])])]) == nil)
+            #expect(company.refused?.knownCode == .newEpoch)
+            #expect(company.value("client", id, "phone") == .null)
+        }
+    }
+
+    @Test func recognisedCheckpoints_capWhatOldClocksClaim() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            let (first, second, third) = (
+                company.create("client", ["name": "One", "notes": "base"]), company.create("client", ["name": "Two", "notes": "base"]),
+                company.create("client", ["name": "Three", "notes": "base"])
+            )
+            try ana.pull()
+            company.write([Edit.patch("client", second, ["notes": "kept"])])
+            let backup = company.core.snapshot()
+            try ana.pull()
+            company.write([Edit.patch("client", third, ["notes": "lost"])])
+            try ana.pull()
+            let sets = [first, second, third].map { ana.seal([Edit.patch("client", $0, ["notes": "Ana"])]) }
+            company.core.restore(backup)
+            company.write([Edit.patch("client", third, ["notes": "new"])])
+            #expect(try ana.page() == nil)
+            try ana.rebuild()
+            let recognised = Array(ana.recent.dropFirst())
+            // The oldest alone: what the server wrote behind it counts as unseen.
+            let copy = try required(try ana.fork(counter: 0))
+            let other = copy.seal([Edit.patch("client", second, ["notes": "copy"])], clock: VectorClock(feed: recognised[1].position))
+            #expect(try copy.push([other], recognised: [recognised[2]])?.first?.violations.map(\.code) == ["conflict"])
+            let outcomes = try required(try ana.push(sets, recognised: recognised))
+            #expect(outcomes.map(\.status) == [.accepted, .accepted, .rejected])
+            #expect(outcomes[2].violations.map(\.code) == ["conflict"])
+            // None recognised: such a clock knows nothing.
+            let blind = ana.seal(
+                [Edit.patch("client", third, ["notes": "blind"])], clock: VectorClock(feed: FeedPosition(epoch: 0, position: 900)))
+            #expect(try ana.push([blind])?.first?.violations.map(\.code) == ["conflict"])
+        }
+    }
+
+    @Test func countersOfLostHistory_mayBeSkipped_butNotOfferedAgain() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            let id = company.create("client", ["name": "Acme"])
+            try ana.pull()
+            try ana.edit([Edit.patch("client", id, ["phone": "+15550100"])])
+            try ana.pull()
+            let backup = company.core.snapshot()
+            let lost = ana.seal([Edit.patch("client", id, ["phone": "+15550101"])])
+            try ana.push([lost])
+            try ana.pull()
+            company.core.restore(backup)
+            #expect(try ana.page() == nil)
+            try ana.rebuild()
+            ana.counter = 5
+            let jump = ana.seal([Edit.patch("client", id, ["email": "a@example.com"])])
+            ana.counter = 7
+            let gap = ana.seal([Edit.patch("client", id, ["email": "b@example.com"])])
+            // Only the first push of the epoch may begin higher, and only there.
+            #expect(try ana.push([jump, gap]) == nil)
+            #expect(company.refused?.details["expected"] == 7)
+            #expect(try ana.push([jump])?.first?.status == .accepted)
+            #expect(try ana.push([gap]) == nil)
+            #expect(company.refused?.details["expected"] == 7)
+            #expect(try ana.push([lost]) == nil)
+            #expect(company.refused?.knownCode == .fork)
+            #expect(try ana.pull().last?.checkpoint?.acknowledged == 6)
+        }
+    }
+
+    @Test func outcomesLostWithTheHistory_areGivenAnew() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            let id = company.create("client", ["name": "Acme"])
+            try ana.pull()
+            let backup = company.core.snapshot()
+            let set = ana.seal([Edit.patch("client", id, ["phone": "+15550100"])])
+            let first = try required(try ana.push([set])?.first)
+            try ana.pull()
+            company.core.restore(backup)
+            #expect(try ana.page() == nil)
+            try ana.rebuild()
+            let second = try required(try ana.push([set])?.first)
+            #expect(second.status == .accepted)
+            #expect(second.positions != first.positions)
+            #expect(company.value("client", id, "phone") == "+15550100")
+        }
+    }
+}
