@@ -1,8 +1,13 @@
 // The tool that people have: the real `sqlite3` shell, in a process of its own.
 
 import Foundation
+import TestSupport
 
 @testable import Replica
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 struct SQLiteShell {
     let path: String
@@ -15,29 +20,12 @@ struct SQLiteShell {
 
     /// Runs a script, waiting for locks; the shell stops at the first error.
     func run(_ script: String) async throws -> Ended {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = ["sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", path]
-        let (input, output, errors) = (Pipe(), Pipe(), Pipe())
-        (process.standardInput, process.standardOutput, process.standardError) = (input, output, errors)
-        try process.run()
-        return try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                do {
-                    try input.fileHandleForWriting.write(contentsOf: Data(script.utf8))
-                    try input.fileHandleForWriting.close()
-                    let said = try output.fileHandleForReading.readToEnd() ?? Data()
-                    let complained = try errors.fileHandleForReading.readToEnd() ?? Data()
-                    process.waitUntilExit()
-                    continuation.resume(
-                        returning: Ended(
-                            code: process.terminationStatus, output: String(decoding: said, as: UTF8.self),
-                            errors: String(decoding: complained, as: UTF8.self)))
-                } catch {
-                    continuation.resume(throwing: error)
-                }
-            }
-        }
+        // Through files and an argument: a pipe would stay open in whatever program another test starts meanwhile, and two shells
+        // that hold each other's would wait for ever.
+        let finished = try await RunningProgram(
+            path: "/usr/bin/env", ["sqlite3", "-batch", "-bail", "-cmd", ".timeout 20000", path, script]
+        ).finish()
+        return Ended(code: finished.code, output: finished.output, errors: finished.errors)
     }
 
     struct Refused: Error, CustomStringConvertible { var description: String }
@@ -68,6 +56,10 @@ final class RunningShell: @unchecked Sendable {
     init(path: String) throws {
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = ["sqlite3", "-batch", "-bail", "-cmd", ".timeout 30000", path]
+        // Programs that other tests start must not hold these ends open.
+        for handle in [input, output].flatMap({ [$0.fileHandleForReading, $0.fileHandleForWriting] }) {
+            _ = fcntl(handle.fileDescriptor, F_SETFD, FD_CLOEXEC)
+        }
         (process.standardInput, process.standardOutput) = (input, output)
         try process.run()
     }
