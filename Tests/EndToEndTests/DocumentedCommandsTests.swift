@@ -109,7 +109,9 @@ private struct DocumentBlock: CustomStringConvertible {
             #expect(!synced.output.contains("problem"), "\(synced.output)")
             #expect(FileManager.default.fileExists(atPath: home + "/.local/share/man/man1/replica.1"))
             // A refusal reads as the document says.
-            let refusal = try #require(blocks.first { $0.text.hasPrefix("$ sqlite3 replica.db ") }?.text.components(separatedBy: "\n"))
+            let refusal = try #require(
+                blocks.first { $0.text.hasPrefix("$ sqlite3 replica.db ") && $0.text.contains("out_of_range") }?.text.components(
+                    separatedBy: "\n"))
             let told = try await RunningProgram(
                 path: "/bin/bash", ["-c", String(refusal[0].dropFirst(2)).replacing("replica.db", with: "'\(file)'")]
             ).finish()

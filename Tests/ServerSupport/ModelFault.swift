@@ -27,6 +27,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case leavesOutEntries
     /// The value that lost to a later one is recorded nowhere.
     case forgetsSuperseded
+    /// A set that comes back after a restore is acknowledged and not applied.
+    case dropsHealed
     /// Pulled events leave one out.
     case skipsEvents
     /// An event that is told again has another id.

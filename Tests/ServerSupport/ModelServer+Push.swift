@@ -76,7 +76,9 @@ extension ModelServer {
                 submission.vouchesForRestricted = restrictedSince.map { clock.feed.position >= $0 } ?? false
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
-                outcome = decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)
+                outcome =
+                    fault == .dropsHealed && push.isHealing && content.clock.feed.epoch < state.epoch
+                    ? Outcome(status: .accepted) : decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)
             }
             if outcome.status == .deferred, case .set(let content) = set.content {
                 let ids = content.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }

@@ -31,6 +31,10 @@ final class RequestWorker: HTTPWorker {
     func handle(_ request: HTTPRequest, attempt: HTTPAttempt) -> HTTPReply {
         context.metrics.workerBegan()
         defer { context.metrics.workerEnded() }
+        return answer(request, attempt, isSecondTry: false)
+    }
+
+    private func answer(_ request: HTTPRequest, _ attempt: HTTPAttempt, isSecondTry: Bool) -> HTTPReply {
         do {
             return try Route.find(request).answer(self, request, attempt)
         } catch let error as ErrorReply {
@@ -39,7 +43,12 @@ final class RequestWorker: HTTPWorker {
             }
             return .respond(Problem.response(error, requestID: request.requestID))
         } catch let error as PostgresError {
-            return .respond(problem(error, request))
+            // A session that died while it was idle says nothing about the push, and a push can be done again on a new one.
+            if error.isConnectionLost, Self.isPush(request), !isSecondTry {
+                endSession()
+                if (try? connection()) != nil { return answer(request, attempt, isSecondTry: true) }
+            }
+            return .respond(problem(error, request, isSecondTry: isSecondTry))
         } catch {
             context.log(.init(.error, "request_failed", requestID: request.requestID, ["error": .string("\(error)")]))
             return .respond(Problem.response(ErrorReply(.internal, "the request failed"), requestID: request.requestID))
@@ -70,16 +79,18 @@ final class RequestWorker: HTTPWorker {
         session = nil
     }
 
-    private func problem(_ error: PostgresError, _ request: HTTPRequest) -> HTTPResponse {
+    private static func isPush(_ request: HTTPRequest) -> Bool { request.path == "/v1/sync/push" }
+
+    private func problem(_ error: PostgresError, _ request: HTTPRequest, isSecondTry: Bool) -> HTTPResponse {
         if error.isConnectionLost { endSession() }
         context.metrics.countDatabaseError()
         context.log(
             .init(
                 error.isRetryable ? .warning : .error, "database_error", requestID: request.requestID,
                 ["state": .string(error.sqlState), "operation": .string(error.operation), "error": .string(error.message)]))
-        // Whether a push took effect, or is what broke the connection, is unknown. A replica that hears so again and again halves
+        // Twice on sessions that had just been opened: the push may be what breaks them. A replica that hears so again and again halves
         // its batch until it has found the one set that kills; for "unavailable" it would only wait.
-        if error.isConnectionLost, request.path == "/v1/sync/push" {
+        if error.isConnectionLost, isSecondTry {
             return Problem.response(ErrorReply(.internal, "the database broke off during the push"), requestID: request.requestID)
         }
         // A time-out, a missing table or right: nothing was stored, and the operator can mend it. `internal` would be held against

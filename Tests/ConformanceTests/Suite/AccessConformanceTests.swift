@@ -80,6 +80,10 @@ import Testing
             #expect(try olga.edit([Edit.patch("member", ben.member, ["role": "viewer"])]).status == .accepted)
             #expect(try ben.push([]) == nil)
             #expect(company.refused?.knownCode == .forbidden)
+            // Who reads other fields than before starts anew, and then goes on reading.
+            #expect(try ben.page() == nil)
+            #expect(company.refused?.knownCode == .resyncRequired)
+            #expect(try required(try ben.rebuild().last?.row("client", id))["tax_number"] == "T1")
             #expect(try ben.page() != nil)
         }
     }

@@ -42,6 +42,14 @@ final class Server: @unchecked Sendable {
 
     /// - Parameter environment: For this run only, over the server's own.
     func start(_ more: [String: String] = [:]) async throws {
+        // While its database comes and goes a server may end before it listens; whoever supervises it starts it again.
+        for _ in 0..<4 {
+            do { return try await startOnce(more) } catch is UnexpectedResult { continue }
+        }
+        try await startOnce(more)
+    }
+
+    private func startOnce(_ more: [String: String]) async throws {
         let program = try RunningProgram(
             "sync-server", ["serve", "--listen", "127.0.0.1:\(port)"] + options, environment: environment.merging(more) { $1 })
         lock.withLock { self.program = program }

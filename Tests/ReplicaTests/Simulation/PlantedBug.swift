@@ -16,7 +16,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         losesReturnedEdit
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
-        overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded
+        overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
 
@@ -60,6 +60,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .dropsUnknownFields: Self.entry("an older build drops fields that it does not know", ["I1"], seed: 2, more: [.upgrade])
         case .cursorBeforeChanges: Self.entry("the cursor is stored before the changes it stands for", ["I1", "I4", "I13"])
         case .losesReturnedEdit: Self.entry("an edit whose command has returned is lost with the process", ["I15"], more: [.crash])
+        case .dropsHealed:
+            Self.entry(
+                "a set that comes back after a restore is acknowledged and not applied", ["I2", "I8", "I3"],
+                more: [.snapshotServer, .restoreServer])
         case .resurrects: Self.entry("a tombstone comes back to life", ["I11"])
         case .skipsDeduplication: Self.entry("a set seen before is processed again", ["I2", "I3"])
         case .acknowledgesBeforeCommit: Self.entry("a push is answered before its transaction commits", ["I2"])
