@@ -112,6 +112,8 @@ extension Store {
 
     /// Sets that were told to wait are asked about once a sync.
     func reofferDeferred() throws {
+        // Most syncs have none, and must not wait for a tool that holds the file.
+        guard try connection.scalarInteger("SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE state = 'deferred')") == 1 else { return }
         try connection.execute("UPDATE _tideline_pending SET state = 'pending' WHERE state = 'deferred'")
     }
 

@@ -178,6 +178,8 @@ struct SyncWork {
                 }
             }
             report.pushed += offer.sets.count
+            // Who has something to report does not wait for news: what was pushed may be none (a marker, a set that changed nothing).
+            mayWait = false
             return .pushed(offer.sets.count)
         } catch let failure as TransportFailure {
             return .pushFailed(failure, sets: offer.sets.count)

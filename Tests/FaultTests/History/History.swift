@@ -167,7 +167,8 @@ final class History: Sendable {
         case 0:
             await ledger.acknowledge(tokens, by: "\(person.name) \(arguments.joined(separator: " "))")
             return finished.output
-        case 1: await ledger.count("refusal")
+        // 2: a field of the company's own that has not come here yet.
+        case 1, 2: await ledger.count("refusal")
         default: await ledger.surprise("\(person.name) \(arguments): exit \(finished.code): \(finished.output) \(finished.errors)")
         }
         return nil

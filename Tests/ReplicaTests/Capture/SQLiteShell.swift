@@ -82,7 +82,8 @@ final class RunningShell: @unchecked Sendable {
 
     /// Exit code after everything that was typed.
     func end() async throws -> Int32 {
-        try input.fileHandleForWriting.close()
+        // By a word and not by closing the pipe: a program that another test starts meanwhile may hold it open.
+        try input.fileHandleForWriting.write(contentsOf: Data(".exit\n".utf8))
         return await withCheckedContinuation { continuation in
             DispatchQueue.global().async { [process] in
                 process.waitUntilExit()
