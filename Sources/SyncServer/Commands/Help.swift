@@ -89,7 +89,8 @@ enum Help {
             "replica revoke", "Stop a replica from syncing.", "sync-server replica revoke --tenant ID REPLICA",
             "For a machine that was lost. What it has not pushed stays in its file."),
         topic(
-            "token create", "Make an API token for a member.", "sync-server token create --tenant ID --member ID [--label TEXT] [--days N]",
+            "token create", "Make an API token for a member.",
+            "sync-server token create --tenant ID --member ID [--label TEXT] [--days N | --expires TIME]",
             "Shown once; only its hash is stored."),
         topic("token revoke", "Stop an API token.", "sync-server token revoke TOKEN", "Takes effect with the next request."),
         topic(

@@ -11,11 +11,19 @@ enum TokenCommand {
             guard let days = Int64(text), (1...36_500).contains(days) else { throw UsageError("--days is a number from 1 to 36500") }
             return days
         }
+        let expires = try arguments.value("--expires").map { text -> Int64 in
+            let time = Instant.milliseconds(fromISO8601: text) ?? CalendarDate.days(fromISO: text).map { $0 * 86_400_000 }
+            guard let time else { throw UsageError("--expires is a date or a time, such as 2026-12-31 or 2026-12-31T18:00:00Z") }
+            return time
+        }
+        guard days == nil || expires == nil else { throw UsageError("--days and --expires say the same; give one of them") }
         try arguments.finish()
         return try Administration.run(configuration) { administration in
             let tenant = try administration.identifier(tenantText, "--tenant")
             let member = try administration.identifier(memberText, "--member")
             let now = administration.context.now()
+            let expiry = expires ?? days.map { now + $0 * 86_400_000 }
+            if let expiry, expiry <= now { throw UsageError("--expires is in the past") }
             let token = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
                 let found = try connection.run(
                     "SELECT 1 FROM public.member WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL AND status <> 'disabled'",
@@ -25,7 +33,7 @@ enum TokenCommand {
                 _ = try connection.run(
                     token.store(
                         member: member, replica: nil, kind: .api, label: label, nowMilliseconds: now,
-                        expiresAt: days.map { now + $0 * 86_400_000 }))
+                        expiresAt: expiry))
                 return token
             }
             console.show(["token": .string(token.text)], token.text)

@@ -27,6 +27,11 @@ import Testing
             let token = try ServerProcess.json(
                 ["token", "create", "--tenant", tenant, "--member", try text(made, "member"), "--days", "30"] + database)
             #expect(AccessToken(try text(token, "token"))?.tenant.text == tenant)
+            for (expiry, status) in [("2020-01-01", Int32(2)), ("tomorrow", 2), ("2999-12-31", 0), ("2999-12-31T18:00:00Z", 0)] {
+                let words = ["token", "create", "--tenant", tenant, "--member", try text(made, "member"), "--expires", expiry]
+                #expect(try ServerProcess.run(words + database).status == status, "\(expiry)")
+                #expect(try ServerProcess.run(words + ["--days", "3"] + database).status == 2, "\(expiry)")
+            }
             #expect(try ServerProcess.json(["token", "revoke", try text(token, "token")] + database)["revoked"] == true)
             let check = try ServerProcess.json(["check"] + database)
             #expect(check["ok"] == true)
