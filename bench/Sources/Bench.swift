@@ -10,12 +10,13 @@ import SyncProtocol
 struct Bench {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count == 6, let url = URL(string: arguments[1]) else {
-            FileHandle.standardError.write(Data("usage: tideline-bench URL CODE CODE DATA-FOLDER WORK-FOLDER\n".utf8))
+        guard arguments.count == 7, let url = URL(string: arguments[1]) else {
+            FileHandle.standardError.write(Data("usage: tideline-bench URL CODE CODE DATA-FOLDER WORK-FOLDER TOKEN\n".utf8))
             exit(2)
         }
         let bench = Bench(url: url, codes: [arguments[2], arguments[3]], data: arguments[4], work: arguments[5])
         try await bench.run()
+        for figures in try await Deliveries(url: url, token: arguments[6]).run(events: 10_000) { bench.line(figures) }
     }
 
     let url: URL
@@ -177,7 +178,7 @@ struct Bench {
     }
 
     private func rate(_ rows: Int, _ seconds: Double) -> JSONValue { .integer(Int64(Double(rows) / max(seconds, 0.000_001))) }
-    private func line(_ object: JSONObject) {
+    func line(_ object: JSONObject) {
         FileHandle.standardOutput.write(Data((JSONValue.object(object).canonicalText + "\n").utf8))
     }
 }
