@@ -4,14 +4,14 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test soak demo bench docs fuzz lint format clean
+.PHONY: help requirements build release test soak demo bench api-check docs fuzz lint format clean
 
 # Of `make soak`: how long, and the first seed; another one every time unless told.
 SECONDS ?= 300
 SEED ?= $(shell date +%s)
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 requirements: ## Check for Swift and install missing Debian or Ubuntu packages
 	@scripts/requirements
@@ -41,6 +41,9 @@ bench: release ## Measure; prints figures for this machine
 # SECONDS is how long each reader is fuzzed; TARGET names one of them.
 fuzz: requirements ## Fuzz what reads bytes from outside (SECONDS=60 each, TARGET=json)
 	@SECONDS_EACH=$(SECONDS) fuzz/run $(TARGET)
+
+api-check: release ## Hold the REST API against its OpenAPI document with schemathesis, if it is installed
+	@scripts/api-check
 
 docs: requirements ## Build the reference documentation of the Replica library (DocC)
 	@scripts/docs

@@ -23,7 +23,7 @@ public struct EnrollmentRequest: Hashable, Sendable {
     }
 
     public init(json: JSONValue) throws(WireError) {
-        guard let code = json["code"]?.stringValue, !code.isEmpty, code.utf8.count <= 200 else {
+        guard let code = json["code"]?.stringValue, !code.isEmpty, TextNormalization.scalarCount(code) <= 200 else {
             throw WireError("code", "is the enrolment code")
         }
         let new = try ReplicaDescription(json)

@@ -35,6 +35,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case fork
     case newEpoch = "new_epoch"
     case resyncRequired = "resync_required"
+    case tooManyRequests = "too_many_requests"
     case overloaded, unavailable, `internal`
 
     public var status: Int {
@@ -51,6 +52,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
         case .unsupportedMediaType: 415
         case .idempotencyKeyReused: 422
         case .schemaTooOld, .protocolUnsupported: 426
+        case .tooManyRequests: 429
         case .internal: 500
         case .overloaded, .unavailable: 503
         }

@@ -73,7 +73,8 @@ struct TimelineRequest: Sendable {
 
     private static func instant(_ name: String, _ value: String) throws(ErrorReply) -> Int64 {
         let time = Decimals.parse(value, scale: 0) ?? Instant.milliseconds(fromISO8601: value)
-        guard let time, (-HybridTimestamp.maximumMilliseconds...HybridTimestamp.maximumMilliseconds).contains(time) else {
+        // What an instant can be; before the year 1 and after 9999 nothing has happened.
+        guard let time, case .some(.integer) = try? FieldType.instant.normalized(.integer(time)) else {
             throw ListRequest.refuse(name, "is a time: milliseconds since 1970 UTC, or ISO 8601 with zone")
         }
         return time

@@ -47,14 +47,14 @@ struct EntityPaths {
     }
 
     private var creation: JSONObject {
-        var properties: JSONObject = [
-            "id": .object(
+        var properties = JSONObject()
+        // That of a link follows from what it connects.
+        if entity.deterministicKeys.isEmpty {
+            properties["id"] = .object(
                 ValueSchema.orNull(
-                    ValueSchema.identifier(
-                        entity.deterministicKeys.isEmpty
-                            ? "Chosen by you, so that a lost reply cannot become a second record; else made by the server."
-                            : "Follows from \(entity.deterministicKeys.joined(separator: ", ")); leave it out."), unless: false))
-        ]
+                    ValueSchema.identifier("Chosen by you, so that a lost reply cannot become a second record; else made by the server."),
+                    unless: false))
+        }
         var example = JSONObject()
         var required: [String] = []
         for field in entity.fields where field.isWritable && !field.isSecret {
@@ -151,6 +151,8 @@ struct EntityPaths {
             if name != "list" { headers["ETag"] = ["$ref": "#/components/headers/ETag"] }
             if status == 201 { headers["Location"] = ["schema": ["type": "string"]] }
             if !headers.isEmpty { response["headers"] = .object(headers) }
+            let links = EntityLinks(entity: entity).after(name)
+            if !links.isEmpty { response["links"] = .object(links) }
             responses[String(status)] = .object(response)
         }
         OpenAPIDocument.add(errors, to: &responses)
@@ -234,7 +236,7 @@ struct EntityPaths {
             "type": "object", "additionalProperties": false,
             "properties": [
                 "observed": [
-                    "type": ["string", "null"],
+                    "type": ["string", "null"], "pattern": "^[^\\u0000]*$",
                     "description":
                         "The state you saw; if it is another one now and the move is no longer legal, that is a conflict. Left out: the state it is in.",
                 ],

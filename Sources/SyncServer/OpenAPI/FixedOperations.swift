@@ -38,6 +38,17 @@ enum FixedOperations {
 
     private static let integer: JSONValue = ["type": "integer", "format": "int64"]
     private static let uuid: JSONValue = ["type": "string", "format": "uuid"]
+    private static func text(_ maximum: Int64) -> JSONValue {
+        ["type": "string", "minLength": 1, "maxLength": .integer(maximum), "pattern": "^[^\\u0000]*$"]
+    }
+
+    private static func offered(_ name: String, _ schema: JSONValue) -> JSONValue {
+        let hash: JSONValue = ["type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of the set."]
+        return ["type": "object", "required": ["hash", .string(name)], "properties": ["hash": hash, name: schema]]
+    }
+
+    private static let withdrawn = offered(
+        "withdrawn", ["type": "array", "minItems": 2, "maxItems": 2, "description": "[replica, counter] of a set that will never be sent."])
     private static let protocolVersion: JSONValue = ["type": "integer", "const": .integer(ProtocolVersion.current)]
     private static let schemaVersion: JSONValue = ["type": "integer", "minimum": 0, "maximum": .integer(Int64(Int32.max))]
 
@@ -47,8 +58,9 @@ enum FixedOperations {
             body: [
                 "type": "object", "required": ["protocol", "code", "label", "schema"],
                 "properties": [
-                    "protocol": protocolVersion, "code": ["type": "string", "minLength": 1, "maxLength": 200],
-                    "label": ["type": "string", "minLength": 1, "maxLength": 80], "platform": ["type": "string"], "schema": integer,
+                    "protocol": protocolVersion, "code": text(200), "label": text(80),
+                    "platform": ["type": "string", "pattern": "^[^\\u0000]*$"],
+                    "schema": integer,
                 ],
                 "examples": [
                     ["protocol": 1, "code": "4QKX-7MPT-2WZD-9RHB", "label": "farah's laptop", "platform": "linux", "schema": 1]
@@ -64,7 +76,7 @@ enum FixedOperations {
                         "role": ["type": "string", "enum": .array(Role.allCases.map { .string($0.rawValue) })],
                         "replication": ["type": "string"], "server_time": integer, "schema": integer, "protocol": integer,
                     ],
-                ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported]),
+                ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported, .tooManyRequests]),
         "POST /v1/sync/push": operation(
             "push", "Send pending change sets", "Answers the stored outcome of every set, however often it is sent.", tag: "sync",
             hasToken: true,
@@ -72,15 +84,16 @@ enum FixedOperations {
                 "type": "object", "required": ["protocol", "schema", "sets"],
                 "properties": [
                     "protocol": protocolVersion, "schema": schemaVersion, "cursor": ["type": ["string", "null"]],
-                    "recognised": ["type": "array"],
+                    "recognised": [
+                        "type": "array", "maxItems": 64,
+                        "items": [
+                            "type": "array", "minItems": 3, "maxItems": 3, "description": "[epoch, position, fingerprint], newest first.",
+                        ],
+                    ],
                     "sets": [
                         "type": "array", "maxItems": .integer(Int64(Limits.setsPerPush)),
                         "items": [
-                            "type": "object", "required": ["hash"],
-                            "properties": [
-                                "hash": ["type": "string", "pattern": "^[0-9a-f]{64}$"], "set": ["type": "object"],
-                                "withdrawn": ["type": "array"],
-                            ],
+                            "anyOf": [offered("set", ["type": "object", "description": "The sealed bytes, as they are."]), withdrawn]
                         ],
                     ],
                 ],
@@ -146,7 +159,7 @@ enum FixedOperations {
                 "type": "object", "required": ["protocol", "counter", "label", "schema"],
                 "properties": [
                     "protocol": protocolVersion, "counter": ["type": "integer", "format": "int64", "minimum": 0],
-                    "label": ["type": "string", "minLength": 1, "maxLength": 80], "platform": ["type": "string"], "schema": integer,
+                    "label": text(80), "platform": ["type": "string"], "schema": integer,
                 ],
             ],
             success: json("The new replica and its token", ["type": "object", "required": ["token", "replica"]]),

@@ -1,5 +1,6 @@
 // `GET /v1/openapi.json`: OpenAPI 3.1, put together from the schema and the table of routes, so that it cannot fall behind.
 
+import Foundation
 import SyncProtocol
 
 struct OpenAPIDocument: Sendable {
@@ -16,12 +17,12 @@ struct OpenAPIDocument: Sendable {
             operations[route.method.lowercased()] = FixedOperations.operation(route.method, path, schema)
             paths[path] = .object(operations)
         }
-        for (method, path, summary) in ConsumerPaths.all {
-            var operations = paths[path]?.objectValue ?? JSONObject()
-            operations[method.lowercased()] = ConsumerPaths.operation(method, path, summary)
-            paths[path] = .object(operations)
+        for one in ConsumerPaths.all {
+            var operations = paths[one.path]?.objectValue ?? JSONObject()
+            operations[one.method.lowercased()] = one.operation
+            paths[one.path] = .object(operations)
         }
-        var schemas = JSONObject(SharedSchemas.all(schema))
+        var schemas = JSONObject(SharedSchemas.all(schema) + ConsumerSchemas.all(schema))
         var tags: [JSONValue] = []
         for entity in schema.entities where entity.isServed {
             let described = EntityPaths(entity: entity)
@@ -52,9 +53,15 @@ struct OpenAPIDocument: Sendable {
         ]
     }
 
+    /// What any request can meet: beside the server's own troubles, refusals of the HTTP layer (docs/operations.md, limits).
+    static let anyRequest: [(status: Int, code: String)] = [
+        (408, "request_timeout"), (413, "body_too_large"), (414, "request_line_too_long"), (431, "headers_too_large"), (500, "internal"),
+        (503, "unavailable"),
+    ]
+
     /// Responses for the codes, and for what any request can meet.
     static func add(_ errors: [ErrorCode], to responses: inout JSONObject) {
-        for status in Set(errors.map(\.status) + [500, 503]) {
+        for status in Set(errors.map(\.status) + anyRequest.map(\.status)) {
             responses[String(status)] = ["$ref": .string("#/components/responses/Error\(status)")]
         }
     }
@@ -67,8 +74,11 @@ enum SharedSchemas {
             ("Error", error), ("Violation", violation), ("Outcome", outcome), ("ActivityEntry", activityEntry(schema)),
             ("ActivityList", activityList), ("Currency", choices(Formats.currencies, "ISO 4217.")),
             ("Country", choices(Formats.countries, "ISO 3166-1 alpha-2.")),
+            ("TimeZone", choices(timeZones, "IANA time zone name; former names of zones are accepted as well.")),
         ]
     }
+
+    private static let timeZones = (TimeZone.knownTimeZoneIdentifiers + ["UTC"]).filter(Formats.isTimeZone).sorted()
 
     private static func choices(_ values: [String], _ description: String) -> JSONValue {
         ["type": "string", "enum": .array(values.map { .string($0) }), "description": .string(description)]
@@ -163,7 +173,9 @@ enum SharedSchemas {
         ],
     ]
 
-    private static let entityTags = "^(\\*|(W/)?\"[^\"]*\"(, *(W/)?\"[^\"]*\")*)$"
+    /// RFC 9110 §8.8.3, as far as ASCII goes.
+    private static let entityTag = "(W/)?\"[!#-~]*\""
+    private static let entityTags = "^(\\*|(\(entityTag)(, ?\(entityTag)){0,\(EntityTag.tagsMax - 1)})?)$"
 
     static let parameters: JSONValue = [
         "Limit": [
@@ -214,9 +226,10 @@ enum SharedSchemas {
 
     static var responses: JSONValue {
         var responses = JSONObject()
-        for (status, codes) in Dictionary(grouping: ErrorCode.allCases, by: \.status) {
+        let all = ErrorCode.allCases.map { (status: $0.status, code: $0.rawValue) } + OpenAPIDocument.anyRequest
+        for (status, codes) in Dictionary(grouping: all, by: \.status) {
             responses["Error\(status)"] = [
-                "description": .string(codes.map(\.rawValue).sorted().joined(separator: ", ")),
+                "description": .string(Set(codes.map(\.code)).sorted().joined(separator: ", ")),
                 "content": ["application/problem+json": ["schema": ["$ref": "#/components/schemas/Error"]]],
             ]
         }

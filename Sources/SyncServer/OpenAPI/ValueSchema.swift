@@ -36,7 +36,7 @@ enum ValueSchema {
         case .address: address
         case .email: ["type": "string", "maxLength": 254, "format": "email"]
         case .phone: ["type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164."]
-        case .url: ["type": "string", "maxLength": 2000, "format": "uri"]
+        case .url: ["type": "string", "maxLength": 2000, "format": "iri"]
         case .currency: ["$ref": "#/components/schemas/Currency"]
         case .timeZone: ["type": "string", "maxLength": 64, "description": "IANA time zone name."]
         case .hex64: ["type": "string", "pattern": "^[0-9a-f]{64}$"]
@@ -125,6 +125,13 @@ enum ValueSchema {
             ]
             if keys.isEmpty {
                 schema["propertyNames"] = ["pattern": "^[a-z0-9][a-z0-9_-]*$", "maxLength": 40]
+                // What fields that a tenant defines can hold.
+                schema["additionalProperties"] = [
+                    "anyOf": [
+                        .object(text(0, 2_000)), ["type": "integer", "minimum": .integer(.min), "maximum": .integer(.max)],
+                        ["type": "boolean"], ["type": "array", "items": .object(text(0, 2_000))], ["type": "null"],
+                    ]
+                ]
                 schema["description"] = "Fields that the tenant defined (custom_field), merged key by key; null removes a key."
             } else {
                 schema["properties"] = .object(JSONObject(keys.map { ($0, [:]) }))
@@ -137,6 +144,20 @@ enum ValueSchema {
                 "pattern":
                     "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
             ]
+        case .url:
+            return [
+                "type": "string", "maxLength": 2000, "pattern": .string(webAddress),
+                "description": "http or https; other characters may come percent-encoded or as they are.",
+            ]
+        case .timeZone: return ["$ref": "#/components/schemas/TimeZone"]
+        case .address where isRequired:
+            // One part at least has to remain.
+            var schema = address
+            schema["anyOf"] = .array(
+                ["line1", "line2", "city", "region", "postal_code"].map { part in
+                    ["required": [.string(part)], "properties": [part: ["pattern": .string(somethingVisible)]]]
+                } + [["required": ["country"]]])
+            return schema
         case .phone:
             return [
                 "type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$",
@@ -175,6 +196,12 @@ enum ValueSchema {
     }
 
     // MARK: Parts
+
+    private static let webAddress: String = {
+        let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
+        let character = "([!$&-;=?-Z\\[\\]_a-z~]|%[0-9A-Fa-f]{2})"
+        return "^[Hh][Tt][Tt][Pp][Ss]?://\(label)(\\.\(label)){0,4}(:[1-9][0-9]{0,3})?([/?]\(character)*)?(#\(character)*)?$"
+    }()
 
     private static let somethingVisible = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
 

@@ -105,6 +105,11 @@ struct Consumer: Sendable, Equatable {
     static func invalid(_ field: String, _ message: String) -> ErrorReply {
         ErrorReply(.validationFailed, "\(field): \(message)", details: ["field": .string(field)])
     }
+
+    /// What was asked for is right in itself, and cannot be done as things stand.
+    static func conflict(_ field: String, _ message: String) -> ErrorReply {
+        ErrorReply(.conflict, "\(field): \(message)", details: ["field": .string(field)])
+    }
 }
 
 /// Where a new or replayed consumer begins.

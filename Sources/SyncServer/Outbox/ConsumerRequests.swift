@@ -74,12 +74,18 @@ struct ConsumerRequests {
         _ target: Target, _ method: String, _ request: HTTPRequest, _ attempt: HTTPAttempt, _ store: ConsumerStore
     ) throws -> Answer {
         let now = context.now()
+        let parameters =
+            target.name == nil || target.position != nil || method != "GET"
+            ? [] : ConsumerRequests.parameters[target.action ?? "", default: []]
+        if let (unknown, _) = request.query.first(where: { !parameters.contains($0.name) }) {
+            throw Consumer.invalid(unknown, "there is no parameter \(unknown)")
+        }
         guard let name = target.name else {
             if method == "GET" {
                 let all = try store.read()
                 return .json(200, ["data": .array(all.map { $0.json(nowMilliseconds: now) }), "total": .integer(Int64(all.count))])
             }
-            let (consumer, start) = try Consumer.received(try body(request), schema: context.schema)
+            let (consumer, start) = try Consumer.received(.object(try body(request)), schema: context.schema)
             let secret = try store.add(consumer, from: start, nowMilliseconds: now)
             var json = try store.require(consumer.name).json(nowMilliseconds: now).objectValue ?? JSONObject()
             if let secret { json["secret"] = .string(secret.text) }
@@ -93,13 +99,17 @@ struct ConsumerRequests {
             return .json(200, ["removed": .string(name)])
         case (nil, _): return .json(200, registered.json(nowMilliseconds: now))
         case ("pause", _):
-            try store.pause(name, reason: request.body.isEmpty ? nil : try body(request)["reason"]?.stringValue)
+            let reason = request.body.isEmpty ? .null : try body(request, only: ["reason"])["reason"] ?? .null
+            guard reason.isNull || (reason.stringValue?.unicodeScalars.count).map({ $0 <= ConsumerRequests.reasonMax }) == true else {
+                throw Consumer.invalid("reason", "reason is a text of at most \(ConsumerRequests.reasonMax) characters")
+            }
+            try store.pause(name, reason: reason.stringValue)
             return try current()
         case ("resume", _):
             try store.resume(name)
             return try current()
         case ("replay", _):
-            let from = try body(request)["from"]
+            let from = try body(request, only: ["from"])["from"]
             guard let from, let text = from.stringValue ?? from.integerValue.map(String.init) else {
                 throw Consumer.invalid("from", "from is beginning, a position, or a time such as 2026-03-16T09:30:00Z")
             }
@@ -122,12 +132,20 @@ struct ConsumerRequests {
             if page.events.isEmpty, !page.hasMore, wait > 0, attempt != .deadline { return .waiting(milliseconds: Int(wait)) }
             return .json(200, page.json)
         default:
-            let json = try body(request)
-            guard let position = json["position"]?.integerValue else {
-                throw Consumer.invalid("position", "position is the integer that events gave")
+            let json = try body(request, only: ["position", "epoch", "fingerprint"])
+            guard let position = json["position"]?.integerValue, position >= 0 else {
+                throw Consumer.invalid("position", "position is the number that events gave")
+            }
+            let epoch = json["epoch"] ?? .null
+            guard epoch.isNull || epoch.integerValue.map({ $0 >= 0 }) == true else {
+                throw Consumer.invalid("epoch", "epoch is the number that events gave")
+            }
+            let fingerprint = json["fingerprint"] ?? .null
+            guard fingerprint.isNull || fingerprint.stringValue != nil else {
+                throw Consumer.invalid("fingerprint", "fingerprint is the text that events gave")
             }
             let cursor = try pulled.acknowledge(
-                registered, position: position, epoch: json["epoch"]?.integerValue, fingerprint: json["fingerprint"]?.stringValue)
+                registered, position: position, epoch: epoch.integerValue, fingerprint: fingerprint.stringValue)
             return .json(200, ["position": .integer(cursor.position), "epoch": .integer(cursor.epoch)])
         }
     }
@@ -152,12 +170,23 @@ struct ConsumerRequests {
         }
     }
 
-    private func body(_ request: HTTPRequest) throws -> JSONValue {
+    static let reasonMax = 200
+    /// Of GET, by the last part of the path.
+    private static let parameters = ["attempts": ["limit"], "events": ["limit", "wait"], "dead": ["limit", "after"]]
+
+    /// - Parameter known: The members there can be; nil: that is judged elsewhere.
+    private func body(_ request: HTTPRequest, only known: [String]? = nil) throws -> JSONObject {
+        let json: JSONValue
         do {
-            return try JSONValue(parsing: request.body)
+            json = WriteBody.withWholeNumbers(try JSONValue(parsing: request.body))
         } catch {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
         }
+        guard let object = json.objectValue else { throw ErrorReply(.badRequest, "the body is a JSON object") }
+        if let known, let unknown = object.keys.first(where: { !known.contains($0) }) {
+            throw Consumer.invalid(unknown, "there is no field \(unknown)")
+        }
+        return object
     }
 
     private func number(_ request: HTTPRequest, _ name: String, _ range: ClosedRange<Int64>) throws -> Int64? {

@@ -88,13 +88,13 @@ struct ConsumerStore {
 
     // MARK: Changing
 
-    /// Returns the secret of a webhook, which is shown this once. Throws `conflict`-like `validation_failed` for a name in use.
+    /// Returns the secret of a webhook, which is shown this once. Throws `conflict` for a name in use.
     func add(_ consumer: Consumer, from start: StartPosition, nowMilliseconds now: Int64) throws -> WebhookSecret? {
         let position = try resolve(start)
         let secret = consumer.kind == .webhook ? try WebhookSecret.make(on: connection) : nil
         let count = try connection.run("SELECT count(*) FROM tideline.consumer WHERE tenant = $1::uuid", .identifier(tenant))
         guard (count.integer(0, 0) ?? 0) < ConsumerStore.perTenantMax else {
-            throw Consumer.invalid("name", "a tenant has at most \(ConsumerStore.perTenantMax) consumers")
+            throw Consumer.conflict("name", "a tenant has at most \(ConsumerStore.perTenantMax) consumers")
         }
         let added = try connection.run(
             PostgresStatement(
@@ -110,11 +110,11 @@ struct ConsumerStore {
                     .integer(consumer.attemptsMax), .text(consumer.orderedBy.rawValue), .integer(consumer.concurrency),
                     .optional(consumer.ratePerMinute), .bool(consumer.includesRestricted), .integer(now),
                 ]))
-        guard added.affectedRows == 1 else { throw Consumer.invalid("name", "there is a consumer \(consumer.name) already") }
+        guard added.affectedRows == 1 else { throw Consumer.conflict("name", "there is a consumer \(consumer.name) already") }
         return secret
     }
 
-    /// The position after which to begin. Throws `validation_failed` for one beyond head, `not_found` without a tenant.
+    /// The position after which to begin. Throws `conflict` for one beyond head, `not_found` without a tenant.
     private func resolve(_ start: StartPosition) throws -> Int64 {
         guard let head = TenantHead(try connection.run(TenantHead.read(tenant))) else {
             throw ErrorReply(.notFound, "there is no such tenant")
@@ -124,7 +124,7 @@ struct ConsumerStore {
         case .beginning: return 0
         case .after(let position):
             guard position <= head.position.position else {
-                throw Consumer.invalid("from", "the feed ends at position \(head.position.position)")
+                throw Consumer.conflict("from", "the feed ends at position \(head.position.position)")
             }
             return position
         case .since(let time):
@@ -168,7 +168,9 @@ struct ConsumerStore {
 
     /// The old secret signs too for a day, so that receivers can change over.
     func rotateSecret(_ name: String, nowMilliseconds now: Int64) throws -> WebhookSecret {
-        guard try require(name).consumer.kind == .webhook else { throw Consumer.invalid("name", "\(name) is no webhook; it has no secret") }
+        guard try require(name).consumer.kind == .webhook else {
+            throw Consumer.conflict("name", "\(name) is no webhook; it has no secret")
+        }
         let secret = try WebhookSecret.make(on: connection)
         try change(
             name, "previous_secret = secret, previous_secret_until = $4, secret = $3",

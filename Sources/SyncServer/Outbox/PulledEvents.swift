@@ -32,7 +32,7 @@ struct PulledEvents {
         }
     }
 
-    /// Throws `validation_failed` for a webhook and for a consumer that is not active.
+    /// Throws `conflict` for a webhook and for a consumer that is not active.
     func page(_ registered: RegisteredConsumer, limit: Int64) throws -> Page {
         let consumer = registered.consumer
         try PulledEvents.require(registered)
@@ -79,7 +79,7 @@ struct PulledEvents {
         try PulledEvents.require(registered)
         let name = registered.consumer.name
         guard position >= 0, position <= registered.head.position else {
-            throw Consumer.invalid("position", "the feed ends at position \(registered.head.position)")
+            throw Consumer.conflict("position", "the feed ends at position \(registered.head.position)")
         }
         let found = try connection.run(
             "SELECT epoch, fingerprint FROM tideline.feed WHERE tenant = $1::uuid AND position = $2", .identifier(tenant),
@@ -108,7 +108,7 @@ struct PulledEvents {
 
     private static func require(_ registered: RegisteredConsumer) throws {
         let name = registered.consumer.name
-        guard registered.consumer.kind == .pull else { throw Consumer.invalid("name", "\(name) is a webhook; events are sent to it") }
-        guard registered.status == .active else { throw Consumer.invalid("name", "\(name) is \(registered.status.rawValue)") }
+        guard registered.consumer.kind == .pull else { throw Consumer.conflict("name", "\(name) is a webhook; events are sent to it") }
+        guard registered.status == .active else { throw Consumer.conflict("name", "\(name) is \(registered.status.rawValue)") }
     }
 }

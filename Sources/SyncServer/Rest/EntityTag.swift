@@ -14,7 +14,7 @@ enum EntityTag {
         case places([FeedPosition])
     }
 
-    private static let tagsMax = 20
+    static let tagsMax = 20
 
     /// Of `If-Match` or `If-None-Match`. Throws `bad_request` for what RFC 9110 does not allow there.
     static func condition(_ values: [String], header: String) throws(ErrorReply) -> Condition? {
@@ -22,26 +22,41 @@ enum EntityTag {
         let malformed = ErrorReply(
             .badRequest, "\(header) is an entity tag as the server gave it, for example \"0.41\" with its quotes",
             details: ["header": .string(header)])
-        let list = values.joined(separator: ",").split(separator: ",", omittingEmptySubsequences: false).map { trimmed($0) }
-        if list == ["*"] { return .any }
-        guard list.count <= tagsMax else { throw malformed }
+        let text = trimmed(values.joined(separator: ","))
+        if text == "*" { return .any }
+        guard let tags = tags(text), tags.count <= tagsMax else { throw malformed }
         var places: [FeedPosition] = []
-        for item in list {
-            let isWeak = item.hasPrefix("W/")
-            let tag = isWeak ? item.dropFirst(2) : item[...]
-            guard tag.utf8.count >= 2, tag.hasPrefix("\""), tag.hasSuffix("\""), !tag.dropFirst().dropLast().contains("\"") else {
-                throw malformed
-            }
-            let parts = tag.dropFirst().dropLast().split(separator: ".", omittingEmptySubsequences: false)
-            // Weak tags never match strongly.
-            guard !isWeak, parts.count == 2, let epoch = number(parts[0]), let position = number(parts[1]) else { continue }
+        // Weak tags never match strongly.
+        for tag in tags where !tag.isWeak {
+            let parts = tag.text.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 2, let epoch = number(parts[0]), let position = number(parts[1]) else { continue }
             places.append(FeedPosition(epoch: epoch, position: position))
         }
         return .places(places)
     }
 
-    private static func trimmed(_ text: Substring) -> String {
-        var text = text
+    /// A list of tags taken apart (RFC 9110 §8.8.3): what stands between quotes may hold commas, and holds visible ASCII only. Empty
+    /// elements are passed over (§5.6.1). nil if it is no such list.
+    private static func tags(_ text: String) -> [(isWeak: Bool, text: Substring)]? {
+        var tags: [(isWeak: Bool, text: Substring)] = []
+        var rest = text[...]
+        while true {
+            rest = rest.drop { $0 == " " || $0 == "\t" || $0 == "," }
+            guard !rest.isEmpty else { return tags }
+            let isWeak = rest.hasPrefix("W/")
+            if isWeak { rest = rest.dropFirst(2) }
+            guard rest.first == "\"" else { return nil }
+            rest = rest.dropFirst()
+            guard let end = rest.firstIndex(of: "\"") else { return nil }
+            guard rest[..<end].utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
+            tags.append((isWeak, rest[..<end]))
+            rest = rest[rest.index(after: end)...].drop { $0 == " " || $0 == "\t" }
+            guard rest.isEmpty || rest.first == "," else { return nil }
+        }
+    }
+
+    private static func trimmed(_ text: String) -> String {
+        var text = text[...]
         while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
         while let last = text.last, last == " " || last == "\t" { text.removeLast() }
         return String(text)

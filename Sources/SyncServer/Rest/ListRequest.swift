@@ -60,7 +60,7 @@ struct ListRequest: Sendable {
     static let limitDefault = 50
     static let limitMax = 200
     static let offsetMax = 10_000
-    static let filtersMax = 20
+    static let filtersMax = 100
     static let valuesMax = 100
     static let searchCharactersMax = 200
     /// Matches are counted up to here.

@@ -10,8 +10,12 @@ struct RecordRead {
 
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
-        let deleted = try DeletedRecords(request.query)
-        let ifNoneMatch = try EntityTag.condition(request.headers.values("If-None-Match"), header: "If-None-Match")
+        let (deleted, ifNoneMatch) = try Authentication.first(token, context: context, connection: connection) {
+            (
+                try DeletedRecords(request.query),
+                try EntityTag.condition(request.headers.values("If-None-Match"), header: "If-None-Match")
+            )
+        }
         return try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
             let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
             let reader = ReaderAccess(principal)

@@ -12,6 +12,15 @@ struct RecordWrite {
 
     /// Throws ``ErrorReply`` or ``PostgresError``; then nothing was written.
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
+        let (body, ifMatch, key) = try Authentication.first(token, context: context, connection: connection) { try read(request) }
+        let (response, didWrite) = try connection.transaction(.readWrite, tenant: token.tenant, requestID: request.requestID) { _ in
+            try write(body, ifMatch: ifMatch, key: key, token: token)
+        }
+        if didWrite { context.announce(token.tenant) }
+        return response
+    }
+
+    private func read(_ request: HTTPRequest) throws -> (WriteBody, ifMatch: EntityTag.Condition?, key: IdempotencyKey?) {
         let needsNoBody = operation == .delete || operation == .restore || operation == .transition
         let body = try WriteBody(request, mayBeEmpty: needsNoBody)
         if operation == .delete || operation == .restore, let member = body.object.keys.first {
@@ -21,12 +30,7 @@ struct RecordWrite {
             throw ErrorReply(.badRequest, "\(name) is not a parameter of this request", details: ["parameter": .string(name)])
         }
         let ifMatch = try EntityTag.condition(request.headers.values("If-Match"), header: "If-Match")
-        let key = try IdempotencyKey(request)
-        let (response, didWrite) = try connection.transaction(.readWrite, tenant: token.tenant) { _ in
-            try write(body, ifMatch: ifMatch, key: key, token: token)
-        }
-        if didWrite { context.announce(token.tenant) }
-        return response
+        return (body, ifMatch, try IdempotencyKey(request))
     }
 
     private func write(
@@ -59,14 +63,25 @@ struct RecordWrite {
         if operation != .create {
             guard let record, reader.sees(record) else { throw RecordWrite.notFound(entity) }
         }
-        let knowledge = try precondition(ifMatch, record: record, head: head.position)
+        // What is wrong in itself is said first, whatever the tag (RFC 9110 §13.2.1).
+        let known = Result { try precondition(ifMatch, record: record, head: head.position) }
+        let knowledge = if case .success(let place) = known { place } else { FeedPosition?.none }
         let change = try creation ?? self.change(body, record: record)
 
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: principal.replica?.id)
         let serverWrite = ServerWrite(context: context, tenant: tenant, connection: connection)
         let decided = try serverWrite.decide([change], author: author, knowledge: knowledge, from: head)
         let outcome = decided.decisions[0].outcome
-        if outcome.status == .rejected { throw RestRefusal.reply(outcome.violations, target: operation == .create ? nil : recordKey) }
+        var violations = outcome.status == .rejected ? outcome.violations : []
+        let transition = if case .transition(_, _, let name) = target { name } else { String?.none }
+        for one in body.textsTooLong(of: recordKey, entity, transition: transition)
+        where !violations.contains(where: { $0.field == one.field && $0.code == one.code }) { violations.append(one) }
+        if !violations.isEmpty || outcome.status == .rejected {
+            let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey)
+            if refusal.knownCode == .conflict { _ = try known.get() }
+            throw refusal
+        }
+        _ = try known.get()
 
         let result = decided.records.last { $0.key == recordKey } ?? record
         guard let result else { throw ErrorReply(.internal, "the write left no record") }

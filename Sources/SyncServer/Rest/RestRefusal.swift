@@ -7,7 +7,8 @@ enum RestRefusal {
     static let ofState: Set<String> = Set(
         [
             .conflict, .deleteConflict, .recordDeleted, .staleTransition, .locked, .duplicate, .referenced, .dependsOnRejected,
-            .guardFailed, .openChildren, .lastOwner, .onlineOnly,
+            .guardFailed, .openChildren, .lastOwner, .onlineOnly, .referenceMissing, .referenceDeleted, .hierarchyCycle,
+            .unknownCustomField,
         ].map { (code: ViolationCode) in code.rawValue })
 
     /// - Parameter target: The record that the path names.

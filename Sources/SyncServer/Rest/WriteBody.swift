@@ -1,6 +1,7 @@
 // The body of a REST write as a change: plain values where sync has operations, made into operations against the record
 // as it is under the tenant's lock.
 
+import Foundation
 import SyncProtocol
 
 struct WriteBody {
@@ -26,7 +27,22 @@ struct WriteBody {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
         }
         guard let object = json.objectValue else { throw ErrorReply(.badRequest, "the body is a JSON object") }
-        self.object = object
+        self.object = WriteBody.withWholeNumbers(.object(object)).objectValue ?? object
+    }
+
+    /// JSON has one kind of number, and many writers print whole ones as `5.0`: that is 5.
+    static func withWholeNumbers(_ value: JSONValue) -> JSONValue {
+        switch value {
+        case .decimal(let text):
+            let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count == 2, !parts[1].isEmpty, parts[1].utf8.allSatisfy({ $0 == 0x30 }), let number = Int64(parts[0]) else {
+                return value
+            }
+            return .integer(number)
+        case .array(let items): return .array(items.map(withWholeNumbers))
+        case .object(let members): return .object(JSONObject(members.map { ($0, withWholeNumbers($1)) }))
+        default: return value
+        }
     }
 
     private static func checkType(_ header: String?) throws(ErrorReply) {
@@ -97,6 +113,38 @@ struct WriteBody {
         return [
             "add": .array(wanted.filter { !present.contains($0) }), "remove": .array(present.filter { !wanted.contains($0) }),
         ]
+    }
+
+    // MARK: Limits of texts
+
+    /// Texts that are within their limit only because white space at their ends is taken off. Whoever sends them counts otherwise
+    /// than the server, and learns of it here instead of with the first longer one.
+    /// - Parameter transition: Its name, when the texts are arguments.
+    func textsTooLong(of record: RecordKey, _ entity: EntitySchema, transition: String?) -> [Violation] {
+        let arguments = transition.flatMap { name in entity.machine?.transitions.first { $0.name == name } }?.arguments
+        let values = arguments == nil ? object : object["arguments"]?.objectValue ?? JSONObject()
+        return values.compactMap { name, value in
+            let type = arguments == nil ? entity.field(name)?.type : arguments?.first { $0.name == name }?.type
+            guard let type, let maximum = WriteBody.lengthPassed(value, type) else { return nil }
+            return Violation(
+                entity: entity.name, id: record.id, field: name, code: .tooLong, message: "\(name) has at most \(maximum) characters",
+                parameters: ["max": .integer(Int64(maximum))])
+        }
+    }
+
+    private static func lengthPassed(_ value: JSONValue, _ type: FieldType) -> Int? {
+        switch (type, value) {
+        case (.text(let range), .string(let text)): return lengthPassed(text, range.upperBound)
+        case (.rich(let maximum), .string(let text)): return lengthPassed(text, maximum)
+        case (.set(let element, _), .array(let items)): return items.lazy.compactMap { lengthPassed($0, element) }.first
+        case (.set, .object(let parts)): return parts["add"].flatMap { lengthPassed($0, type) }
+        default: return nil
+        }
+    }
+
+    private static func lengthPassed(_ text: String, _ maximum: Int) -> Int? {
+        guard TextNormalization.scalarCount(text) > maximum else { return nil }
+        return TextNormalization.scalarCount(text.precomposedStringWithCanonicalMapping) > maximum ? maximum : nil
     }
 
     // MARK: Transition

@@ -14,7 +14,7 @@ enum Problem {
         switch status {
         case 401: headers.append("WWW-Authenticate", "Bearer")
         case 405: if let allow = error.details["allow"]?.stringValue { headers.append("Allow", allow) }
-        case 503: headers.append("Retry-After", String(error.details["retry_after"]?.integerValue ?? retryAfterSeconds))
+        case 429, 503: headers.append("Retry-After", String(error.details["retry_after"]?.integerValue ?? retryAfterSeconds))
         default: break
         }
         return HTTPResponse(status: status, headers: headers, body: error.json.canonicalBytes())

@@ -127,7 +127,7 @@ final class RequestWorker: HTTPWorker {
         try enrollmentLimit.check(request.peerAddress, nowMilliseconds: now)
         let message = try message(EnrollmentRequest.init(json:), request)
         do {
-            let reply = try Enroll(context: context, connection: try connection()).run(message)
+            let reply = try Enroll(context: context, connection: try connection(), requestID: request.requestID).run(message)
             return .respond(.json(200, reply.json.canonicalBytes()))
         } catch let error as ErrorReply {
             if [.codeInvalid, .codeExpired, .codeUsed].contains(error.knownCode) {
@@ -140,16 +140,18 @@ final class RequestWorker: HTTPWorker {
     func push(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
         let push = Push(context: context, connection: try connection(), requestID: request.requestID)
-        return .respond(.json(200, try push.run(request.body, token: token).bytes()))
+        let received = try reading(token) { try push.decode(request.body) }
+        return .respond(.json(200, try push.run(received, token: token).bytes()))
     }
 
     func pull(_ request: HTTPRequest, _ attempt: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let wanted: PullRequest
-        do {
-            wanted = try PullRequest(query: request.query)
-        } catch {
-            throw ErrorReply(error.field == "protocol" ? .protocolUnsupported : .badRequest, error.description)
+        let wanted = try reading(token) { () throws -> PullRequest in
+            do { return try PullRequest(query: request.query) } catch let error as WireError {
+                let version = request.queryValue("protocol").flatMap { Decimals.parse($0, scale: 0) }
+                if error.field == "protocol", let version { try checkProtocol(version) }
+                throw ErrorReply(.badRequest, error.description)
+            }
         }
         let page = try Pull(context: context, connection: try connection()).run(wanted, token: token)
         if page.isEmpty, attempt != .deadline, let wait = wanted.waitMilliseconds, wait > 0 {
@@ -160,41 +162,54 @@ final class RequestWorker: HTTPWorker {
 
     func fork(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let message = try message(ForkRequest.init(json:), request)
-        let reply = try Fork(context: context, connection: try connection()).run(message, token: token)
+        let wanted = try reading(token) { try message(ForkRequest.init(json:), request) }
+        let reply = try Fork(context: context, connection: try connection(), requestID: request.requestID).run(wanted, token: token)
         return .respond(.json(200, reply.json.canonicalBytes()))
     }
 
     func digest(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let wanted = try query(DigestRequest.init(query:), request)
+        let wanted = try reading(token) { try query(DigestRequest.init(query:), request) }
         return .respond(.json(200, try Digest(context: context, connection: try connection()).run(wanted, token: token)))
     }
 
     func records(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let wanted = try query(RecordsRequest.init(query:), request)
+        let wanted = try reading(token) { try query(RecordsRequest.init(query:), request) }
         return .respond(.json(200, try Records(context: context, connection: try connection()).run(wanted, token: token)))
     }
 
     func replicaActivity(_ request: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
         let token = try bearer(request)
-        let wanted = try query(ActivityRequest.init(query:), request)
+        let wanted = try reading(token) { try query(ActivityRequest.init(query:), request) }
         return .respond(.json(200, try Activity(context: context, connection: try connection()).run(wanted, token: token)))
     }
 
     /// A message in a body, of the protocol that this server speaks.
     private func message<Message>(_ read: (JSONValue) throws(WireError) -> Message, _ request: HTTPRequest) throws -> Message {
         do {
-            let json = try JSONValue(parsing: request.body)
-            guard json["protocol"]?.integerValue == ProtocolVersion.current else {
-                throw ErrorReply(.protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)")
-            }
+            let json = WriteBody.withWholeNumbers(try JSONValue(parsing: request.body))
+            guard json.objectValue != nil else { throw ErrorReply(.badRequest, "the body is a JSON object") }
+            try checkProtocol(json["protocol"]?.integerValue)
             return try read(json)
         } catch let error as JSONError {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
         } catch let error as WireError {
             throw ErrorReply(.badRequest, error.description)
+        }
+    }
+
+    /// What a replica asks.
+    private func reading<Message>(_ token: AccessToken, _ body: () throws -> Message) throws -> Message {
+        try Authentication.first(token, isReplica: true, context: context, connection: try connection(), body)
+    }
+
+    private func checkProtocol(_ version: Int64?) throws(ErrorReply) {
+        guard let version else { throw ErrorReply(.badRequest, "protocol is the number of the protocol that the replica speaks") }
+        guard version == ProtocolVersion.current else {
+            throw ErrorReply(
+                .protocolUnsupported, "this server speaks protocol \(ProtocolVersion.current)",
+                details: ["protocol": .integer(ProtocolVersion.current)])
         }
     }
 

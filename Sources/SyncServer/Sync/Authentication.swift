@@ -67,6 +67,22 @@ enum Authentication {
     static let unauthorized = ErrorReply(.unauthorized, "send a valid token as Authorization: Bearer")
     private static let revoked = ErrorReply(.replicaRevoked, "this replica was revoked; its work can be exported, not synced")
 
+    /// What a request says, judged only once it is clear who says it: others get `unauthorized` or `forbidden`, whatever they sent.
+    /// Costs a look at the token only when the request is wrong.
+    static func first<Message>(
+        _ token: AccessToken, isReplica: Bool = false, context: SyncContext, connection: @autoclosure () throws -> PostgresConnection,
+        _ body: () throws -> Message
+    ) throws -> Message {
+        do { return try body() } catch let error as ErrorReply {
+            let now = context.now()
+            try connection().transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
+                let principal = try principal(of: token, nowMilliseconds: now, on: connection)
+                if isReplica { _ = try replica(of: principal) }
+            }
+            throw error
+        }
+    }
+
     /// Sync endpoints are for replicas only.
     static func replica(of principal: Principal) throws -> ReplicaRegistration {
         guard let replica = principal.replica else { throw ErrorReply(.forbidden, "this token does not belong to a replica") }

@@ -6,11 +6,13 @@ import SyncProtocol
 struct Enroll {
     let context: SyncContext
     let connection: PostgresConnection
+    /// Kept with the feed entries that are written.
+    var requestID: String?
 
     /// Throws `code_invalid`, `code_expired`, `code_used`, `forbidden`, `validation_failed`.
     func run(_ request: EnrollmentRequest) throws -> EnrollmentReply {
         guard let code = EnrollmentCode(request.code) else { throw Enroll.invalid }
-        let reply = try connection.transaction(.readWrite, prelude: [TenantSession.enterWithoutTenant]) { connection in
+        let reply = try connection.transaction(.readWrite, prelude: prelude) { connection in
             let found = try connection.run("SELECT tideline.enrollment_tenant($1::bytea)", .bytes(code.hash))
             guard !found.isEmpty, let tenant = found.identifier(0, 0) else { throw Enroll.invalid }
             _ = try connection.run(TenantSession.enter(tenant))
@@ -18,6 +20,10 @@ struct Enroll {
         }
         context.announce(reply.tenant)
         return reply
+    }
+
+    private var prelude: [PostgresStatement] {
+        [TenantSession.enterWithoutTenant] + (requestID.map { [TenantSession.name(request: $0)] } ?? [])
     }
 
     private static let invalid = ErrorReply(.codeInvalid, "there is no such enrolment code")
@@ -65,12 +71,14 @@ final class EnrollmentLimit: @unchecked Sendable {
     var peerCount: Int { lock.withLock { failures.count } }
     private var failures: [String: (minute: Int64, count: Int)] = [:]
 
-    /// Throws `overloaded` while a peer has failed too often in this minute.
+    /// Throws `too_many_requests` while a peer has failed too often in this minute.
     func check(_ peer: String, nowMilliseconds: Int64) throws(ErrorReply) {
         let isBlocked = lock.withLock {
             failures[peer].map { $0.minute == nowMilliseconds / 60_000 && $0.count >= EnrollmentLimit.failuresPerMinute } ?? false
         }
-        if isBlocked { throw ErrorReply(.overloaded, "too many failed enrolments; try again in a minute", details: ["retry_after": 60]) }
+        if isBlocked {
+            throw ErrorReply(.tooManyRequests, "too many failed enrolments; try again in a minute", details: ["retry_after": 60])
+        }
     }
 
     func noteFailure(_ peer: String, nowMilliseconds: Int64) {

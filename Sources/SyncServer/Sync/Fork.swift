@@ -6,10 +6,14 @@ import SyncProtocol
 struct Fork {
     let context: SyncContext
     let connection: PostgresConnection
+    /// Kept with the feed entries that are written.
+    var requestID: String?
 
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: ForkRequest, token: AccessToken) throws -> EnrollmentReply {
-        let reply = try connection.transaction(.readWrite, tenant: token.tenant) { _ in try fork(request, token: token) }
+        let reply = try connection.transaction(.readWrite, tenant: token.tenant, requestID: requestID) { _ in
+            try fork(request, token: token)
+        }
         context.announce(token.tenant)
         return reply
     }

@@ -25,8 +25,9 @@ struct Push {
     }
 
     /// Throws ``ErrorReply`` (nothing was stored) or ``PostgresError``.
-    func run(_ body: [UInt8], token: AccessToken) throws -> PushReply {
-        let push = try decode(body)
+    func run(_ body: [UInt8], token: AccessToken) throws -> PushReply { try run(decode(body), token: token) }
+
+    func run(_ push: PushRequest.ReceivedPush, token: AccessToken) throws -> PushReply {
         do {
             return try attempt(push, token: token, isolating: false)
         } catch let error as PostgresError where error.isRefusalOfData {
@@ -39,7 +40,7 @@ struct Push {
     }
 
     // 2. Decode. What a single set lacks becomes its outcome; what the envelope lacks refuses the request.
-    private func decode(_ body: [UInt8]) throws -> PushRequest.ReceivedPush {
+    func decode(_ body: [UInt8]) throws -> PushRequest.ReceivedPush {
         guard body.count <= Limits.bytesPerPush else {
             throw ErrorReply(
                 .payloadTooLarge, "a push has at most \(Limits.bytesPerPush) bytes", details: ["max": .integer(Int64(Limits.bytesPerPush))])
@@ -51,6 +52,9 @@ struct Push {
             throw ErrorReply(.badRequest, error.description)
         } catch let error as JSONError {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
+        }
+        guard push.protocolVersion > 0 else {
+            throw ErrorReply(.badRequest, "protocol is the number of the protocol that the replica speaks")
         }
         guard push.protocolVersion == ProtocolVersion.current else {
             throw ErrorReply(
