@@ -171,7 +171,7 @@ import Testing
         #expect(try patch("W/\(try #require(rest.get("/v1/client/\(made.id)").header("ETag")))").status == 412)
         #expect(try patch("\"0.999999999\"").status == 412, "nobody can have read what has not happened")
         #expect(try patch("\"7.1\"").status == 412)
-        for malformed in ["0.4", "\"0.4", "", "\"a\", b", "\"\"\"\""] { #expect(try patch(malformed).status == 400, "\(malformed)") }
+        for malformed in ["0.4", "\"0.4", "\"a\", b", "\"\"\"\""] { #expect(try patch(malformed).status == 400, "\(malformed)") }
         let both = "\"0.1\", \(try #require(rest.get("/v1/client/\(made.id)").header("ETag")))"
         #expect(try patch(both).status == 200)
         #expect(
