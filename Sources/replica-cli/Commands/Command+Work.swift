@@ -36,7 +36,7 @@ extension Command {
                 ? "waits for another replica's work"
                 : set.isWithdrawn
                     ? "taken out" + (set.problem.map { ", see problem \($0)" } ?? "")
-                : set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
+                    : set.predicted.first.map { "would be rejected: \($0.message)" } ?? (set.outcome == nil ? "" : "answered")
             return ["\(set.counter)", FieldText.time(set.sealedAt), set.summary, state]
         }
         terminal.table(

@@ -43,7 +43,8 @@ import Testing
             let received = try PushRequest.receive(example.canonicalBytes())
             let replica = try #require(received.sets.first?.dot.replica)
             let again = PushRequest(
-                schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised, isHealing: received.isHealing,
+                schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised,
+                isHealing: received.isHealing,
                 sets: received.sets.map { OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after) })
             #expect(try JSONValue(parsing: again.bytes(replica: replica)) == example)
         }
