@@ -111,7 +111,7 @@ enum AttemptLog {
         }
     }
 
-    /// Returns how many were removed.
+    /// Returns how many were removed. Where each consumer's log ends is worked out first, once a consumer and not once an attempt.
     static func prune(tenant: Identifier, nowMilliseconds now: Int64, on connection: PostgresConnection) throws -> Int {
         let results = try connection.batch([
             PostgresStatement(
@@ -119,9 +119,11 @@ enum AttemptLog {
                 [.identifier(tenant), .integer(now - days * 86_400_000)]),
             PostgresStatement(
                 """
-                DELETE FROM tideline.delivery_attempt a USING tideline.consumer c, LATERAL (SELECT at FROM tideline.delivery_attempt \
-                WHERE tenant = c.tenant AND consumer = c.name ORDER BY at DESC OFFSET $2 LIMIT 1) o \
-                WHERE c.tenant = $1::uuid AND a.tenant = c.tenant AND a.consumer = c.name AND a.at <= o.at
+                WITH oldest AS MATERIALIZED (SELECT c.name, (SELECT at FROM tideline.delivery_attempt \
+                WHERE tenant = c.tenant AND consumer = c.name ORDER BY at DESC OFFSET $2 LIMIT 1) AS at \
+                FROM tideline.consumer c WHERE c.tenant = $1::uuid) \
+                DELETE FROM tideline.delivery_attempt a USING oldest o \
+                WHERE a.tenant = $1::uuid AND a.consumer = o.name AND a.at <= o.at
                 """, [.identifier(tenant), .integer(perConsumerMax)]),
         ])
         return results.reduce(0) { $0 + $1.affectedRows }

@@ -18,8 +18,28 @@ struct DeliverySelection: Sendable, Equatable {
     /// When there may be more to do, if nothing else happens; nil: nothing is open.
     var nextAt: Int64?
 
-    /// - Parameter open: All open deliveries (or the first so many), by position.
-    static func choose(_ open: [Open], orderedBy: Consumer.Ordering, nowMilliseconds now: Int64, limit: Int) -> DeliverySelection {
+    /// - Parameters:
+    ///   - open: All open deliveries (or the first so many), by position.
+    ///   - limit: What one may take at most.
+    ///   - takers: How many, this one included, may still take some now: each leaves the others their share, or few records
+    ///     would all go to the first.
+    static func choose(
+        _ open: [Open], orderedBy: Consumer.Ordering, nowMilliseconds now: Int64, limit: Int, takers: Int = 1
+    ) -> DeliverySelection {
+        // The one lane of a tenant is one taker's.
+        let takers = orderedBy == .record ? max(1, takers) : 1
+        var selection = ready(open, orderedBy: orderedBy, nowMilliseconds: now, limit: limit * takers)
+        let share = (selection.positions.count + takers - 1) / takers
+        if selection.positions.count > share {
+            selection.positions.removeLast(selection.positions.count - share)
+            selection.nextAt = now
+        }
+        return selection
+    }
+
+    private static func ready(
+        _ open: [Open], orderedBy: Consumer.Ordering, nowMilliseconds now: Int64, limit: Int
+    ) -> DeliverySelection {
         var selection = DeliverySelection(positions: [], nextAt: nil)
         /// Records (or, in tenant order, the one lane of all) that something earlier holds up.
         var held: Set<Identifier> = []

@@ -87,7 +87,8 @@ struct DeliveryStore {
         let used = row.integer(0, 13) == minute ? row.integer(0, 14) ?? 0 : 0
         let allowance = consumer.ratePerMinute.map { max(0, $0 - used) } ?? Int64(DeliveryStore.batchMax)
         var selection = DeliverySelection.choose(
-            open.map(\.open), orderedBy: ordering, nowMilliseconds: now, limit: min(DeliveryStore.batchMax, Int(allowance)))
+            open.map(\.open), orderedBy: ordering, nowMilliseconds: now, limit: min(DeliveryStore.batchMax, Int(allowance)),
+            takers: max(1, Int(concurrency) - leases.count))
         var blockedUntil: Int64 = 0
         if leases.count >= concurrency {
             // Whoever holds a lease looks again when it has settled; if it never does, the lease ends.

@@ -92,6 +92,19 @@ import Testing
         #expect(chosen == DeliverySelection(positions: [2, 4], nextAt: 300))
     }
 
+    @Test func recordOrder_leavesTheOtherTakersTheirShare() {
+        let rows = (1...12).map { open($0, UInt64($0)) }
+        func choose(_ ordering: Consumer.Ordering, takers: Int, limit: Int = 20) -> DeliverySelection {
+            .choose(rows, orderedBy: ordering, nowMilliseconds: 100, limit: limit, takers: takers)
+        }
+        #expect(choose(.record, takers: 3) == DeliverySelection(positions: [1, 2, 3, 4], nextAt: 100))
+        #expect(choose(.record, takers: 16) == DeliverySelection(positions: [1], nextAt: 100))
+        #expect(choose(.record, takers: 3, limit: 2) == DeliverySelection(positions: [1, 2], nextAt: 100))
+        #expect(choose(.record, takers: 1).positions.count == 12)
+        #expect(choose(.tenant, takers: 3).positions.count == 12, "one lane is one taker's")
+        #expect(choose(.record, takers: 3, limit: 0).positions.isEmpty)
+    }
+
     @Test func selection_neverOvertakesWithinALane() {
         var random = SeededRandom.fresh()
         print("seed \(random.seed)")
@@ -103,7 +116,7 @@ import Testing
             }
             let now = Int64.random(in: 0...3, using: &random) * 100
             for ordering in Consumer.Ordering.allCases {
-                let chosen = DeliverySelection.choose(rows, orderedBy: ordering, nowMilliseconds: now, limit: 8)
+                let chosen = DeliverySelection.choose(rows, orderedBy: ordering, nowMilliseconds: now, limit: 8, takers: Int(now / 100) + 1)
                 #expect(chosen.positions == chosen.positions.sorted() && chosen.positions.count <= 8)
                 for position in chosen.positions {
                     guard let row = rows.first(where: { $0.position == position }) else {
