@@ -128,11 +128,7 @@ struct DeliveryStore {
                 WHERE tenant = $1::uuid AND consumer = $2 AND position = ANY($3::bigint[])
                 """, [.identifier(tenant), .text(name), .integerArray(selection.positions), .identifier(lease), .integer(until)]))
         statements.append(
-            PostgresStatement(
-                """
-                SELECT \(OutboxEvent.columns("f", includesRestricted: consumer.includesRestricted)) FROM tideline.feed f \
-                WHERE f.tenant = $1::uuid AND f.position = ANY($2::bigint[])
-                """, [.identifier(tenant), .integerArray(selection.positions)]))
+            OutboxEvent.read(at: selection.positions, tenant: tenant, includesRestricted: consumer.includesRestricted))
         let found = try connection.batch(statements)[2]
         let events = read(found)
         let attempts = Dictionary(uniqueKeysWithValues: open.map { ($0.open.position, ($0.attempts, $0.open.record)) })

@@ -194,13 +194,7 @@ import Testing
             value: try #require(rows[0]["name"]), id: try #require(rows[0]["id"]?.stringValue.flatMap { Identifier($0) }))
         func buffers(_ place: ListPlace?) throws -> Int64 {
             let statement = ListQuery(table: table, list: list, reader: reader, tenant: rest.tenant.id).page(after: place)
-            return try rest.server.connection.transaction(.readOnlySnapshot, tenant: rest.tenant.id) { connection in
-                _ = try connection.run("SET LOCAL enable_sort = off")
-                let explained = try connection.run(
-                    PostgresStatement("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) \(statement.sql)", statement.parameters))
-                let plan = try JSONValue(parsing: try required(explained.utf8(0, 0)))[0]?["Plan"]
-                return (plan?["Shared Hit Blocks"]?.integerValue ?? 0) + (plan?["Shared Read Blocks"]?.integerValue ?? 0)
-            }
+            return try rest.tenant.blocks(of: statement, after: PostgresStatement("SET LOCAL enable_sort = off"))
         }
         let (first, deep) = (try buffers(nil), try buffers(place))
         #expect(first < 100 && deep <= first + 20, "first page \(first) blocks, page after row 2900 \(deep)")
