@@ -8,6 +8,7 @@ public final class Schema: Sendable {
     public let effects: [Effect]
     /// Every kind of feed entry there is, with its look.
     public let activityKinds: [ActivityKind]
+    public let reports: [Report]
 
     private let byName: [String: EntitySchema]
     private let rulesByEntity: [String: [Rule]]
@@ -52,11 +53,13 @@ public final class Schema: Sendable {
         referrersByEntity = referrers
         activityKinds = entities.flatMap(ActivityKind.kinds) + domains.flatMap(\.activities) + ActivityKind.engine
         activityKindByName = Dictionary(activityKinds.map { ($0.name, $0) }) { $1 }
+        reports = domains.flatMap(\.reports)
     }
 
     public func entity(_ name: String) -> EntitySchema? { byName[name] }
     public func rules(of entity: String) -> [Rule] { rulesByEntity[entity] ?? [] }
     public func effects(of entity: String) -> [Effect] { effectsByEntity[entity] ?? [] }
+    public func report(_ name: String) -> Report? { reports.first { $0.name == name } }
     public func activityKind(_ name: String) -> ActivityKind? { activityKindByName[name] }
     /// Fields anywhere in the schema that point at the entity.
     public func referrers(of entity: String) -> [Referrer] { referrersByEntity[entity] ?? [] }
@@ -77,14 +80,17 @@ public struct Domain: Sendable {
     public let effects: [Effect]
     /// The derived kinds that its effects add to the feed.
     public let activities: [ActivityKind]
+    public let reports: [Report]
 
     public init(
-        _ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = [], activities: [ActivityKind] = []
+        _ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = [], activities: [ActivityKind] = [],
+        reports: [Report] = []
     ) {
         self.name = name
         self.entities = entities
         self.rules = rules
         self.effects = effects
         self.activities = activities
+        self.reports = reports
     }
 }
