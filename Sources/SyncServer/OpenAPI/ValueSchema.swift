@@ -32,7 +32,7 @@ enum ValueSchema {
                 "description": "In byte order.",
             ]
         case .map: ["type": "object", "additionalProperties": true]
-        case .json: ["description": "Any JSON value."]
+        case .json: freeForm
         case .address: address
         case .email: ["type": "string", "maxLength": 254, "format": "email"]
         case .phone: ["type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164."]
@@ -134,7 +134,7 @@ enum ValueSchema {
                 ]
                 schema["description"] = "Fields that the tenant defined (custom_field), merged key by key; null removes a key."
             } else {
-                schema["properties"] = .object(JSONObject(keys.map { ($0, [:]) }))
+                schema["properties"] = .object(JSONObject(keys.map { ($0, .object(freeForm)) }))
                 schema["additionalProperties"] = false
             }
             return schema
@@ -196,6 +196,8 @@ enum ValueSchema {
     }
 
     // MARK: Parts
+
+    private static let freeForm: JSONObject = ["$ref": "#/components/schemas/FreeForm"]
 
     private static let webAddress: String = {
         let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"
