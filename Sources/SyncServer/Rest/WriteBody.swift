@@ -22,6 +22,9 @@ struct WriteBody {
             return
         }
         try WriteBody.checkType(request.headers["Content-Type"])
+        if let coding = request.headers["Content-Encoding"], coding.lowercased() != "identity" {
+            throw ErrorReply(.unsupportedMediaType, "send the body as it is, without Content-Encoding")
+        }
         let json: JSONValue
         do { json = try JSONValue(parsing: request.body) } catch {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
