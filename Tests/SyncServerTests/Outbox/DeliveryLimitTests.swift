@@ -83,6 +83,48 @@ import Testing
         }
     }
 
+    @Test func openDeliveries_haveACap_thatIsReachedAndNeverPassed() throws {
+        let outbox = try OutboxUnderTest()
+        try outbox.add(url: "http://127.0.0.1:1/hook", orderedBy: .record, concurrency: 16)
+        let cap = Int(DeliveryStore.openMax)
+        var expected: [String] = []
+        for _ in 0..<3 {
+            let ids = (0..<(cap / 2 + 50)).map { _ in outbox.server.newIdentifier() }
+            try outbox.tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+            expected += ids.map(\.text)
+        }
+        let now = outbox.server.context.now()
+        func claim() throws -> ClaimedBatch? {
+            try outbox.store {
+                try DeliveryStore(tenant: $0.tenant, connection: $0.connection).claim(
+                    "hook", lease: outbox.server.newIdentifier(), leaseMilliseconds: 90_000, nowMilliseconds: now, withheld: [])
+            }
+        }
+        func settle(_ batch: ClaimedBatch) throws {
+            let done = batch.items.map {
+                SettledDelivery(
+                    position: $0.position, attempts: 1, verdict: .delivered, result: .delivered(status: 200), atMilliseconds: now,
+                    durationMilliseconds: 1, requestID: "r")
+            }
+            try outbox.store {
+                try DeliveryStore(tenant: $0.tenant, connection: $0.connection).settle(
+                    batch, done, untried: [], failures: 0, blockedUntil: 0, nowMilliseconds: now)
+            }
+        }
+        var held: [ClaimedBatch] = []
+        for _ in 0..<8 { held.append(try required(claim())) }
+        #expect(try outbox.consumer().openCount == Int64(cap) && outbox.tenant.rows("tideline.delivery") == cap)
+        #expect(try outbox.consumer().cursor.position < outbox.tenant.head.position.position, "it looks no further while they are open")
+        var records: [String] = []
+        while let batch = try held.popLast() ?? claim(), !batch.items.isEmpty {
+            records += batch.items.map(\.record.text)
+            try settle(batch)
+            #expect(try outbox.tenant.rows("tideline.delivery") <= cap)
+        }
+        #expect(records.count == expected.count && Set(records) == Set(expected), "everything came, once")
+        #expect(try outbox.consumer().lag == 0)
+    }
+
     @Test func log_keepsDaysAndNumbers_andNoMore() throws {
         let outbox = try OutboxUnderTest()
         try outbox.add(url: "http://127.0.0.1:1/hook")
