@@ -182,6 +182,7 @@ import Testing
                     try second.transaction(.readWrite) { second in
                         try second.run(lockRow, 2)
                         holding.record(2)
+                        #expect(holding.wait { $0.contains(1) })
                         try second.run(lockRow, 1)
                     }
                 })
@@ -191,7 +192,8 @@ import Testing
                 try first.transaction(.readWrite) { first in
                     try first.run("SET LOCAL deadlock_timeout = '50ms'")
                     try first.run(lockRow, 1)
-                    #expect(holding.wait { $0 == [2] })
+                    holding.record(1)
+                    #expect(holding.wait { $0.contains(2) })
                     try first.run(lockRow, 2)
                 }
             })
