@@ -60,6 +60,34 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        (quickSeconds: 3_600.0, batches: [20, 40, 80, 100, 60]), (quickSeconds: 0.0, batches: Array(repeating: 20, count: 15)),
+    ])
+    func batches_grow_whileTheEndpointIsQuick(quickSeconds: Double, batches: [Int]) async throws {
+        try await onOwnThread {
+            let outbox = try OutboxUnderTest()
+            let receiver = try WebhookReceiver()
+            try outbox.add(url: receiver.url)
+            let ids = (0..<300).map { _ in outbox.server.newIdentifier() }
+            try outbox.tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+            let settled = Locked<[Int]>([])
+            let delivered = Locked(0)
+            var settings = OutboxUnderTest.settings
+            settings.quickSeconds = quickSeconds
+            outbox.start(settings) { step in
+                if step == .answered { delivered.with { $0 += 1 } }
+                if step == .settled {
+                    let count = delivered.with { $0 }
+                    settled.with { $0.append(count - $0.reduce(0, +)) }
+                }
+            }
+            #expect(try outbox.wait { $0.openCount == 0 && $0.lag == 0 })
+            outbox.stopAll()
+            #expect(settled.with { $0 } == batches)
+            #expect(receiver.deliveries.map(\.record) == ids.map(\.text))
+        }
+    }
+
     @Test func bodies_areCapped_leavingTheirChangesOut() async throws {
         try await onOwnThread {
             let outbox = try OutboxUnderTest()
