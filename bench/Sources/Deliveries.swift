@@ -73,13 +73,7 @@ struct Deliveries {
     private func latency(_ receiver: CountingReceiver, writes: Int) async throws -> JSONObject {
         _ = try await ask("POST", "consumers", ["name": "bench-latency", "url": .string(receiver.url)])
         var milliseconds: [Double] = []
-        for number in 0..<writes {
-            receiver.reset()
-            let began = Date()
-            _ = try await ask("POST", "client", ["name": .string("Latency \(number)")])
-            receiver.wait(for: 1)
-            milliseconds.append(Date().timeIntervalSince(began) * 1000)
-        }
+        for number in 0..<writes { milliseconds.append(try await millisecondsOfOneEvent(receiver, number)) }
         _ = try await ask("DELETE", "consumers/bench-latency", nil)
         let sorted = milliseconds.sorted()
         return [
@@ -89,12 +83,22 @@ struct Deliveries {
         ]
     }
 
+    @inline(never)
+    private func millisecondsOfOneEvent(_ receiver: CountingReceiver, _ number: Int) async throws -> Double {
+        receiver.reset()
+        let began = Date()
+        _ = try await ask("POST", "client", ["name": .string("Latency \(number)")])
+        receiver.wait(for: 1)
+        return Date().timeIntervalSince(began) * 1000
+    }
+
     private static func text(_ sorted: [Double], _ share: Double) -> JSONValue {
         .string(String(format: "%.1f", sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]))
     }
 
     private func rate(_ count: Int, _ seconds: Double) -> JSONValue { .integer(Int64(Double(count) / max(seconds, 0.000_001))) }
 
+    @inline(never)
     private func ask(_ method: String, _ path: String, _ body: JSONValue?) async throws -> JSONValue {
         try JSONValue(parsing: try await data(method, path, body))
     }
@@ -144,8 +148,10 @@ private final class CountingReceiver: @unchecked Sendable {
 
     deinit { close(listener) }
 
+    @inline(never)
     func reset() { condition.withLock { count = 0 } }
 
+    @inline(never)
     func wait(for wanted: Int) {
         condition.lock()
         while count < wanted { condition.wait() }
