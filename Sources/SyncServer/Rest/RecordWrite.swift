@@ -78,7 +78,9 @@ struct RecordWrite {
         for one in body.textsTooLong(of: recordKey, entity, transition: transition)
         where !violations.contains(where: { $0.field == one.field && $0.code == one.code }) { violations.append(one) }
         if !violations.isEmpty || outcome.status == .rejected {
-            let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey)
+            let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey) {
+                RestRefusal.ofState.contains($0.code) || body.addsTooManyToWhatIsThere($0)
+            }
             if refusal.knownCode == .conflict { _ = try known.get() }
             throw refusal
         }

@@ -150,6 +150,16 @@ struct WriteBody {
         return TextNormalization.scalarCount(text.precomposedStringWithCanonicalMapping) > maximum ? maximum : nil
     }
 
+    // MARK: Limits of sets
+
+    /// Not more than a set may have were to be added; only with what is in it already they are too many.
+    func addsTooManyToWhatIsThere(_ violation: Violation) -> Bool {
+        guard violation.code == ViolationCode.tooMany.rawValue, let field = violation.field, let items = object[field]?["add"]?.arrayValue,
+            let maximum = violation.parameters["max"]?.integerValue
+        else { return false }
+        return items.count <= maximum
+    }
+
     // MARK: Transition
 
     /// `{"observed"?: state, "arguments"?: {…}}`; without `observed` the state it is in now.
