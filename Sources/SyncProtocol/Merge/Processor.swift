@@ -228,8 +228,9 @@ struct SetDecider {
         entries = []
         if mode == .server, let first = submission.changes.first {
             var attemptedChanges = JSONObject()
-            attemptedChanges["violations"] = .array(violations.map(\.json))
-            attemptedChanges["changes"] = .array(submission.changes.map(\.json))
+            let levels = FieldType.freeFormLevelsMax
+            attemptedChanges["violations"] = .array(violations.map { $0.json.kept(levels: levels) })
+            attemptedChanges["changes"] = .array(submission.changes.map { $0.json.kept(levels: levels) })
             record(
                 on: nil, key: first.key, operation: .derived, kind: "sync.rejected", isMajor: false, changes: attemptedChanges,
                 category: "sync", scopeKeys: author.member.map { ["member:\($0.text)"] } ?? [])
