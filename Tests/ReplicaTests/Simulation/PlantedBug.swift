@@ -16,7 +16,8 @@ enum PlantedBug: String, Sendable, CaseIterable {
         losesReturnedEdit
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
-        overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed
+        overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
+        keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
 
@@ -51,11 +52,12 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry("the outcome of another copy's set is taken for one's own", ["I2", "I9"], more: [.copyFile])
         case .appliesTwice: Self.entry("what a set adds to a counter is added twice", ["I3"])
         case .countsTwiceOnRetry: Self.entry("what a set adds to a counter is added again when it is sent again", ["I3"], seed: 4)
-        case .losesPending: Self.entry("the newest pending set vanishes from the file", ["I6", "I14"])
+        case .losesPending: Self.entry("the newest pending set vanishes from the file", ["I6", "I14", "I15"])
         case .rebuildDropsPending: Self.entry("a rebuild drops what is pending", ["I6", "I14"], seed: 4, more: [.rebuild])
         case .forgetsProblem:
             Self.entry("the rejection of a set leaves no problem behind", ["I6", "I9"], more: [.serverWrite, .changeRole])
-        case .rejectedLosesText: Self.entry("a problem loses the text of its edit", ["I6", "I9"], more: [.serverWrite, .changeRole])
+        case .rejectedLosesText:
+            Self.entry("a problem loses the text of its edit", ["I6", "I9", "I15"], more: [.serverWrite, .changeRole])
         case .baseNotSaved: Self.entry("the confirmed image under a local edit is not saved", ["I1", "I14"])
         case .dropsUnknownFields: Self.entry("an older build drops fields that it does not know", ["I1"], seed: 2, more: [.upgrade])
         case .cursorBeforeChanges: Self.entry("the cursor is stored before the changes it stands for", ["I1", "I4", "I13"])
@@ -81,12 +83,19 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry("tombstones go before their horizon", ["I1", "I13"], seed: 2, more: [.forgetTombstones])
         case .leavesOutEntries: Self.entry("an accepted change leaves no entry in the feed", ["I2", "I8", "I11"])
         case .forgetsSuperseded: Self.entry("the value that lost is recorded nowhere", ["I2", "I8"], seed: 8)
+        case .keepsWhatLeft:
+            Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], more: [.handOver, .sync])
+        case .skipsRescope:
+            Self.entry("what takes its scope from a link stays where it was when the link goes", ["I7"], more: [.handOver, .sync])
+        case .comparesWithEverything: Self.entry("digests are of everything, whoever asks", ["I13"])
+        case .sendsEverything: Self.entry("pages have every row, whoever asks", ["I1", "I7", "I13"])
         case .skipsEvents: Self.entry("a consumer is never told of an event", ["I10"])
         case .renamesEvents: Self.entry("an event that is told again has another id", ["I10"])
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"])
         case .acknowledgesBlindly:
             Self.entry(
-                "an acknowledgement from a lost history counts", ["I10"], seed: 12, more: [.consume, .snapshotServer, .restoreServer])
+                "an acknowledgement from a lost history counts", ["I10"], seed: 12,
+                more: [.consume, .snapshotServer, .restoreServer, .serverWrite])
         }
     }
 }
