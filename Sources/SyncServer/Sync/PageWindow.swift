@@ -88,53 +88,51 @@ struct PageWindow {
         limit: Int, filtered: [EntityTable], on connection: PostgresConnection
     ) throws -> (upTo: Int64, isLast: Bool) {
         guard !tables.isEmpty else { return (head, true) }
-        var statements = [TenantSession.planForTablesAsTheyAre, places(limit: limit, filtered: filtered)]
-        if !filtered.isEmpty { statements.append(scanned(filtered)) }
-        let results = try connection.batch(statements)
-        // Behind the last row that was looked at nothing is known yet.
-        let bound = filtered.isEmpty ? nil : results[2].integer(0, 0)
+        var last = head
+        if !filtered.isEmpty {
+            // Before anything is looked at: whatever plan the page's queries get, they have this many rows to go through.
+            let scanned = try connection.batch([TenantSession.planForTablesAsTheyAre, scanned(filtered)])[1]
+            last = scanned.integer(0, 0) ?? head
+        }
+        let ends = try connection.batch([TenantSession.planForTablesAsTheyAre, places(limit: limit, upTo: last, filtered: filtered)])[1]
         // The row at the limit, and whether there is one behind it.
-        if results[1].rowCount == 2, let position = results[1].integer(0, 0), position <= bound ?? head { return (position, false) }
-        if let bound, bound < head { return (bound, false) }
-        return (head, true)
+        if ends.rowCount == 2, let position = ends.integer(0, 0) { return (position, false) }
+        return (last, last == head)
     }
 
     /// The position of the last row that fits, and of the one after it: two rows if there is more than one page.
-    private func places(limit: Int, filtered: [EntityTable]) -> PostgresStatement {
+    private func places(limit: Int, upTo last: Int64, filtered: [EntityTable]) -> PostgresStatement {
         var parameters: [PostgresValue] = [
-            .identifier(tenant), .integer(after), .integer(head), .integer(Int64(limit) + 1), .integer(Int64(limit) - 1),
+            .identifier(tenant), .integer(after), .integer(last), .integer(Int64(limit) + 1), .integer(Int64(limit) - 1),
         ]
         func add(_ value: PostgresValue) -> String {
             parameters.append(value)
             return "$\(parameters.count)"
         }
-        let window = "tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint"
         let own = filtered.isEmpty ? "" : add(reader.parameter)
-        let scan = filtered.isEmpty ? "" : add(.integer(scanMax))
         var parts = tables.map { table in
-            guard let condition = reader.rowCondition(of: table.entity, table: "t", parameter: own) else {
-                return "(SELECT position FROM \(table.name) WHERE \(window) ORDER BY position LIMIT $4::bigint)"
-            }
+            let condition = reader.rowCondition(of: table.entity, table: "t", parameter: own)
             return """
-                (SELECT t.position FROM (SELECT position, scope_keys FROM \(table.name) WHERE \(window) ORDER BY position \
-                LIMIT \(scan)::bigint) t WHERE \(condition) ORDER BY t.position LIMIT $4::bigint)
+                (SELECT position FROM \(table.name) t WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint\
+                \(condition.map { " AND \($0)" } ?? "") ORDER BY position LIMIT $4::bigint)
                 """
         }
-        guard !filtered.isEmpty else {
-            return PostgresStatement(
-                "SELECT position FROM (\(parts.joined(separator: " UNION ALL "))) places ORDER BY position OFFSET $5::bigint LIMIT 2",
-                parameters)
+        var distinct = ""
+        if !filtered.isEmpty {
+            parts += ScopeExits.positions(
+                tenant: "$1", circles: reader.circles.map { add(.text($0)) }, after: add(.integer(exitsAfter)), upTo: "$3",
+                entities: add(.textArray(filtered.map(\.entity.name))), limit: "$4")
+            // A record may leave two circles at once.
+            distinct = "DISTINCT "
         }
-        parts += ScopeExits.positions(
-            tenant: "$1", circles: reader.circles.map { add(.text($0)) }, after: add(.integer(exitsAfter)), upTo: "$3",
-            entities: add(.textArray(filtered.map(\.entity.name))), limit: "$4")
-        // A record may leave two circles at once.
         return PostgresStatement(
-            "SELECT DISTINCT position FROM (\(parts.joined(separator: " UNION ALL "))) places ORDER BY position OFFSET $5::bigint LIMIT 2",
-            parameters)
+            """
+            SELECT \(distinct)position FROM (\(parts.joined(separator: " UNION ALL "))) places \
+            ORDER BY position OFFSET $5::bigint LIMIT 2
+            """, parameters)
     }
 
-    /// The nearest position at which one of the entities was looked at far enough; null where all were to their ends.
+    /// The nearest position up to which one of the entities has as many rows as a page looks at; null where none has.
     private func scanned(_ tables: [EntityTable]) -> PostgresStatement {
         let parts = tables.map { table in
             """
