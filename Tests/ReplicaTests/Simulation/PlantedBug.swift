@@ -95,7 +95,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"])
         case .acknowledgesBlindly:
             Self.entry(
-                "an acknowledgement from a lost history counts", ["I10"], seed: 12,
+                "an acknowledgement from a lost history counts", ["I10"], seed: 14,
                 more: [.consume, .snapshotServer, .restoreServer, .serverWrite, .handOver])
         }
     }
