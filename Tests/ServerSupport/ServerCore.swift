@@ -41,8 +41,6 @@ public protocol ServerCore: AnyObject, Sendable {
     func restore(_ old: ServerState)
     /// Tombstones up to now are gone.
     func forgetTombstones()
-    /// The record leaves the replica's scope. False where this server has no such thing.
-    @discardableResult func evict(_ key: RecordKey, from replica: Identifier) -> Bool
     /// While true every token of the tenant is void.
     var isRevoked: Bool { get set }
 
@@ -51,7 +49,7 @@ public protocol ServerCore: AnyObject, Sendable {
     func record(_ entity: String, _ id: Identifier) -> RecordState?
     var position: Int64 { get }
     var epoch: Int64 { get }
-    /// What a replica with all of it holds; with `replica`, what that one may hold.
+    /// What an owner may read; with `replica`, what that one may hold.
     func digest(for replica: Identifier?) -> [String: EntityDigest]
 }
 
@@ -89,7 +87,8 @@ public struct ServerState: Sendable {
     var restrictedSince: [Identifier: Int64] = [:]
     /// Pull consumers of the model: how far each acknowledged.
     var consumers: [String: FeedPosition] = [:]
-    var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
+    /// Records taken from a circle of readers (``ReaderAccess/circles``).
+    var exits: [(position: Int64, circle: String, key: RecordKey)] = []
     var horizon: Int64 = 0
     /// Of a store in Postgres: the rows of each table as one JSON array.
     var tables: [String: [UInt8]] = [:]

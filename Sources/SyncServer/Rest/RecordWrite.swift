@@ -120,7 +120,11 @@ struct RecordWrite {
             throw ErrorReply(
                 .preconditionFailed, "there is no such \(entity.name) yet, so nothing to match", details: ["header": "If-Match"])
         }
-        guard let known = EntityTag.match(condition, position: record.position.position, head: head) else {
+        // Who holds it may have changed since it was last edited: that is nobody's edit, and no reason to read it again.
+        let position =
+            EntityTag.match(condition, position: record.position.position, head: head) == nil
+            ? try lastEdit(of: record) : record.position.position
+        guard let known = EntityTag.match(condition, position: position, head: head) else {
             throw ErrorReply(
                 .preconditionFailed, "this \(entity.name) was changed after that; read it again",
                 details: [
@@ -129,6 +133,15 @@ struct RecordWrite {
                 ])
         }
         return known
+    }
+
+    private func lastEdit(of record: RecordState) throws -> Int64 {
+        let found = try connection.run(
+            """
+            SELECT position FROM tideline.feed WHERE tenant = current_setting('tideline.tenant')::uuid AND record = $1::uuid AND entity = $2 \
+            AND kind <> '\(FeedEntry.rescoped)' ORDER BY position DESC LIMIT 1
+            """, .identifier(record.id), .text(entity.name))
+        return found.isEmpty ? record.position.position : found.integer(0, 0) ?? record.position.position
     }
 
     private func change(_ body: WriteBody, record: RecordState?) throws -> Change {
