@@ -120,6 +120,7 @@ struct Deliveries {
         var request = URLRequest(url: address)
         request.httpMethod = method
         request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization")
+        if body != nil { request.setValue("application/json", forHTTPHeaderField: "Content-Type") }
         request.httpBody = body.map { Data($0.canonicalBytes()) }
         let (data, response) = try await URLSession.shared.data(for: request)
         guard let status = (response as? HTTPURLResponse)?.statusCode, (200...299).contains(status) else {
