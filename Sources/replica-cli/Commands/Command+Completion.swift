@@ -21,7 +21,11 @@ extension Command {
             throw UsageError(
                 "there is no completion for \(word)", hint: "shells: \(Shell.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        context.terminal.line(shell.script)
+        if context.terminal.isJSON {
+            context.terminal.json(["shell": .string(shell.rawValue), "script": .string(shell.script)])
+        } else {
+            context.terminal.line(shell.script)
+        }
         return .done
     }
 
