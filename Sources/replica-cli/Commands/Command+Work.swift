@@ -51,7 +51,7 @@ extension Command {
     static let problems = Command(
         name: "problems", words: "[PROBLEM]", summary: "what was rejected, why, and both values",
         help: """
-            Each problem keeps what you did. Choose one of
+            Each problem keeps what you did, and has the number of its change set. Choose one of
               replica retry PROBLEM                   do it again on today's data
               replica edit PROBLEM FIELD=VALUE…       do it again with other values
               replica discard PROBLEM                 give it up
