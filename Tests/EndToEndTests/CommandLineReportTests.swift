@@ -6,6 +6,7 @@ import SyncProtocol
 import TestSupport
 import Testing
 
+@testable import Replica
 @testable import replica_cli
 
 #if canImport(Glibc)
@@ -210,6 +211,39 @@ extension Worker {
             }
             let far = try await olivia.run("set", "client", "Pier", "credit_limit=99999999999999")
             #expect(far.code == 1 && far.errors.contains("between 0.00 and 10,000,000,000.00"), "\(far.errors)")
+        }
+    }
+
+    @Test func predictedRejection_isShown_andSettled_beforeTheServerSaysSo() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("add", "client", "name=Pier 9", "notes=base")
+            try await olivia.json("sync")
+            let marcus = try await company.enrolled("marcus", code: try await company.code(for: "marcus"))
+            try await marcus.json("sync")
+            // His edit is made before he hears of hers; he hears of it before his own goes up.
+            try await marcus.json("set", "client", "Pier 9", "notes=his")
+            try await olivia.json("set", "client", "Pier 9", "notes=hers")
+            try await olivia.json("sync")
+            var fetching = SyncOptions()
+            fetching.pushes = false
+            let file = try await Replica.open(marcus.file)
+            #expect(try await file.sync(fetching).predictedRejections == 1)
+            await file.close()
+            let shown = try await marcus.run("problems")
+            for words in ["would be rejected", "base", "hers", "his", "Olivia Reyes"] {
+                #expect(shown.output.contains(words), "\(shown.output)")
+            }
+            let document = try await marcus.json("problems")["data"]?[0]
+            #expect(document?["status"] == "predicted")
+            let number = document?["set"]?.integerValue ?? 0
+            #expect(document?["id"] == document?["set"])
+            let edited = try await marcus.run("edit", "\(number)", "notes=both")
+            #expect(edited.code == 0, "\(edited.errors)")
+            try await marcus.json("sync")
+            #expect(try await marcus.json("problems")["total"] == 0)
+            try await olivia.json("sync")
+            #expect(try await olivia.json("show", "client", "Pier 9")["notes"] == "both")
         }
     }
 

@@ -69,6 +69,25 @@ extension Store {
         }
     }
 
+    /// The problem to settle, inside the transaction that does. One that was only predicted is taken out first: from then on its
+    /// marker is offered in its place, as of any withdrawn set.
+    func opened(_ problem: Problem) throws -> Problem {
+        guard problem.isPredicted else { return try requireProblem(problem.id) }
+        try step(.withdraw)
+        guard let row = try pendingRows(after: problem.counter - 1).first, row.counter == problem.counter, row.outcome == nil,
+            row.predicted != nil, let sealed = row.sealed
+        else {
+            throw ReplicaError(
+                .notFound, "set \(problem.counter) is not about to be rejected any more; replica pending and problems show where it is",
+                operation: "problems")
+        }
+        let id = try insertProblem(row, sealed: sealed, problem.violations, .withdrawn)
+        try connection.execute(
+            "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
+        try replay()
+        return try requireProblem(id)
+    }
+
     func problem(_ row: borrowing SQLiteRow) throws -> Problem {
         let violations = try JSONValue(parsing: row.text(4)).arrayValue ?? []
         return Problem(
