@@ -27,7 +27,7 @@ enum Help {
             Environment:
             \(environment)
 
-            Exit: 0 done, 1 refused, 2 usage, 3 cannot reach the database, 5 storage.
+            Exit: 0 done, 1 refused, 2 usage, 3 cannot reach the database, 4 not allowed (the role of the database URL may not do this), 5 storage.
             """
     }
 
@@ -93,7 +93,9 @@ enum Help {
             "token create", "Make an API token for a member.",
             "sync-server token create --tenant ID --member ID [--label TEXT] [--days N | --expires TIME]",
             "Shown once; only its hash is stored."),
-        topic("token revoke", "Stop an API token.", "sync-server token revoke TOKEN", "Takes effect with the next request."),
+        topic(
+            "token revoke", "Stop an API token.", "sync-server token revoke TOKEN | --tenant ID --member ID",
+            "With --tenant and --member: all API tokens of a member, when nobody knows them any more. Takes effect with the next request."),
         topic(
             "consumer add", "Register a reader of the feed: a webhook, or a program that pulls.",
             """
