@@ -21,6 +21,8 @@ public struct Submission: Sendable {
     /// Made before the server lost what came after its backup, and brought back: what its author could see then, nobody knows any
     /// more.
     public var isOfLostHistory = false
+    /// Sets that led to this one, each written because of an entry of the one before (``ActivityEntry/depth``).
+    public var depth = 0
 
     public init(
         changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false,
@@ -471,7 +473,7 @@ struct SetDecider {
                 position: position, atMilliseconds: nowMilliseconds, author: author, dot: submission.dot, key: key, operation: operation,
                 kind: kind, category: author.kind == .portal ? "portal" : category, isMajor: isMajor, changes: open,
                 restrictedChanges: restricted,
-                anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: 0,
+                anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: submission.depth,
                 operationMilliseconds: submission.timestamp.milliseconds))
         if mode == .server { head = position }
     }
