@@ -63,7 +63,7 @@ struct ReportQuery {
             if condition != nil { asksReader = true }
             parts.append(
                 """
-                \(PostgresIdentifier.quoted(name)) AS (SELECT \(table.columns(for: reader)) FROM \(table.name) t \
+                \(PostgresIdentifier.quoted(name)) AS NOT MATERIALIZED (SELECT \(table.columns(for: reader)) FROM \(table.name) t \
                 WHERE t.tenant = \(tenantParameter)::uuid\(condition.map { " AND \($0)" } ?? ""))
                 """)
         }
