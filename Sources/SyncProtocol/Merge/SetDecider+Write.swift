@@ -251,7 +251,8 @@ extension SetDecider {
             return .delta(delta)
         case .addWinsSet:
             guard case .set(let element, _) = field.type, let object = raw.objectValue,
-                object.allSatisfy({ ($0 == "add" || $0 == "remove") && $1.arrayValue != nil })
+                object.allSatisfy({ ($0 == "add" || $0 == "remove") && $1.arrayValue != nil }),
+                (object["remove"]?.arrayValue ?? []).allSatisfy({ $0.stringValue != nil || $0.integerValue != nil })
             else {
                 refuse(key, field.name, .invalidFormat, "\(field.name) is a set: a patch is {\"add\":[…],\"remove\":[…]}")
                 return nil

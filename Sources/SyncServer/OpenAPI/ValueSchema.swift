@@ -60,6 +60,10 @@ enum ValueSchema {
             let added = JSONValue.object([
                 "type": "array", "items": .object(write(element, isRequired: true)), "maxItems": .integer(Int64(count.upperBound)),
             ])
+            let removed: JSONValue = [
+                "type": "array",
+                "items": ["type": ["string", "integer"], "minimum": .integer(.min), "maximum": .integer(.max)],
+            ]
             let whole = write(field.type, isRequired: field.isRequired)
             return described(
                 [
@@ -67,7 +71,7 @@ enum ValueSchema {
                         .object(whole),
                         [
                             "type": "object", "additionalProperties": false,
-                            "properties": ["add": added, "remove": ["type": "array"]],
+                            "properties": ["add": added, "remove": removed],
                         ],
                     ],
                     "description": .string(

@@ -237,5 +237,6 @@ import Testing
             #expect(try patch(wrong).fields == ["alt_phones invalid_format"], "\(wrong)")
         }
         #expect(try patch(["remove": [0, "nothing of the kind"]]).status == 200)
+        #expect(try patch(["remove": [["a": 1]]]).status == 400)
     }
 }
