@@ -3,15 +3,16 @@
 enum HTMLText {
     static func escaped(_ text: String) -> String {
         var result = ""
-        for character in text {
-            switch character {
+        // Scalar by scalar: with a mark that combines with it, a bracket is another character and a bracket all the same.
+        for scalar in text.unicodeScalars {
+            switch scalar {
             case "&": result += "&amp;"
             case "<": result += "&lt;"
             case ">": result += "&gt;"
             case "\"": result += "&quot;"
             // Addresses in examples are to be read: nothing on the page looks like something to load.
             case "/" where result.hasSuffix("/"): result += "&#47;"
-            default: result.append(character)
+            default: result.unicodeScalars.append(scalar)
             }
         }
         return result

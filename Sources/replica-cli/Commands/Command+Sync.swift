@@ -136,7 +136,7 @@ extension Command {
                 show(report, context)
                 context.terminal.flush()
             }
-            line.synced()
+            line.synced(isSent: report.pushFailure == nil)
         }
         return .done
     }

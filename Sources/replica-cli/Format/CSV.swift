@@ -79,7 +79,17 @@ enum CSVWriter {
     static func line(_ fields: [String]) -> String {
         fields.map { field in
             field.utf8.contains(where: { [0x22, 0x2C, 0x0A, 0x0D].contains($0) })
-                ? "\"" + field.replacing("\"", with: "\"\"") + "\"" : field
+                ? "\"" + doubled(field) + "\"" : field
         }.joined(separator: ",")
+    }
+
+    /// Scalar by scalar: with a mark that combines with it, a quote is another character and a quote all the same.
+    private static func doubled(_ field: String) -> String {
+        var result = String.UnicodeScalarView()
+        for scalar in field.unicodeScalars {
+            if scalar == "\"" { result.append(scalar) }
+            result.append(scalar)
+        }
+        return String(result)
     }
 }

@@ -50,10 +50,11 @@ final class StatusLine: @unchecked Sendable {
         }
     }
 
-    func synced() {
+    /// - Parameter isSent: false: what is pending was refused.
+    func synced(isSent: Bool) {
         lock.withLock {
             syncedAt = Int64(Date().timeIntervalSince1970 * 1000)
-            if unsent == nil { lastReason = "" }
+            if isSent, unsent == nil { lastReason = "" }
             say(upToDate ?? "")
         }
     }
