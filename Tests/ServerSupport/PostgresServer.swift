@@ -278,16 +278,21 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     /// Whose rows are what a person holds, not what a disk does.
     private static let keptTables: Set<String> = ["tideline.token", "tideline.enrollment_code", "tideline.replica"]
 
-    public func restore(_ old: ServerState) {
+    public func restore(_ old: ServerState, keepsEnrolments: Bool) {
+        let keptTables = keepsEnrolments ? Self.keptTables : []
         administer { connection in
             try connection.transaction(.readWrite) { connection in
                 _ = try connection.run(TenantHead.lock(tenant))
                 var statements: [PostgresStatement] = []
-                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where !Self.keptTables.contains(name) {
+                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where !keptTables.contains(name) {
                     statements.append(PostgresStatement("DELETE FROM \(name) WHERE tenant = $1::uuid", [.identifier(tenant)]))
                     statements.append(
                         PostgresStatement(
                             "INSERT INTO \(name) SELECT * FROM json_populate_recordset(null::\(name), $1::json)", [.utf8(rows)]))
+                }
+                guard keepsEnrolments else {
+                    try connection.batch(statements)
+                    return
                 }
                 // Replicas that came since are known by their tokens, and nothing of theirs was processed.
                 statements.append(

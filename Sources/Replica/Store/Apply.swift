@@ -123,8 +123,8 @@ extension Store {
                 continue
             }
             if let forkedAt = applied.forkedAt, row.counter >= forkedAt { continue }
-            // What waited was decided late; only a checkpoint behind its entries covers it.
-            if row.isDeferred, let last = try row.lastPosition(), last > checkpoint.mark.position.position { continue }
+            // What waited, or came by a courier, was decided late; only a checkpoint behind its entries covers it.
+            if row.isDeferred || row.author != nil, let last = try row.lastPosition(), last > checkpoint.mark.position.position { continue }
             guard let text = told[row.counter].map({ String(decoding: $0.outcome, as: UTF8.self) }) ?? row.outcome else { continue }
             guard let outcome = Outcome(json: try JSONValue(parsing: text)) else {
                 throw WireError("outcomes", "the outcome of set \(row.counter) has no status this build knows")
@@ -173,7 +173,7 @@ extension Store {
         try connection.scalarInteger(
             """
             SELECT min(counter) FROM _tideline_pending \
-            WHERE counter <= ?1 AND outcome IS NULL AND sealed IS NOT NULL AND deferred = 0
+            WHERE counter <= ?1 AND outcome IS NULL AND sealed IS NOT NULL AND deferred = 0 AND author IS NULL
             """, [.integer(counter)])
     }
 

@@ -34,6 +34,8 @@ struct Fork {
         let (replica, newToken) = try new.register(context, token.tenant, connection)
         return EnrollmentReply(
             token: newToken.text, tenant: token.tenant, member: principal.member, replica: replica, role: principal.role,
-            replication: shared.replication, serverMilliseconds: now, schemaVersion: context.schema.version)
+            replication: shared.replication, serverMilliseconds: now, schemaVersion: context.schema.version,
+            identity: context.cursorSeal.seal(
+                SealedIdentity(tenant: token.tenant, member: principal.member, replica: replica, base: request.counter)))
     }
 }

@@ -136,7 +136,7 @@ actor Simulation {
         build.version > 1 ? fields.merging(["purpose": "offer"]) { $1 } : fields
     }
 
-    private func enroll(_ name: String, role: Role) async throws {
+    func enroll(_ name: String, role: Role) async throws {
         let invitation = server.invite(name, role: role)
         roles[invitation.member] = role
         let build: Schema = chance.percent(50) ? .testing : .testingLater
@@ -227,7 +227,7 @@ actor Simulation {
         case .copyFile: return try await copyFile(site)
         case .backUpFile: return try await backUpFile(site)
         case .restoreFile: return try await restoreFile()
-        case .snapshotServer: return snapshotServer()
+        case .snapshotServer: return try await snapshotServer()
         case .restoreServer: return try await restoreServer()
         case .revoke: return try await revoke(site)
         case .changeRole: return changeRole(site)

@@ -13,6 +13,8 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     // The server and its operators.
     case serverRestored, serverUpgraded, tokensVoid, replicaSuspended, replicaRevoked, roleNarrowed, roleWidened, tombstonesForgotten,
         leftScope
+    // Replicas that a restored server does not know any more, new ones, and files that enrolled again.
+    case replicaForgotten, enrolledLate, enrolledAgain
     // Consumers.
     case consumerDied, acknowledgementLost, acknowledgementLate
 
@@ -21,7 +23,9 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     /// How many of a hundred simulations of 80 steps have at least one, at the very least.
     var expectedPercent: Int {
         switch self {
-        case .serverUpgraded, .replicaRevoked, .diskFull, .storageFailed, .serverDeaf, .leftScope, .fileRestored: 5
+        case .serverUpgraded, .replicaRevoked, .diskFull, .storageFailed, .serverDeaf, .leftScope, .fileRestored, .replicaForgotten,
+            .enrolledLate, .enrolledAgain:
+            5
         default: 15
         }
     }

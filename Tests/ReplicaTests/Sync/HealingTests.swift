@@ -188,12 +188,10 @@ import Testing
         let before = try await a.client("Before")
         try await a.sync()
         let backup = world.server.snapshot()
-        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let copy = try await world.copy(of: a, "copy")
         let lost = try await a.client("Confirmed, then lost")
         try await a.sync()
         world.server.restore(backup)
-        let transport = ModelTransport(world.server)
-        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
         // The copy's cursor is as old as the backup, so only its push shows that it has work.
         let other = try await copy.client("Said with the same counter")
         try await copy.sync()
@@ -212,10 +210,8 @@ import Testing
         let backup = world.server.snapshot()
         try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
         try await a.sync()
-        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let copy = try await world.copy(of: a, "copy")
         world.server.restore(backup)
-        let transport = ModelTransport(world.server)
-        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
 
         try await copy.sync()
         try await a.sync()
