@@ -65,13 +65,15 @@ extension Replica {
             if let last = try store.connection.scalarInteger("SELECT max(counter) FROM _tideline_pending"), last > counter {
                 findings.append("pending set \(last) is beyond the last counter spent, \(counter)")
             }
-            // Sets that wait after a restore of the server stay behind while later ones are settled.
+            // Sets that wait after a restore of the server stay behind while later ones are settled; until those are, they stand
+            // between the others.
             let (first, last, count) =
                 try store.connection.first(
-                    "SELECT min(counter), max(counter), count(*) FROM _tideline_pending WHERE deferred = 0 AND author IS NULL"
-                ) {
-                    ($0.integer(0), $0.integer(1), $0.integer(2))
-                } ?? (0, 0, 0)
+                    """
+                    SELECT low, high, (SELECT count(*) FROM _tideline_pending WHERE counter BETWEEN low AND high AND author IS NULL) \
+                    FROM (SELECT min(counter) AS low, max(counter) AS high FROM _tideline_pending WHERE deferred = 0 AND author IS NULL)
+                    """
+                ) { ($0.integer(0), $0.integer(1), $0.integer(2)) } ?? (0, 0, 0)
             if count > 0, last - first + 1 != count { findings.append("pending sets \(first) to \(last) have gaps") }
             for row in try store.pendingRows() {
                 if let sealed = row.sealed, ChangeSet.hash(ofSealed: sealed) != row.hash {

@@ -42,6 +42,8 @@ final class Application: @unchecked Sendable {
             let limit = EnrollmentLimit()
             let lanes = RequestLanes()
             http.lane = { lanes.lane(of: $0) }
+            let crossOrigin = configuration.crossOrigin
+            if let crossOrigin { http.amend = { crossOrigin.open(&$1, to: $0) } }
             let documents = SchemaDocuments(schema)
             let entities = Set(schema.entities.map(\.name))
             let statistics = ServerStatistics()
@@ -50,7 +52,7 @@ final class Application: @unchecked Sendable {
                 makeWorker: { _ in
                     RequestWorker(
                         context: context, database: database, enrollmentLimit: limit, documents: documents, lanes: lanes,
-                        statistics: { statistics.current })
+                        crossOrigin: crossOrigin, statistics: { statistics.current })
                 })
             statistics.observe(server)
             let senders = WebhookSenders(

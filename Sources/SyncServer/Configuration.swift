@@ -17,6 +17,8 @@ struct Configuration: Sendable {
     var workers: Int
     /// Bytes of requests and responses held at a time.
     var requestMemoryBytes = HTTPServerConfiguration().memoryBytes
+    /// Origins of web pages that may use the API; nil: only the server's own.
+    var crossOrigin: CrossOrigin?
     /// Webhooks.
     var outbox = OutboxSettings()
     /// Where a test ends this process; see ``StepKill``.
@@ -38,6 +40,7 @@ struct Configuration: Sendable {
         ("TIDELINE_LISTEN", "same as --listen"),
         ("TIDELINE_WORKERS", "same as --workers"),
         ("TIDELINE_REQUEST_MEMORY_MB", "most memory for requests and responses under way, default 256"),
+        ("TIDELINE_CORS_ORIGINS", "same as --cors-origin, separated by commas"),
         ("TIDELINE_WEBHOOK_THREADS", "same as --webhook-threads"),
         ("TIDELINE_WEBHOOK_ALLOW", "same as --webhook-allow, separated by commas"),
         ("TIDELINE_WEBHOOK_RETRY_SECONDS", "wait before the second attempt at a webhook, default 5"),
@@ -65,6 +68,16 @@ struct Configuration: Sendable {
                 throw UsageError("TIDELINE_REQUEST_MEMORY_MB is a number from 16 to 1000000")
             }
             requestMemoryBytes = megabytes << 20
+        }
+        var origins = (environment["TIDELINE_CORS_ORIGINS"] ?? "").split(separator: ",").map(String.init)
+        while let origin = try arguments.value("--cors-origin") { origins += origin.split(separator: ",").map(String.init) }
+        origins = origins.map { $0.trimmingCharacters(in: .whitespaces) }
+        if !origins.isEmpty {
+            guard let allowed = CrossOrigin(origins) else {
+                throw UsageError(
+                    "--cors-origin is an origin such as https://app.example, without a path, or *; not \(origins.joined(separator: ","))")
+            }
+            crossOrigin = allowed
         }
         let threadsText = try setting("--webhook-threads", "TIDELINE_WEBHOOK_THREADS") ?? String(outbox.threads)
         guard let threads = Int(threadsText), OutboxSettings.threadsRange.contains(threads) else {

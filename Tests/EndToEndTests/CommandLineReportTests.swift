@@ -231,4 +231,20 @@ extension Worker {
         let offered = try await run("replica", ["__complete", "bash", "--", "add", "client", "def"], environment: environment)
         #expect(offered.output.isEmpty && offered.code == 0, "\(offered.output)")
     }
+
+    @Test func log_keepsAsMuchAsTheEnvironmentSays() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            for number in 1...5 { try await olivia.json("add", "client", "name=Client \(number)") }
+            func sync(_ environment: [String: String]) async throws -> Finished {
+                try await run("replica", ["--db", olivia.file, "sync"], environment: environment)
+            }
+            #expect(try await sync(["TIDELINE_LOG_ENTRIES": "3", "TIDELINE_LOG_DAYS": "30"]).code == 0)
+            #expect(try await olivia.json("log")["data"]?.arrayValue?.count == 3)
+            for (name, value) in [("TIDELINE_LOG_ENTRIES", "many"), ("TIDELINE_LOG_DAYS", "0"), ("TIDELINE_LOG_DAYS", "-1")] {
+                let refused = try await sync([name: value])
+                #expect(refused.code == 2 && refused.errors.contains(name), "\(refused)")
+            }
+        }
+    }
 }

@@ -12,6 +12,9 @@ import Testing
 
 @Suite(.serialized) struct ForeignWriterKillTests {
     private static let rounds = 25
+    /// Of each kind of writer, at least; a machine on which the kills keep missing gets more rounds.
+    private static let killsMin = 4
+    private static let roundsMax = 300
 
     @Test func writersKilledAtAnyMoment_loseNoReportedCommit() async throws {
         let seed = SeededRandom.fresh().seed
@@ -31,7 +34,7 @@ import Testing
             async let syncs = reported("sync", seed: seed &+ 4) { _ in ("replica", ["--db", olivia.file, "sync"]) }
             let names = try await shellOne.names + shellTwo.names + command.names
             let kills = try await shellOne.kills + shellTwo.kills + command.kills + syncs.kills
-            #expect(kills > 10, "the kills must hit running writers")
+            #expect(kills >= 4 * Self.killsMin, "the kills must hit running writers")
             #expect(names.count > 10, "some writers must get through")
             #expect(try await olivia.integrity().contains("\"ok\""))
 
@@ -59,7 +62,7 @@ import Testing
         var random = SeededRandom(seed: seed)
         var names: [String] = []
         var kills = 0
-        for round in 0..<Self.rounds {
+        for round in 0..<Self.roundsMax where round < Self.rounds || kills < Self.killsMin {
             let name = "\(label) \(round)"
             let (path, arguments) = program(name)
             let process = try path.hasPrefix("/") ? RunningProgram(path: path, arguments) : RunningProgram(path, arguments)

@@ -48,6 +48,36 @@ import Testing
         #expect(try await farah.sync().accepted == 1, "now it has seen it")
     }
 
+    @Test func manager_whoBecomesFieldMember_keepsNothingOfOthers_norOfWhatTheyDid() async throws {
+        let (marcus, member) = try await replica("marcus", role: .manager)
+        let other = try server.invite("farah", role: .field).member
+        let (theirs, own) = (
+            Identifier(high: 0x0190_0000_0000_7000, low: 1 << 63 | 8), Identifier(high: 0x0190_0000_0000_7000, low: 1 << 63 | 9)
+        )
+        func deal(_ id: Identifier, _ owner: Identifier) -> Change {
+            Change(
+                "deal", id,
+                .create(fields: ["title": "Roof", "client": .string(client.text), "currency": "USD", "owner": .string(owner.text)]))
+        }
+        try server.write([deal(theirs, other), deal(own, member)])
+        try await marcus.sync()
+        #expect(try await marcus.count("deal") == 2)
+        #expect(try await marcus.activity(ActivityFilter(entity: "deal")).data.count == 2)
+        try setRole(.field, of: member)
+        #expect(try await marcus.sync().isResync)
+        #expect(try await marcus.query("SELECT id FROM deal").map(\.values) == [[.text(own.text)]])
+        #expect(try await marcus.activity(ActivityFilter(entity: "deal")).data.map(\.entry.key.id) == [own])
+        #expect(try await marcus.query("SELECT id FROM client WHERE tax_number IS NOT NULL").isEmpty)
+        #expect(try await isIdentical(marcus))
+        // And what it may keep leaves it when it is handed over.
+        try server.write([Change("deal", own, .patch(fields: ["owner": .string(other.text)], was: [:]))])
+        #expect(try await marcus.sync().evicted == 1)
+        #expect(try await marcus.count("deal") == 0)
+        #expect(try await isIdentical(marcus))
+        let diagnosis = try await marcus.diagnose()
+        #expect(diagnosis.isCompared && diagnosis.differences.isEmpty, "\(diagnosis.findings)")
+    }
+
     @Test func manager_whoBecomesFieldMember_keepsNoneOfTheFields_andLosesNoWork() async throws {
         let (marcus, member) = try await replica("marcus", role: .manager)
         #expect(try await marcus.get("client", client)?["tax_number"] == "DE1")

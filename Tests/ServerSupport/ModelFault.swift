@@ -29,6 +29,14 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case forgetsSuperseded
     /// A set that comes back after a restore is acknowledged and not applied.
     case dropsHealed
+    /// Nobody is told that a record has left.
+    case keepsWhatLeft
+    /// What takes its scope from another record stays where it was when that one moves.
+    case skipsRescope
+    /// Digests are those of everything, whoever asks.
+    case comparesWithEverything
+    /// Pages have every row of every entity, whoever asks.
+    case sendsEverything
     /// Pulled events leave one out.
     case skipsEvents
     /// An event that is told again has another id.
@@ -51,6 +59,11 @@ extension ModelServer {
     func lateRecord(_ after: Int64) -> RecordKey? {
         guard fault == .commitsLate, let newest = ordered?.records.last, newest.position.position > after else { return nil }
         return newest.key
+    }
+
+    /// With ``ModelFault/skipsRescope``: a record that nobody has written itself.
+    func leavesBehind(_ record: RecordState, _ entries: [FeedEntry]) -> Bool {
+        fault == .skipsRescope && entries.contains { $0.kind == FeedEntry.rescoped && $0.key == record.key }
     }
 
     /// The entries that reach the feed.

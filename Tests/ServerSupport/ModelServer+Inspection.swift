@@ -21,9 +21,10 @@ extension ModelServer {
         }
     }
 
-    func live(_ entity: String, hidesRestricted: Bool) -> [RecordState] {
-        state.records.values.filter { $0.schema.name == entity && $0.isLive }.sorted { $0.id < $1.id }
-            .map { hidesRestricted ? hiding($0, from: .field) : $0 }
+    /// Live records that a reader may hold, as it may hold them, in id order.
+    func live(_ entity: String, _ reader: ReaderAccess) -> [RecordState] {
+        state.records.values.filter { $0.schema.name == entity && $0.isLive && reader.sees($0) }.sorted { $0.id < $1.id }
+            .map(reader.hiding)
     }
 
     /// Throws `bad_request` for what replicas never hold.
@@ -34,11 +35,10 @@ extension ModelServer {
 
     private func digest(_ request: DigestRequest, _ account: Account) throws -> [UInt8] {
         var reply: JSONObject = ["position": .integer(state.position), "epoch": .integer(state.epoch), "schema": .integer(schema.version)]
-        let hides = account.role == .field
-        let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
+        let reader = ReaderAccess(member: account.member, role: fault == .comparesWithEverything ? .owner : account.role)
         if let entity = request.entity {
             let schema = try replicated(entity)
-            let all = live(entity, hidesRestricted: hides).filter { !gone.contains($0.key) }
+            let all = live(entity, reader)
             if request.isStretch {
                 let stretch = all.filter { record in
                     if let end = request.through, record.id > end { return false }
@@ -55,7 +55,7 @@ extension ModelServer {
             var entities = JSONObject()
             for entity in schema.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in live(entity.name, hidesRestricted: hides) where !gone.contains(record.key) { digest.add(record) }
+                for record in live(entity.name, reader) { digest.add(record) }
                 entities[entity.name] = ["count": .integer(digest.count), "hash": .string(digest.finish())]
             }
             reply["entities"] = .object(entities)
@@ -65,7 +65,8 @@ extension ModelServer {
 
     private func records(_ request: RecordsRequest, _ account: Account) throws -> [UInt8] {
         let columns = RowLayout(of: try replicated(request.entity), audience: .replica).columns
-        let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.map { hiding($0, from: account.role) }
+        let reader = ReaderAccess(member: account.member, role: account.role)
+        let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.filter(reader.sees).map(reader.hiding)
             .map { record in JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) }) }
         let block: JSONValue = [
             "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),
@@ -77,10 +78,8 @@ extension ModelServer {
     private func activity(_ request: ActivityRequest, _ account: Account) throws -> [UInt8] {
         let newest = state.feed.suffix(Int(request.newest ?? 1_000_000)).first { $0.atMilliseconds >= request.sinceMilliseconds ?? 0 }
         let after = request.after ?? newest.map { $0.position.position - 1 } ?? state.position
-        let visible = state.feed.filter { entry in
-            entry.position.position > after
-                && entry.scopeKeys.contains { !$0.hasPrefix("member:") || $0 == "member:\(account.member.text)" }
-        }
+        let reader = ReaderAccess(member: account.member, role: account.role)
+        let visible = state.feed.filter { $0.position.position > after && reader.sees($0, in: schema) }
         let page = visible.prefix(request.limit)
         let hasMore = visible.count > request.limit
         let entries = page.map { entry in

@@ -13,32 +13,41 @@ extension ModelServer {
         let after = cursor?.mark.position.position ?? 0
         let floor = cursor?.floor ?? state.position
         if after < state.horizon, floor < state.horizon { throw refusal(.resyncRequired) }
-        let hides = account.role == .field
-        if let cursor, cursor.hidesRestricted != hides { throw refusal(.resyncRequired) }
-        state.restrictedSince[account.replica] = hides ? nil : state.restrictedSince[account.replica] ?? state.position
+        let reader = ReaderAccess(member: account.member, role: account.role)
+        if let cursor, cursor.role != reader.role { throw refusal(.resyncRequired) }
+        state.restrictedSince[account.replica] =
+            reader.hidesRestricted ? nil : state.restrictedSince[account.replica] ?? state.position
         let limit = request.limit ?? Limits.recordsPerPageDefault
-        let gone = Set(state.evictions.filter { $0.replica == account.replica }.map(\.key))
         let all = inOrder()
         let start = all.partitioningIndex { $0.position.position > after }
         // Pages are cut before tombstones are left out, so a page may be short.
         let late = lateRecord(after)
-        let changed = gone.isEmpty && late == nil ? all[start...] : all[start...].filter { !gone.contains($0.key) && $0.key != late }[...]
-        let hasMore = changed.count > limit
-        let page = changed.prefix(limit)
-        let end = hasMore ? page.last?.position.position ?? after : state.position
-        let sent = page.filter { $0.isLive || $0.position.position > floor }
+        let changed = all[start...].filter { (reader.sees($0) || fault == .sendsEverything) && $0.key != late }
+        // What left on pages of before is told of on those that come.
+        let exits = state.exits.filter { exit in
+            exit.position > max(after, floor) && reader.circles.contains(exit.circle)
+                && schema.entity(exit.key.entity).map(reader.seesSomeRows) == true
+        }.sorted { $0.position < $1.position }
+        let places = Set(changed.map(\.position.position) + exits.map(\.position)).sorted()
+        let hasMore = places.count > limit
+        let end = hasMore ? places[limit - 1] : state.position
+        let sent = changed.filter { $0.position.position <= end && ($0.isLive || $0.position.position > floor) }
         var blocks: [(entity: String, columns: [String], rows: [[UInt8]])] = []
         for (entity, records) in Dictionary(grouping: sent, by: { $0.schema.name }).sorted(by: { $0.key < $1.key }) {
             guard let schema = schema.entity(entity) else { continue }
             var columns = RowLayout(of: schema, audience: .replica).columns
             if let extraColumn, extraColumn.entity == entity { columns.append(extraColumn.name) }
-            let rows = records.map { row(hiding($0, from: account.role), columns, request, after) }
+            let rows = records.map { row(reader.hiding($0), columns, request, after) }
             blocks.append((entity, columns, rows))
         }
         if let unknownBlock, request.cursor == nil { blocks.append(unknownBlock) }
-        let evictions = state.evictions.filter { $0.replica == account.replica && $0.position > after && $0.position <= end }.map(\.key)
+        var evictions: [RecordKey] = []
+        for exit in exits where exit.position <= end && !evictions.contains(exit.key) {
+            guard state.records[exit.key].map(reader.sees) != true, fault != .keepsWhatLeft else { continue }
+            evictions.append(exit.key)
+        }
         let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
-        let next = seal(Place(mark: mark, floor: floor, hidesRestricted: hides))
+        let next = seal(Place(mark: mark, floor: floor, role: reader.role))
         guard !hasMore else {
             return PullPage.write(
                 serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: next, checkpoint: nil, outcomes: [])
@@ -61,14 +70,6 @@ extension ModelServer {
         return records[...]
     }
 
-    /// The record as a role gets it.
-    func hiding(_ record: RecordState, from role: Role) -> RecordState {
-        guard role == .field else { return record }
-        var record = record
-        for field in record.schema.fields where field.isRestricted { record[field.name] = .null }
-        return record
-    }
-
     private func row(_ record: RecordState, _ columns: [String], _ request: PullRequest, _ after: Int64) -> [UInt8] {
         var writer = JSONWriter(reservingCapacity: 256)
         writer.beginArray()
@@ -85,7 +86,7 @@ extension ModelServer {
         return writer.bytes
     }
 
-    /// nil when there is no news, or only that the record was made.
+    /// nil when there is nothing to say, or only that the record was made.
     private func versions(_ record: RecordState, _ request: PullRequest, _ after: Int64) -> RecordVersions? {
         if request.cursor == nil, request.versionsAfter == nil { return nil }
         let from = request.versionsAfter ?? after
@@ -95,7 +96,7 @@ extension ModelServer {
             [news.lifecycle].compactMap { $0 } + news.fields.values + news.elements.values.flatMap { $0.values.flatMap { $0 } }
             + news.keys.values.flatMap { $0.values }
         if let created = news.created, tags.allSatisfy({ $0 == created }) { return nil }
-        return news.isEmpty ? nil : news
+        return news
     }
 
     // MARK: Cursors
@@ -104,13 +105,13 @@ extension ModelServer {
         var mark: CheckpointMark
         /// Head when the first sync began: tombstones up to here were never held.
         var floor: Int64
-        /// The reader got no restricted fields.
-        var hidesRestricted: Bool
+        /// Of the reader, which decides what was on the pages.
+        var role: Role
     }
 
     private func seal(_ place: Place) -> String {
         let text =
-            "\(place.mark.position.epoch).\(place.mark.position.position).\(place.mark.fingerprint).\(place.floor).\(place.hidesRestricted)"
+            "\(place.mark.position.epoch).\(place.mark.position.position).\(place.mark.fingerprint).\(place.floor).\(place.role.rawValue)"
         return "\(text).\(Self.code(text))"
     }
 
@@ -122,21 +123,19 @@ extension ModelServer {
         guard let cursor else { return nil }
         let parts = cursor.split(separator: ".").map(String.init)
         guard parts.count == 6, Self.code(parts.dropLast().joined(separator: ".")) == parts[5], let epoch = Int64(parts[0]),
-            let position = Int64(parts[1]), let floor = Int64(parts[3])
+            let position = Int64(parts[1]), let floor = Int64(parts[3]), let role = Role(rawValue: parts[4])
         else { throw refusal(.invalidCursor) }
         if epoch >= state.epoch, epoch > state.epoch || position > state.position || state.fingerprints[position] != parts[2] {
             if fault == .overlooksRestores {
                 let here = FeedPosition(epoch: state.epoch, position: min(position, state.position))
                 return Place(
-                    mark: CheckpointMark(position: here, fingerprint: state.fingerprints[here.position] ?? ""), floor: floor,
-                    hidesRestricted: parts[4] == "true")
+                    mark: CheckpointMark(position: here, fingerprint: state.fingerprints[here.position] ?? ""), floor: floor, role: role)
             }
             beginEpoch(after: epoch)
         }
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
         return Place(
-            mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor,
-            hidesRestricted: parts[4] == "true")
+            mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor, role: role)
     }
 
     private func beginEpoch(after number: Int64) {

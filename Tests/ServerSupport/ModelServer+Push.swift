@@ -192,7 +192,12 @@ extension ModelServer {
                 for read in missing { supply(read, workspace) }
                 continue
             }
-            for record in workspace.writtenRecords { state.records[record.key] = record }
+            for record in workspace.writtenRecords where !leavesBehind(record, decision.entries) {
+                for circle in ReaderAccess.circlesLeft(by: record, before: state.records[record.key]) {
+                    state.exits.append((record.position.position, circle, record.key))
+                }
+                state.records[record.key] = record
+            }
             for entry in decision.entries { enter(entry) }
             if decision.outcome.status != .deferred { state.stamp = max(state.stamp, submission.timestamp) }
             // What nobody can offer again nobody depends on.

@@ -1,6 +1,6 @@
 // A server in memory, built on the real core: it decides, numbers, answers and pages like the real one, so that replicas
-// are tested against the protocol without Postgres. What it leaves out: REST, consumers, pages cut by bytes. What it has ahead of
-// the real one: records that leave a replica's scope.
+// are tested against the protocol without Postgres. What it leaves out: REST, consumers, pages cut by bytes, bounds on rows that are
+// looked at.
 
 import Foundation
 import SyncProtocol
@@ -124,16 +124,6 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         pokes.poke()
     }
 
-    @discardableResult
-    public func evict(_ key: RecordKey, from replica: Identifier) -> Bool {
-        lock.withLock {
-            state.position += 1
-            state.fingerprints[state.position] = fingerprint(state.position)
-            state.evictions.append((state.position, key, replica))
-        }
-        return true
-    }
-
     public func snapshot() -> State {
         lock.withLock {
             var state = state
@@ -168,6 +158,10 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
                 if fault != .forgetsTombstonesSilently { state.horizon = max(state.horizon, record.position.position) }
                 state.records[key] = nil
             }
+            if let last = state.exits.map(\.position).max(), fault != .forgetsTombstonesSilently {
+                state.horizon = max(state.horizon, last)
+            }
+            state.exits = []
             ordered = nil
         }
     }
@@ -189,11 +183,11 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     func modelDigest(for replica: Identifier?, build: Schema) -> [String: EntityDigest] {
         lock.withLock {
             var digests: [String: EntityDigest] = [:]
-            let gone = Set(state.evictions.filter { $0.replica == replica }.map(\.key))
-            let hidesRestricted = accounts.values.first { $0.replica == replica }.map { role(of: $0) == .field } ?? false
+            let account = accounts.values.first { $0.replica == replica }
+            let reader = ReaderAccess(member: account?.member ?? .zero, role: account.flatMap { role(of: $0) } ?? .owner)
             for entity in build.entities where entity.scopes != [.none] {
                 var digest = ContentDigest(of: entity)
-                for record in live(entity.name, hidesRestricted: hidesRestricted) where !gone.contains(record.key) { digest.add(record) }
+                for record in live(entity.name, reader) { digest.add(record) }
                 digests[entity.name] = EntityDigest(count: digest.count, hash: digest.finish())
             }
             return digests
@@ -267,7 +261,6 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             code.member, role, label: request.label, platform: request.platform,
             acknowledged: former.map { isLost ? $0.base : counter } ?? 0, as: isLost ? former?.replica : nil,
             along: changes)
-        if let former, !isLost { inherit(from: former.replica, reply.replica) }
         var spent = code
         (spent.isUsed, spent.replica, spent.attempt) = (true, reply.replica, request.attempt)
         codes[request.code] = spent
@@ -279,18 +272,11 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             let account = try account(token)
             let acknowledged = state.acknowledged[account.replica] ?? 0
             guard request.counter <= acknowledged else { throw refusal(.badRequest, details: ["acknowledged": .integer(acknowledged)]) }
-            let reply = register(
+            return register(
                 account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter)
-            inherit(from: account.replica, reply.replica)
-            return reply
         }
         pokes.poke()
         return reply
-    }
-
-    /// The same member in the same scope: what left the one has left the other.
-    private func inherit(from old: Identifier, _ new: Identifier) {
-        state.evictions += state.evictions.filter { $0.replica == old }.map { ($0.position, $0.key, new) }
     }
 
     private func isKnown(_ replica: Identifier) -> Bool {

@@ -187,10 +187,6 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
         }
     }
 
-    /// This server has no scopes yet that a record could leave.
-    @discardableResult
-    public func evict(_ key: RecordKey, from replica: Identifier) -> Bool { false }
-
     /// Marks the tokens that were voided this way, so that others stay revoked.
     private static let voided: Int64 = -1
 
@@ -239,14 +235,16 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
 
     public func digest(for replica: Identifier?) -> [String: EntityDigest] {
         administer { connection in
-            let role = try connection.run(
+            let account = try connection.run(
                 """
-                SELECT m.role FROM tideline.replica r JOIN public.member m ON m.tenant = r.tenant AND m.id = r.member \
+                SELECT m.role, m.id FROM tideline.replica r JOIN public.member m ON m.tenant = r.tenant AND m.id = r.member \
                 WHERE r.tenant = $1::uuid AND r.id = $2::uuid
                 """, .identifier(tenant), .optional(replica))
             let reader = LiveRecords(
                 store: RecordStore(tables: context.tables, tenant: tenant, epoch: 0),
-                hidesRestricted: !role.isEmpty && role.text(0, 0) == Role.field.rawValue, connection: connection)
+                reader: ReaderAccess(
+                    member: account.isEmpty ? .zero : account.identifier(0, 1) ?? .zero,
+                    role: account.isEmpty ? .owner : account.text(0, 0).flatMap(Role.init(rawValue:)) ?? .owner), connection: connection)
             var digests: [String: EntityDigest] = [:]
             for table in context.tables.replicated {
                 var digest = ContentDigest(of: table.entity)

@@ -44,8 +44,6 @@ public protocol ServerCore: AnyObject, Sendable {
     func revoke(_ replica: Identifier)
     /// Tombstones up to now are gone.
     func forgetTombstones()
-    /// The record leaves the replica's scope. False where this server has no such thing.
-    @discardableResult func evict(_ key: RecordKey, from replica: Identifier) -> Bool
     /// While true every token of the tenant is void.
     var isRevoked: Bool { get set }
 
@@ -54,7 +52,7 @@ public protocol ServerCore: AnyObject, Sendable {
     func record(_ entity: String, _ id: Identifier) -> RecordState?
     var position: Int64 { get }
     var epoch: Int64 { get }
-    /// What a replica with all of it holds; with `replica`, what that one may hold.
+    /// What an owner may read; with `replica`, what that one may hold.
     func digest(for replica: Identifier?) -> [String: EntityDigest]
 }
 
@@ -96,7 +94,8 @@ public struct ServerState: Sendable {
     var restrictedSince: [Identifier: Int64] = [:]
     /// Pull consumers of the model: how far each acknowledged.
     var consumers: [String: FeedPosition] = [:]
-    var evictions: [(position: Int64, key: RecordKey, replica: Identifier)] = []
+    /// Records taken from a circle of readers (``ReaderAccess/circles``).
+    var exits: [(position: Int64, circle: String, key: RecordKey)] = []
     var horizon: Int64 = 0
     /// Of the model: who could ask, and which codes were spent.
     var tokens: Set<String> = []

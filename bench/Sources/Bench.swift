@@ -15,7 +15,7 @@ struct Bench {
             exit(2)
         }
         let bench = Bench(url: url, codes: [arguments[2], arguments[3]], data: arguments[4], work: arguments[5])
-        try await bench.run()
+        if ProcessInfo.processInfo.environment["BENCH_ONLY"] == "deliveries" { try await bench.fill() } else { try await bench.run() }
         for figures in try await Deliveries(url: url, token: arguments[6]).run(events: 10_000) { bench.line(figures) }
     }
 
@@ -34,6 +34,15 @@ struct Bench {
         try await visible(from: writer, on: reader)
         await writer.close()
         await reader.close()
+    }
+
+    /// A feed for deliveries alone.
+    func fill() async throws {
+        let writer = try await enrolled("writer", codes[0])
+        try await writer.sync()
+        try await push(writer, "5,000 generated contacts", entity: "contact", generatedRecords(5_000))
+        try await push(writer, "real clients and sites", entity: "site", try realRecords())
+        await writer.close()
     }
 
     private func enrolled(_ name: String, _ code: String) async throws -> Replica {

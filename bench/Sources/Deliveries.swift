@@ -1,5 +1,5 @@
-// How fast events of the feed reach other systems: one webhook on loopback, and a consumer that pulls, each beside the same bytes
-// sent to the same receiver with nothing around it.
+// How fast events of the feed reach other systems: webhooks on loopback, one and several, and a consumer that pulls, each beside the
+// same bytes sent to the same receiver with nothing around it; and how long one event takes from its write to the receiver.
 
 import Foundation
 import SyncProtocol
@@ -21,28 +21,33 @@ struct Deliveries {
         guard head >= Int64(events) else { throw Failure(message: "the feed has only \(head) entries") }
         let start = JSONValue.integer(head - Int64(events))
         var lines: [JSONObject] = []
-        for (name, order, concurrency) in [
-            ("one at a time, in order", "tenant", Int64(1)), ("8 at a time, in order of records", "record", 8),
+        for (name, order, concurrency, consumers) in [
+            ("one consumer, in order", "tenant", Int64(1), 1), ("one consumer, 8 at a time in order of records", "record", 8, 1),
+            ("8 consumers, each in order", "tenant", 1, 8),
         ] {
+            let each = events / consumers
             receiver.reset()
             let began = Date()
-            _ = try await ask(
-                "POST", "consumers",
-                [
-                    "name": .string("bench-\(order)"), "url": .string(receiver.url), "from": start, "ordered_by": .string(order),
-                    "concurrency": .integer(concurrency),
-                ])
-            receiver.wait(for: events)
+            for number in 0..<consumers {
+                _ = try await ask(
+                    "POST", "consumers",
+                    [
+                        "name": .string("bench-\(order)-\(number)"), "url": .string(receiver.url), "from": .integer(head - Int64(each)),
+                        "ordered_by": .string(order), "concurrency": .integer(concurrency),
+                    ])
+            }
+            receiver.wait(for: each * consumers)
             let seconds = Date().timeIntervalSince(began)
-            _ = try await ask("DELETE", "consumers/bench-\(order)", nil)
+            for number in 0..<consumers { _ = try await ask("DELETE", "consumers/bench-\(order)-\(number)", nil) }
             let raw = try receiver.rawRate(requests: min(events, 3_000))
             lines.append([
-                "measure": "webhook", "data": .string("\(events) events, \(name)"), "events_per_second": rate(events, seconds),
-                "raw_posts_per_second": .integer(Int64(raw)),
-                "ratio_to_raw": .string(String(format: "%.2f", Double(events) / seconds / raw)),
+                "measure": "webhook", "data": .string("\(each * consumers) events, \(name)"),
+                "events_per_second": rate(each * consumers, seconds), "raw_posts_per_second": .integer(Int64(raw)),
+                "ratio_to_raw": .string(String(format: "%.2f", Double(each * consumers) / seconds / raw)),
                 "note": "raw: the last body to the same receiver, one request after another, each on a connection of its own",
             ])
         }
+        lines.append(try await latency(receiver, writes: 100))
         _ = try await ask("POST", "consumers", ["name": "bench-pull", "kind": "pull", "from": start])
         var (count, bytes) = (0, 0)
         let began = Date()
@@ -64,8 +69,36 @@ struct Deliveries {
         return lines
     }
 
+    /// From the moment before a write is asked for to the receiver's having its event, one write at a time.
+    private func latency(_ receiver: CountingReceiver, writes: Int) async throws -> JSONObject {
+        _ = try await ask("POST", "consumers", ["name": "bench-latency", "url": .string(receiver.url)])
+        var milliseconds: [Double] = []
+        for number in 0..<writes { milliseconds.append(try await millisecondsOfOneEvent(receiver, number)) }
+        _ = try await ask("DELETE", "consumers/bench-latency", nil)
+        let sorted = milliseconds.sorted()
+        return [
+            "measure": "webhook_latency", "data": .string("\(writes) writes by REST"), "p50_ms": Deliveries.text(sorted, 0.5),
+            "p95_ms": Deliveries.text(sorted, 0.95),
+            "note": "the write itself included",
+        ]
+    }
+
+    @inline(never)
+    private func millisecondsOfOneEvent(_ receiver: CountingReceiver, _ number: Int) async throws -> Double {
+        receiver.reset()
+        let began = Date()
+        _ = try await ask("POST", "client", ["name": .string("Latency \(number)")])
+        receiver.wait(for: 1)
+        return Date().timeIntervalSince(began) * 1000
+    }
+
+    private static func text(_ sorted: [Double], _ share: Double) -> JSONValue {
+        .string(String(format: "%.1f", sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))]))
+    }
+
     private func rate(_ count: Int, _ seconds: Double) -> JSONValue { .integer(Int64(Double(count) / max(seconds, 0.000_001))) }
 
+    @inline(never)
     private func ask(_ method: String, _ path: String, _ body: JSONValue?) async throws -> JSONValue {
         try JSONValue(parsing: try await data(method, path, body))
     }
@@ -115,8 +148,10 @@ private final class CountingReceiver: @unchecked Sendable {
 
     deinit { close(listener) }
 
+    @inline(never)
     func reset() { condition.withLock { count = 0 } }
 
+    @inline(never)
     func wait(for wanted: Int) {
         condition.lock()
         while count < wanted { condition.wait() }

@@ -78,7 +78,7 @@ extension Store {
         try connection.execute("DELETE FROM _tideline_activity_anchor WHERE position <= ?1", [.integer(last)])
     }
 
-    /// The server's history is another one now.
+    /// The server's history is another one now, or the role that reads it: the next sync fetches the newest entries again.
     func forgetActivity() throws {
         try connection.execute("DELETE FROM _tideline_activity")
         try connection.execute("DELETE FROM _tideline_activity_anchor")

@@ -1,5 +1,7 @@
 // One value as SQLite stores it: what statements are bound with and rows are read into when the type is not known beforehand.
 
+import SyncProtocol
+
 /// A value of one of SQLite's five storage classes.
 ///
 /// SQLite has no NaN: a `real` that is NaN is stored as NULL.
@@ -81,4 +83,17 @@ extension SQLiteValue: ExpressibleByFloatLiteral {
 
 extension SQLiteValue: ExpressibleByStringLiteral {
     public init(stringLiteral value: String) { self = .text(value) }
+}
+
+extension SQLiteValue {
+    /// As JSON; bytes as lower-case hex.
+    public var json: JSONValue {
+        switch self {
+        case .null: .null
+        case .integer(let number): .integer(number)
+        case .real(let number): .decimal(String(number))
+        case .text(let text): .string(text)
+        case .blob(let bytes): .string(Hex.encode(bytes))
+        }
+    }
 }

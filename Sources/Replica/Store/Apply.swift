@@ -62,6 +62,9 @@ extension Store {
                 if let last = try meta.checkpoint()?.position, last.epoch < checkpoint.mark.position.epoch {
                     try heal(checkpoint, page.outcomes, &applied)
                 }
+                // The role may be another one, which may not read what the copy of the timeline tells: it is fetched anew as well.
+                // Whatever it is for: a rebuild that was asked for has no cursor to tell it of a change of role.
+                if rebuilding { try forgetActivity() }
                 // What another copy of this file was answered says nothing about sets made here: they stay in the view, and so do those
                 // that the server acknowledges without an answer, because a copy has skipped their counters.
                 let unanswered = try firstUnanswered(upTo: checkpoint.acknowledged)

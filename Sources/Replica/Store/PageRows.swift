@@ -197,8 +197,10 @@ struct CarefulRows {
         let row = try JSONValue(parsing: bytes).arrayValue ?? []
         var record = try RecordState(schema: table.schema, columns: columns, row: row, epoch: 0)
         if record.position.position > versionsAfter {
-            if record.versions.isEmpty { record.versions = creationVersions(of: record) }
-            try store.overlayVersions(record.key, table.schema, record.versions)
+            // `{}`: no part of it was written since; only who holds it has changed, or a counter.
+            let saysNothing = columns.firstIndex(of: "versions").map { $0 >= row.count || row[$0].isNull } ?? true
+            if saysNothing { record.versions = creationVersions(of: record) }
+            if !record.versions.isEmpty { try store.overlayVersions(record.key, table.schema, record.versions) }
         }
         if hasBase(record.key) {
             try store.updateBase(record.key, image: RecordImage.encode(record))

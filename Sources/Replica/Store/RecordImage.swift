@@ -33,6 +33,12 @@ enum RecordImage {
             columns.append("id")
             row.append(.string(id.text))
         }
-        return try RecordState(schema: schema, columns: columns, row: row, epoch: 0)
+        var record = try RecordState(schema: schema, columns: columns, row: row, epoch: 0)
+        // An older build kept what it did not know beside what it did; this one may know it.
+        for (name, value) in record.extra where object[name] == nil && schema.field(name) != nil {
+            record[name] = value
+            record.extra[name] = nil
+        }
+        return record
     }
 }

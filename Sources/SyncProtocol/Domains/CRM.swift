@@ -180,7 +180,7 @@ extension Domain {
                 writes: { subject, _ in
                     [.set(subject.record.key, field: "closed_at", .null), .set(subject.record.key, field: "lost_reason", .null)]
                 }),
-        ])
+        ], reports: CRMReports.all)
 }
 
 private enum CRMRules {

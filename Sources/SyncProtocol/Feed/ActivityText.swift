@@ -95,6 +95,7 @@ public enum ActivityText {
             case "sync.rejected": return rejected
             case "sync.epoch_started":
                 return "the server was restored from a backup; epoch \(FieldWords.plain(entry.changes["epoch"]?["new"] ?? .null)) began"
+            case FeedEntry.rescoped: return "who holds \(noun) \(title) has changed"
             default: break
             }
             switch entry.operation {

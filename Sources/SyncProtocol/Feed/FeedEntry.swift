@@ -3,6 +3,10 @@
 public struct FeedEntry: Sendable, Hashable {
     public enum Operation: String, Sendable { case create, update, delete, restore, transition, derived }
 
+    /// The kind of an entry that says only this: who holds the record has changed, because what its scope follows from has. It gives
+    /// the record a position, so that pulls carry it, and is on nobody's timeline.
+    public static let rescoped = "sync.rescoped"
+
     public var position: FeedPosition
     /// Server time, milliseconds since 1970 UTC.
     public var atMilliseconds: Int64

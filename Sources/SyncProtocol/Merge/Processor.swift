@@ -106,6 +106,15 @@ public struct Processor {
         return Decision(outcome: outcome, entries: [], created: named.sorted())
     }
 
+    /// The scope keys that follow from what the workspace holds. Valid only if it is missing nothing afterwards.
+    public func scopeKeys(of record: RecordState) -> [String] {
+        let nothing = Submission(changes: [], author: .system, dot: nil, clock: VectorClock(feed: head), timestamp: .zero)
+        return SetDecider(
+            schema: schema, workspace: workspace, mode: mode, tenant: tenant, nowMilliseconds: nowMilliseconds, submission: nothing,
+            head: head
+        ).scopeKeys(of: record)
+    }
+
     /// What a set reads as far as its changes alone tell: loading this first makes most decisions stand at once.
     public func declaredReads(of changes: [Change]) -> [Read] {
         var reads: [Read] = [.record(RecordKey("tenant", tenant))]
@@ -132,12 +141,18 @@ public struct Processor {
             if entity.fields.contains(where: { $0.type.isMap }) {
                 reads.append(.lookup(entity: "custom_field", field: "entity", value: .string(entity.name), includingDeleted: false))
             }
-            for scope in entity.scopeParts where mode == .server {
+            guard mode == .server else { continue }
+            for scope in entity.scopeParts {
                 switch scope {
                 case .clientThrough(let link, let record, _), .subjectThrough(let link, let record, _):
                     reads.append(.lookup(entity: link, field: record, value: .string(change.key.id.text), includingDeleted: false))
                 default: break
                 }
+            }
+            // A new link moves what it connects.
+            for connected in schema.connected(by: entity.name) {
+                guard let id = fields[connected.field]?.stringValue.flatMap({ Identifier($0) }) else { continue }
+                reads.append(.lookup(entity: entity.name, field: connected.field, value: .string(id.text), includingDeleted: false))
             }
         }
         return reads.filter { read in
@@ -173,6 +188,9 @@ struct SetDecider {
     var created: [Identifier] = []
     /// Records whose final state is checked at the end of the set, with the fields that changed, in order.
     var touched: [(key: RecordKey, before: RecordState?, fields: Set<String>, isCreation: Bool)] = []
+    /// Every record that was written, as it was before this set, in the order of first writes.
+    var committed: [(key: RecordKey, before: RecordState?)] = []
+    private var committedKeys: Set<RecordKey> = []
     /// At least one change did something, or tried to.
     var hadEffect = false
 
@@ -210,6 +228,7 @@ struct SetDecider {
         for change in submission.changes { apply(change) }
         checkTouchedRecords()
         guard violations.isEmpty else { return rejected() }
+        if mode == .server { rescopeDependents() }
         let outcome = Outcome(
             status: hadEffect ? .accepted : .noop,
             positions: entries.isEmpty || mode == .replica
@@ -228,8 +247,9 @@ struct SetDecider {
         entries = []
         if mode == .server, let first = submission.changes.first {
             var attemptedChanges = JSONObject()
-            attemptedChanges["violations"] = .array(violations.map(\.json))
-            attemptedChanges["changes"] = .array(submission.changes.map(\.json))
+            let levels = FieldType.freeFormLevelsMax
+            attemptedChanges["violations"] = .array(violations.map { $0.json.kept(levels: levels) })
+            attemptedChanges["changes"] = .array(submission.changes.map { $0.json.kept(levels: levels) })
             record(
                 on: nil, key: first.key, operation: .derived, kind: "sync.rejected", isMajor: false, changes: attemptedChanges,
                 category: "sync", scopeKeys: author.member.map { ["member:\($0.text)"] } ?? [])
@@ -374,7 +394,8 @@ struct SetDecider {
         }
         record.position = position
         record.updatedAt = nowMilliseconds
-        record.scopeKeys = scopeKeys(of: record)
+        record.scopeKeys = scopeKeys(of: record, before: before)
+        if mode == .server, committedKeys.insert(record.key).inserted { committed.append((record.key, before)) }
         workspace.put(record)
         self.record(
             on: record, key: record.key, operation: operation, kind: kind, isMajor: isMajor, changes: changes,

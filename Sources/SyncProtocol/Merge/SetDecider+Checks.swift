@@ -1,5 +1,5 @@
 // What must hold of every touched record when the set is done: references, uniqueness, set sizes, rules.
-// And what a record's place in the tenant says: scope keys and timeline anchors.
+// And on whose timelines its entries stand.
 
 extension SetDecider {
     mutating func checkTouchedRecords() {
@@ -110,42 +110,6 @@ extension SetDecider {
     }
 
     // MARK: Place in the tenant
-
-    /// The keys of the scopes that hold the record.
-    func scopeKeys(of record: RecordState) -> [String] {
-        guard mode == .server else { return record.scopeKeys }
-        return Set(record.schema.scopes.flatMap { scopeKeys($0, of: record) }).sorted()
-    }
-
-    private func scopeKeys(_ scope: Scope, of record: RecordState) -> [String] {
-        func key(_ kind: String, _ field: String) -> [String] {
-            let ids = field == "id" ? [record.id.text] : record.identifier(field).map { [$0.text] } ?? record.elements(field)
-            return ids.map { "\(kind):\($0)" }
-        }
-        switch scope {
-        case .tenant: return ["tenant"]
-        case .full: return ["full"]
-        case .none: return []
-        case .client(let field): return key("client", field)
-        case .project(let field): return key("project", field)
-        case .member(let field): return key("member", field)
-        case .clientThrough(let link, let recordField, let clientField):
-            return workspace.lookup(link, recordField, .string(record.id.text)).compactMap { row in
-                row.identifier(clientField).map { "client:\($0.text)" }
-            }
-        case .record(let field, let entity):
-            return record.identifier(field).flatMap { workspace.record(entity, $0) }?.scopeKeys ?? []
-        case .subject(let field): return record.subject(field).flatMap { workspace.record($0) }?.scopeKeys ?? []
-        case .subjectThrough(let link, let recordField, let subject):
-            return workspace.lookup(link, recordField, .string(record.id.text)).flatMap { row in
-                row.subject(subject).flatMap { workspace.record($0) }?.scopeKeys ?? []
-            }
-        case .inStates(let states, let scope):
-            return record.state.map { states.contains($0) } == true ? scopeKeys(scope, of: record) : []
-        case .first(let scopes):
-            return scopes.lazy.map { self.scopeKeys($0, of: record) }.first { !$0.isEmpty } ?? []
-        }
-    }
 
     /// The record itself, what it refers to, what links connect it to, and the same of the records it belongs to: on whose
     /// timelines an entry stands. Members have none.

@@ -251,7 +251,7 @@ extension SetDecider {
             return .delta(delta)
         case .addWinsSet:
             guard case .set(let element, _) = field.type, let object = raw.objectValue,
-                object.keys.allSatisfy({ $0 == "add" || $0 == "remove" })
+                object.allSatisfy({ ($0 == "add" || $0 == "remove") && $1.arrayValue != nil })
             else {
                 refuse(key, field.name, .invalidFormat, "\(field.name) is a set: a patch is {\"add\":[…],\"remove\":[…]}")
                 return nil

@@ -17,6 +17,7 @@ public struct ActivityKind: Hashable, Sendable {
     static let engine = [
         ActivityKind("sync.superseded", icon: "git-merge"), ActivityKind("sync.rejected", icon: "git-merge"),
         ActivityKind("sync.epoch_started", icon: "history"),
+        ActivityKind(FeedEntry.rescoped, icon: "eye"),
     ]
 
     /// What every entity has, and one for each of its transitions.

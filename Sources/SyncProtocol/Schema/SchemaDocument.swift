@@ -2,7 +2,21 @@
 
 extension Schema {
     public var json: JSONValue {
-        ["version": .integer(version), "protocol": .integer(ProtocolVersion.current), "entities": .array(entities.map(\.json))]
+        [
+            "version": .integer(version), "protocol": .integer(ProtocolVersion.current), "entities": .array(entities.map(\.json)),
+            "reports": .array(reports.map(\.json)),
+        ]
+    }
+}
+
+extension Report {
+    public var json: JSONValue {
+        [
+            "name": .string(name), "title": .string(title), "reads": .array(entities.map { .string($0) }),
+            "arguments": .array(
+                arguments.map { ["name": .string($0.name), "type": .string($0.type.name), "summary": .string($0.summary)] }),
+            "columns": .array(columns.map { ["name": .string($0.name), "type": .string($0.type.name)] }),
+        ]
     }
 }
 

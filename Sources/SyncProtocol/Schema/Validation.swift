@@ -63,8 +63,10 @@ extension FieldType {
                     throw ValueRefusal(.unknownField, "has no key \(key)", ["key": .string(key)])
                 }
             }
+            try Self.checkFreeForm(value, levels: FieldType.freeFormLevelsMax)
             return value
         case .json:
+            try Self.checkFreeForm(value, levels: FieldType.freeFormLevelsMax)
             return value
         case .address: return try Self.address(value)
         case .email:
@@ -86,6 +88,24 @@ extension FieldType {
         case .timeZone: return try Self.formatted(value, 64, "is an IANA time zone", Formats.isTimeZone)
         case .hex64: return try Self.formatted(value, 64, "is 64 hexadecimal digits", Formats.isHex64)
         }
+    }
+
+    /// Arrays and objects within one another in a map or a json value. Feed entries and pages put more of them around it.
+    public static let freeFormLevelsMax = 32
+
+    /// Only what both engines give back as it came: Postgres writes `1e30` out as digits and `-0` as 0.
+    private static func checkFreeForm(_ value: JSONValue, levels: Int) throws(ValueRefusal) {
+        switch value {
+        case .null, .bool, .integer, .string: return
+        case .decimal: throw ValueRefusal(.invalidFormat, "has whole numbers only; write others as text")
+        case .array, .object: break
+        }
+        guard levels > 0 else {
+            throw ValueRefusal(
+                .invalidFormat, "is nested more than \(freeFormLevelsMax) levels deep", ["max": .integer(Int64(freeFormLevelsMax))])
+        }
+        for element in value.arrayValue ?? [] { try checkFreeForm(element, levels: levels - 1) }
+        for (_, member) in value.objectValue ?? JSONObject() { try checkFreeForm(member, levels: levels - 1) }
     }
 
     /// Normalised, sorted, without duplicates.

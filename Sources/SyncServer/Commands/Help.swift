@@ -46,11 +46,12 @@ enum Help {
             "serve", "Answer replicas over HTTP.",
             """
             sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N] \
-            [--webhook-threads N] [--webhook-allow RANGE]…
+            [--webhook-threads N] [--webhook-allow RANGE]… [--cors-origin ORIGIN]…
             """,
             """
             Without a database URL it runs a private Postgres in its data directory. The database is migrated at start.
             Webhooks go to public addresses only, unless --webhook-allow names others; --webhook-threads 0 leaves them to other servers.
+            --cors-origin lets the web pages of an origin, such as https://app.example, use the API from a browser.
             SIGTERM and SIGINT drain: who waits is answered, requests under way finish. A second signal ends at once.
 
             Examples:

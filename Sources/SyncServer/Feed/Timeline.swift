@@ -53,7 +53,7 @@ struct Timeline {
         let data = entries.map { document($0, names) }
         var reply: JSONObject = [
             "data": .array(data), "has_more": .bool(next != nil), "next_cursor": .null,
-            "as_of": .string("\(head.position.epoch).\(head.position.position)"),
+            "as_of": .string(EntityTag.place(head.position, for: reader)),
         ]
         if let next {
             reply["next_cursor"] = .string(TimelinePlace(position: next).sealed(seal, tenant: tenant, fingerprint: wanted.fingerprint))

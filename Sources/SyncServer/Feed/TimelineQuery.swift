@@ -47,20 +47,8 @@ struct TimelineQuery {
         if let isMajor = wanted.isMajor { conditions.append("f.level = \(add(.text(isMajor ? "major" : "minor")))") }
         if let since = wanted.since { conditions.append("f.at >= \(add(.integer(since)))::bigint") }
         if let until = wanted.until { conditions.append("f.at <= \(add(.integer(until)))::bigint") }
-        let readable = schema.entities.filter { reader.mayRead($0) }.map(\.name)
-        conditions.append("f.entity = ANY(\(add(.textArray(readable)))::text[])")
-        let own = add(reader.parameter)
-        if reader.role == .field {
-            conditions.append(ReaderAccess.fieldCondition(table: "f", parameter: own))
-        } else {
-            // What concerns one member only is that member's; an owner looks after everybody's replicas.
-            let cared = reader.role == .owner ? schema.entities.filter { $0.access == .own }.map(\.name) : []
-            conditions.append(
-                """
-                (f.scope_keys = '{}' OR f.entity = ANY(\(add(.textArray(cared)))::text[]) \
-                OR EXISTS (SELECT 1 FROM unnest(f.scope_keys) k WHERE NOT starts_with(k, 'member:') OR k = \(own)::text))
-                """)
-        }
+        let readable = reader.feedConditions(schema, table: "f") { add($0) }
+        conditions += readable
     }
 
     private mutating func add(_ value: PostgresValue) -> String {

@@ -298,9 +298,11 @@ struct EntityPaths {
         switch filter {
         case .null: return ["type": "string", "enum": ["true", "false"]]
         case .in:
+            var items = JSONValue.object(ValueSchema.write(element, isRequired: true))
+            // A value with a comma in it would be two.
+            if case .text = element { items = ["allOf": [items, ["not": ["type": "string", "pattern": ","]]]] }
             return [
-                "type": "array", "minItems": 1, "maxItems": .integer(Int64(ListRequest.valuesMax)),
-                "items": .object(ValueSchema.write(element, isRequired: true)),
+                "type": "array", "minItems": 1, "maxItems": .integer(Int64(ListRequest.valuesMax)), "items": items,
             ]
         default: return ValueSchema.write(element, isRequired: true)
         }

@@ -74,9 +74,18 @@ enum SharedSchemas {
             ("Error", error), ("Violation", violation), ("Outcome", outcome), ("ActivityEntry", activityEntry(schema)),
             ("ActivityList", activityList), ("Currency", choices(Formats.currencies, "ISO 4217.")),
             ("Country", choices(Formats.countries, "ISO 3166-1 alpha-2.")),
+            ("FreeForm", freeForm),
             ("TimeZone", choices(timeZones, "IANA time zone name; former names of zones are accepted as well.")),
         ]
     }
+
+    /// What maps and json values hold; the levels are beyond what a schema can say.
+    private static let freeForm: JSONValue = [
+        "type": ["null", "boolean", "integer", "string", "array", "object"], "minimum": .integer(.min), "maximum": .integer(.max),
+        "items": ["$ref": "#/components/schemas/FreeForm"], "additionalProperties": ["$ref": "#/components/schemas/FreeForm"],
+        "description": .string(
+            "Any JSON whose numbers are whole ones of 64 bits, at most \(FieldType.freeFormLevelsMax) levels deep."),
+    ]
 
     private static let timeZones = (TimeZone.knownTimeZoneIdentifiers + ["UTC"]).filter(Formats.isTimeZone).sorted()
 

@@ -32,7 +32,7 @@ enum ValueSchema {
                 "description": "In byte order.",
             ]
         case .map: ["type": "object", "additionalProperties": true]
-        case .json: ["description": "Any JSON value."]
+        case .json: freeForm
         case .address: address
         case .email: ["type": "string", "maxLength": 254, "format": "email"]
         case .phone: ["type": "string", "pattern": "^\\+[1-9][0-9]{6,14}$", "description": "E.164."]
@@ -56,14 +56,18 @@ enum ValueSchema {
         switch field.policy {
         case .addWinsSet:
             guard case .set(let element, let count) = field.type else { return nil }
-            let items = JSONValue.object(["type": "array", "items": .object(write(element, isRequired: true))])
+            // What cannot be in the set any more may be taken out, and what never could is passed over.
+            let added = JSONValue.object([
+                "type": "array", "items": .object(write(element, isRequired: true)), "maxItems": .integer(Int64(count.upperBound)),
+            ])
             let whole = write(field.type, isRequired: field.isRequired)
             return described(
                 [
                     "anyOf": [
                         .object(whole),
                         [
-                            "type": "object", "additionalProperties": false, "properties": ["add": items, "remove": items],
+                            "type": "object", "additionalProperties": false,
+                            "properties": ["add": added, "remove": ["type": "array"]],
                         ],
                     ],
                     "description": .string(
@@ -81,8 +85,23 @@ enum ValueSchema {
         }
     }
 
-    /// Values are normalised: text is trimmed, dates and times may be ISO 8601, booleans true and false.
+    /// Values are normalised: text is trimmed, dates and times may be ISO 8601, booleans true and false. Where there need be no value an
+    /// empty text is none, whatever form others have.
     static func write(_ type: FieldType, isRequired: Bool) -> JSONObject {
+        let schema = present(type, isRequired: isRequired)
+        guard !isRequired, takesEmptyText(type) else { return schema }
+        return ["anyOf": [.object(schema), ["const": ""]]]
+    }
+
+    private static func takesEmptyText(_ type: FieldType) -> Bool {
+        switch type {
+        case .text(let range): range.lowerBound > 1
+        case .slug, .email, .phone, .url, .currency, .timeZone, .hex64: true
+        default: false
+        }
+    }
+
+    private static func present(_ type: FieldType, isRequired: Bool) -> JSONObject {
         switch type {
         case .text(let range):
             var schema = text(range.lowerBound, range.upperBound)
@@ -134,7 +153,7 @@ enum ValueSchema {
                 ]
                 schema["description"] = "Fields that the tenant defined (custom_field), merged key by key; null removes a key."
             } else {
-                schema["properties"] = .object(JSONObject(keys.map { ($0, [:]) }))
+                schema["properties"] = .object(JSONObject(keys.map { ($0, .object(freeForm)) }))
                 schema["additionalProperties"] = false
             }
             return schema
@@ -196,6 +215,8 @@ enum ValueSchema {
     }
 
     // MARK: Parts
+
+    private static let freeForm: JSONObject = ["$ref": "#/components/schemas/FreeForm"]
 
     private static let webAddress: String = {
         let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,30}[A-Za-z0-9])?"

@@ -15,6 +15,8 @@ struct OutboxSettings: Sendable {
     var connections = 4
     var pollSeconds = 1.0
     var leaseSeconds = 90.0
+    /// A batch that is delivered within this time is followed by one of up to twice the size.
+    var quickSeconds = 0.5
     var schedule = RetrySchedule()
     var limits = WebhookLimits()
     var addressGuard = AddressGuard()
@@ -53,6 +55,8 @@ final class Dispatcher: @unchecked Sendable {
     private var queue = HTTPQueue<Job>()
     private var queued: Set<Key> = []
     private var failingUnderWay = 0
+    /// Deliveries to take at a time, of consumers whose endpoints are quick.
+    private var batchSizes: [Key: Int] = [:]
     private var isStopped = false
     private var threads: [DedicatedThread] = []
 
@@ -200,12 +204,13 @@ final class Dispatcher: @unchecked Sendable {
 
     private func send(_ job: Job) throws {
         step(.found)
+        let size = condition.withLock { batchSizes[job.key] } ?? DeliveryStore.batchFirst
         let lease = context.identifiers.next(milliseconds: context.now())
         let claimed = try connections.use { connection in
             try connection.transaction(.readWrite, tenant: job.key.tenant) { connection in
                 let batch = try DeliveryStore(tenant: job.key.tenant, connection: connection).claim(
                     job.key.name, lease: lease, leaseMilliseconds: Int64(settings.leaseSeconds * 1000), nowMilliseconds: context.now(),
-                    withheld: withheld)
+                    limit: size, withheld: withheld)
                 step(.claiming)
                 return batch
             }
@@ -214,11 +219,17 @@ final class Dispatcher: @unchecked Sendable {
         step(.claimed)
         if batch.leavesMore { enqueue(Job(key: job.key, isFailing: batch.failures > 0)) }
         guard !batch.items.isEmpty else { return }
+        let began = DispatchTime.now().uptimeNanoseconds
         let report = DeliveryRun(
             batch: batch, sender: sender, schedule: settings.schedule, limits: settings.limits, now: context.now,
             newRequestID: { [context] in context.identifiers.next(milliseconds: context.now()).text }, isStopping: { [self] in stopped },
             step: step
         ).run()
+        let isQuick =
+            report.settled.count == batch.items.count && report.settled.allSatisfy { $0.verdict == .delivered }
+            && Double(DispatchTime.now().uptimeNanoseconds - began) / 1_000_000_000 < settings.quickSeconds
+        // Before anybody can take the next batch.
+        condition.withLock { batchSizes[job.key] = isQuick ? min(DeliveryStore.batchMax, size * 2) : nil }
         note(report, of: batch)
         try settle(report, of: batch)
         step(.settled)

@@ -83,6 +83,16 @@ extension OutboxEvent {
             """
     }
 
+    /// The entries at the positions given, in that order; one probe of the feed each, whatever Postgres knows of it.
+    static func read(at positions: [Int64], tenant: Identifier, includesRestricted: Bool) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT \(columns("f", includesRestricted: includesRestricted)) FROM unnest($2::bigint[]) WITH ORDINALITY k(position, place) \
+            CROSS JOIN LATERAL (SELECT * FROM tideline.feed e WHERE e.tenant = $1::uuid AND e.position = k.position OFFSET 0) f \
+            ORDER BY k.place
+            """, [.identifier(tenant), .integerArray(positions)])
+    }
+
     /// Throws ``JSONError``; nil when the row is not one of the feed.
     init?(_ result: PostgresResult, row: Int, tenant: Identifier) throws {
         guard let position = result.integer(row, 0), let epoch = result.integer(row, 1), let fingerprint = result.text(row, 2),

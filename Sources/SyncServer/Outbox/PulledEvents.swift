@@ -59,11 +59,7 @@ struct PulledEvents {
         var events: [OutboxEvent] = []
         if !matching.isEmpty {
             let found = try connection.run(
-                PostgresStatement(
-                    """
-                    SELECT \(OutboxEvent.columns("f", includesRestricted: consumer.includesRestricted)) FROM tideline.feed f \
-                    WHERE f.tenant = $1::uuid AND f.position = ANY($2::bigint[]) ORDER BY f.position
-                    """, [.identifier(tenant), .integerArray(matching)]))
+                OutboxEvent.read(at: matching, tenant: tenant, includesRestricted: consumer.includesRestricted))
             events = try found.rows.compactMap { try OutboxEvent(found, row: $0, tenant: tenant) }
         }
         return Page(

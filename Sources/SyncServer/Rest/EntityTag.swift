@@ -1,17 +1,33 @@
 // Entity tags: a place in the feed, `"epoch.position"`. A record matches while nothing has changed it since; and what its
-// reader had seen up to there is what an edit under this tag knows (RFC 9110 §13.1).
+// reader had seen up to there is what an edit under this tag knows (RFC 9110 §13.1). Who is not shown restricted fields gets
+// `"epoch.position.open"`: when such a reader's role has been raised, the tag still says nothing about those.
 
 import SyncProtocol
 
 enum EntityTag {
-    static func text(_ position: FeedPosition) -> String { "\"\(position.epoch).\(position.position)\"" }
+    /// A place that somebody has seen, and whether with restricted fields.
+    struct Place: Hashable, Sendable {
+        var position: FeedPosition
+        var hidesRestricted: Bool
+
+        /// The tag without its quotes.
+        var text: String { "\(position.epoch).\(position.position)" + (hidesRestricted ? ".\(EntityTag.openWord)" : "") }
+    }
+
+    private static let openWord = "open"
+
+    static func text(_ position: FeedPosition, for reader: ReaderAccess) -> String { "\"\(place(position, for: reader))\"" }
+
+    static func place(_ position: FeedPosition, for reader: ReaderAccess) -> String {
+        Place(position: position, hidesRestricted: reader.hidesRestricted).text
+    }
 
     /// What a conditional header asks for.
     enum Condition: Hashable, Sendable {
         /// `*`: there is such a record.
         case any
         /// One of these places; what cannot be a place of this server is left out, and matches nothing.
-        case places([FeedPosition])
+        case places([Place])
     }
 
     static let tagsMax = 20
@@ -25,12 +41,13 @@ enum EntityTag {
         let text = trimmed(values.joined(separator: ","))
         if text == "*" { return .any }
         guard let tags = tags(text), tags.count <= tagsMax else { throw malformed }
-        var places: [FeedPosition] = []
+        var places: [Place] = []
         // Weak tags never match strongly.
         for tag in tags where !tag.isWeak {
             let parts = tag.text.split(separator: ".", omittingEmptySubsequences: false)
-            guard parts.count == 2, let epoch = number(parts[0]), let position = number(parts[1]) else { continue }
-            places.append(FeedPosition(epoch: epoch, position: position))
+            let isOpen = parts.count == 3 && parts[2] == openWord
+            guard parts.count == 2 || isOpen, let epoch = number(parts[0]), let position = number(parts[1]) else { continue }
+            places.append(Place(position: FeedPosition(epoch: epoch, position: position), hidesRestricted: isOpen))
         }
         return .places(places)
     }
@@ -67,14 +84,26 @@ enum EntityTag {
         return Int64(text)
     }
 
-    /// The place since which nothing has changed the record, if one of those asked for is such; nil if none is.
-    /// - Parameter position: Of the record's last change.
-    static func match(_ condition: Condition, position: Int64, head: FeedPosition) -> FeedPosition? {
+    /// The latest place since which nothing has changed the record, if one of those asked for is such; nil if none is.
+    /// - Parameters:
+    ///   - position: Of the record's last change.
+    ///   - head: With `*` everything up to here counts as seen.
+    static func match(_ condition: Condition, position: Int64, head: FeedPosition) -> Place? {
         switch condition {
-        case .any: head
+        case .any: Place(position: head, hidesRestricted: false)
         case .places(let places):
             // A place of another epoch says nothing about this history.
-            places.filter { $0.epoch == head.epoch && $0.position <= head.position && $0.position >= position }.max()
+            places.filter { $0.position.epoch == head.epoch && $0.position <= head && $0.position.position >= position }
+                .max { ($0.position, $0.hidesRestricted ? 0 : 1) < ($1.position, $1.hidesRestricted ? 0 : 1) }
+        }
+    }
+
+    /// True when what such a reader had got under one of the tags is what it would get now.
+    static func isUnchanged(_ condition: Condition, position: Int64, head: FeedPosition, for reader: ReaderAccess) -> Bool {
+        switch condition {
+        case .any: true
+        case .places(let places):
+            match(.places(places.filter { $0.hidesRestricted == reader.hidesRestricted }), position: position, head: head) != nil
         }
     }
 }

@@ -14,8 +14,22 @@ struct ListQuery {
     private var parameters: [PostgresValue]
     /// The ids that a look-up found, as SQL: only these rows are read.
     private var source: String?
-    /// Look-ups in indexes that only functions can use, with the plain condition for when they find too much.
-    private var pending: [(statement: PostgresStatement, value: String, condition: @Sendable (String) -> String)] = []
+    /// Look-ups in indexes that only functions can use.
+    private var pending: [LookUp] = []
+    /// A search that found too much: what it is, and what it found before it gave up. That is enough to count among, where testing
+    /// every row would take too long.
+    private var wide: (look: LookUp, found: String)?
+
+    private struct LookUp {
+        var statement: PostgresStatement
+        var value: String
+        /// It gives up beyond.
+        var foundMax: Int
+        /// True when testing a row costs much more than finding it.
+        var isDear: Bool
+        /// SQL for when it found too much, over the parameter of the value.
+        var condition: @Sendable (String) -> String
+    }
 
     init(table: EntityTable, list: ListRequest, reader: ReaderAccess, tenant: Identifier) {
         self.table = table
@@ -29,7 +43,10 @@ struct ListQuery {
         case .include: break
         }
         if let words = list.search {
-            pending.append((PostgresStatement(table.findWords, [.text(words)]), words, { table.matchesWords($0) ?? "false" }))
+            pending.append(
+                LookUp(
+                    statement: PostgresStatement(table.findWords, [.text(words)]), value: words, foundMax: EntityTable.foundByWordsMax,
+                    isDear: true, condition: { table.matchesWords($0) ?? "false" }))
         }
         for filter in list.filters { add(filter) }
         if reader.rowCondition(of: table.entity, table: "t", parameter: "") != nil {
@@ -54,7 +71,10 @@ struct ListQuery {
             let element = filter.values[0].stringValue ?? ""
             let condition: @Sendable (String) -> String = { "\(column) @> ARRAY[\($0)::text]" }
             if let field = table.indexedSets.first(where: { $0.name == filter.column.name }) {
-                pending.append((PostgresStatement(table.findElement(field), [.text(element)]), element, condition))
+                pending.append(
+                    LookUp(
+                        statement: PostgresStatement(table.findElement(field), [.text(element)]), value: element,
+                        foundMax: EntityTable.foundMax, isDear: false, condition: condition))
             } else {
                 conditions.append(condition(add(.text(element))))
             }
@@ -97,18 +117,24 @@ struct ListQuery {
 
     var lookUps: [PostgresStatement] { pending.map(\.statement) }
 
-    /// Takes what the look-ups found: few ids, or so many that a filter finds a page of them at once.
+    /// Takes what the look-ups found: ids to choose from, or so many that a filter finds a page of them at once.
     mutating func narrow(by results: [PostgresResult]) {
         for (look, result) in zip(pending, results) {
-            if result.rowCount > EntityTable.foundMax {
-                conditions.append(look.condition(add(.text(look.value))))
+            guard !result.isEmpty, let ids = result.text(0, 0), let count = result.integer(0, 1) else { continue }
+            if count > Int64(look.foundMax) {
+                if look.isDear { wide = (look, ids) } else { conditions.append(look.condition(add(.text(look.value)))) }
             } else {
-                let ids = result.rows.compactMap { result.text($0, 0) }
-                let parameter = "\(add(.textArray(ids)))::uuid[]"
+                let parameter = "\(add(.text(ids)))::uuid[]"
                 if source == nil { source = parameter } else { conditions.append("t.id = ANY(\(parameter))") }
             }
         }
     }
+
+    /// True when ``count`` may miss some.
+    var countsAmongSome: Bool { wide != nil && source == nil }
+
+    /// The search that found too much, as a condition after all.
+    private mutating func testWords() { if let wide { conditions.append(wide.look.condition(add(.text(wide.look.value)))) } }
 
     // MARK: Statements
 
@@ -125,6 +151,7 @@ struct ListQuery {
     /// `(document, id, value sorted on as JSON)`, one row more than the page.
     func page(after place: ListPlace?) -> PostgresStatement {
         var query = self
+        query.testWords()
         // Positions rise with the time of the last change, and have an index.
         let sorted = list.sort.name == "updated_at" ? "position" : list.sort.name
         let column = ListQuery.column(sorted)
@@ -180,9 +207,14 @@ struct ListQuery {
     /// How many there are, up to ``ListRequest/countedMax`` and one.
     var count: PostgresStatement {
         var query = self
+        if countsAmongSome, let wide {
+            query.source = "\(query.add(.text(wide.found)))::uuid[]"
+        } else {
+            query.testWords()
+        }
         let limit = query.add(.integer(Int64(ListRequest.countedMax) + 1))
-        let all = (["t.tenant = $1::uuid"] + conditions).joined(separator: " AND ")
-        return query.statement("SELECT count(*) FROM (SELECT 1 FROM \(rows) WHERE \(all) LIMIT \(limit)::bigint) counted")
+        let all = (["t.tenant = $1::uuid"] + query.conditions).joined(separator: " AND ")
+        return query.statement("SELECT count(*) FROM (SELECT 1 FROM \(query.rows) WHERE \(all) LIMIT \(limit)::bigint) counted")
     }
 
     private func statement(_ sql: String) -> PostgresStatement { PostgresStatement(sql, parameters) }

@@ -169,7 +169,7 @@ struct ListRequest: Sendable {
         }
         do {
             let value = try type.normalized(raw)
-            guard !value.isNull else { throw refuse(name, "is empty; use \(name)[null]=true for records without a value") }
+            guard !value.isNull else { throw refuse(name, "is empty; records without a value are found with [null]=true") }
             return value
         } catch let error as ValueRefusal {
             throw refuse(name, error.message)

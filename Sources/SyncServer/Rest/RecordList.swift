@@ -64,8 +64,10 @@ struct RecordList {
             writer.integer(opening[4].isEmpty ? 0 : opening[4].integer(0, 0) ?? 0)
         } else {
             let counted = results[1].integer(0, 0) ?? 0
-            writer.integer(min(counted, Int64(ListRequest.countedMax)))
-            if counted > ListRequest.countedMax {
+            // A page can show more than was counted, if that was among some only.
+            let known = max(counted, count == 0 ? 0 : Int64(list.offset + count + (hasMore ? 1 : 0)))
+            writer.integer(min(query.countsAmongSome ? known : counted, Int64(ListRequest.countedMax)))
+            if counted > ListRequest.countedMax || query.countsAmongSome {
                 writer.key("total_is_lower_bound")
                 writer.bool(true)
             }
@@ -80,7 +82,7 @@ struct RecordList {
             writer.null()
         }
         writer.key("as_of")
-        writer.string("\(head.position.epoch).\(head.position.position)")
+        writer.string(EntityTag.place(head.position, for: reader))
         writer.endObject()
         return RestAnswer.json(200, writer.bytes, etag: nil)
     }

@@ -35,8 +35,8 @@ struct RecordRead {
             guard !results[1].isEmpty, let text = results[1].utf8(0, 0), let position = results[1].integer(0, 1) else {
                 throw RecordWrite.notFound(entity)
             }
-            let etag = EntityTag.text(head.position)
-            if let ifNoneMatch, EntityTag.match(ifNoneMatch, position: position, head: head.position) != nil {
+            let etag = EntityTag.text(head.position, for: reader)
+            if let ifNoneMatch, EntityTag.isUnchanged(ifNoneMatch, position: position, head: head.position, for: reader) {
                 return RestAnswer.notModified(etag: etag)
             }
             return RestAnswer.json(200, Array("{\"data\":".utf8) + text + [0x7D], etag: etag)

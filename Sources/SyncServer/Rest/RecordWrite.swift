@@ -64,20 +64,23 @@ struct RecordWrite {
             guard let record, reader.sees(record) else { throw RecordWrite.notFound(entity) }
         }
         // What is wrong in itself is said first, whatever the tag (RFC 9110 §13.2.1).
-        let known = Result { try precondition(ifMatch, record: record, head: head.position) }
-        let knowledge = if case .success(let place) = known { place } else { FeedPosition?.none }
+        let known = Result { try precondition(ifMatch, record: record, head: head.position, reader: reader) }
+        let seen = if case .success(let place) = known { place } else { EntityTag.Place?.none }
         let change = try creation ?? self.change(body, record: record)
 
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: principal.replica?.id)
         let serverWrite = ServerWrite(context: context, tenant: tenant, connection: connection)
-        let decided = try serverWrite.decide([change], author: author, knowledge: knowledge, from: head)
+        let decided = try serverWrite.decide(
+            [change], author: author, knowledge: seen?.position, vouchesForRestricted: seen?.hidesRestricted != true, from: head)
         let outcome = decided.decisions[0].outcome
         var violations = outcome.status == .rejected ? outcome.violations : []
         let transition = if case .transition(_, _, let name) = target { name } else { String?.none }
         for one in body.textsTooLong(of: recordKey, entity, transition: transition)
         where !violations.contains(where: { $0.field == one.field && $0.code == one.code }) { violations.append(one) }
         if !violations.isEmpty || outcome.status == .rejected {
-            let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey)
+            let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey) {
+                RestRefusal.ofState.contains($0.code) || body.addsTooManyToWhatIsThere($0)
+            }
             if refusal.knownCode == .conflict { _ = try known.get() }
             throw refusal
         }
@@ -87,7 +90,7 @@ struct RecordWrite {
         guard let result else { throw ErrorReply(.internal, "the write left no record") }
         let isNew = operation == .create && record == nil
         let answer = IdempotencyKey.Stored(
-            requestHash: key?.requestHash ?? "", status: isNew ? 201 : 200, etag: EntityTag.text(decided.head.position),
+            requestHash: key?.requestHash ?? "", status: isNew ? 201 : 200, etag: EntityTag.text(decided.head.position, for: reader),
             location: isNew ? "/v1/\(entity.name)/\(recordKey.id.text)" : nil,
             body: RestAnswer.written(result.document(for: reader), outcome))
         var more: [PostgresStatement] = []
@@ -110,22 +113,35 @@ struct RecordWrite {
 
     /// The knowledge of the edit: what its reader had seen under the tag; without one everything up to now.
     private func precondition(
-        _ condition: EntityTag.Condition?, record: RecordState?, head: FeedPosition
-    ) throws -> FeedPosition? {
+        _ condition: EntityTag.Condition?, record: RecordState?, head: FeedPosition, reader: ReaderAccess
+    ) throws -> EntityTag.Place? {
         guard let condition else { return nil }
         guard let record else {
             throw ErrorReply(
                 .preconditionFailed, "there is no such \(entity.name) yet, so nothing to match", details: ["header": "If-Match"])
         }
-        guard let known = EntityTag.match(condition, position: record.position.position, head: head) else {
+        // Who holds it may have changed since it was last edited: that is nobody's edit, and no reason to read it again.
+        let position =
+            EntityTag.match(condition, position: record.position.position, head: head) == nil
+            ? try lastEdit(of: record) : record.position.position
+        guard let known = EntityTag.match(condition, position: position, head: head) else {
             throw ErrorReply(
                 .preconditionFailed, "this \(entity.name) was changed after that; read it again",
                 details: [
                     "header": "If-Match",
-                    "etag": .string(EntityTag.text(FeedPosition(epoch: head.epoch, position: record.position.position))),
+                    "etag": .string(EntityTag.text(FeedPosition(epoch: head.epoch, position: record.position.position), for: reader)),
                 ])
         }
         return known
+    }
+
+    private func lastEdit(of record: RecordState) throws -> Int64 {
+        let found = try connection.run(
+            """
+            SELECT position FROM tideline.feed WHERE tenant = current_setting('tideline.tenant')::uuid AND record = $1::uuid AND entity = $2 \
+            AND kind <> '\(FeedEntry.rescoped)' ORDER BY position DESC LIMIT 1
+            """, .identifier(record.id), .text(entity.name))
+        return found.isEmpty ? record.position.position : found.integer(0, 0) ?? record.position.position
     }
 
     private func change(_ body: WriteBody, record: RecordState?) throws -> Change {

@@ -11,8 +11,12 @@ enum RestRefusal {
             .unknownCustomField,
         ].map { (code: ViolationCode) in code.rawValue })
 
-    /// - Parameter target: The record that the path names.
-    static func reply(_ violations: [Violation], target: RecordKey?) -> ErrorReply {
+    /// - Parameters:
+    ///   - target: The record that the path names.
+    ///   - isOfState: Whether the request was right as far as this goes.
+    static func reply(
+        _ violations: [Violation], target: RecordKey?, isOfState: (Violation) -> Bool = { ofState.contains($0.code) }
+    ) -> ErrorReply {
         let first = violations.first
         let place = [first?.entity, first?.field].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ".")
         let message = (place.isEmpty ? "" : place + ": ") + (first?.message ?? "the change was rejected")
@@ -21,7 +25,7 @@ enum RestRefusal {
             code = .notFound
         } else if violations.contains(where: { $0.code == ViolationCode.forbidden.rawValue }) {
             code = .forbidden
-        } else if !violations.isEmpty, violations.allSatisfy({ ofState.contains($0.code) }) {
+        } else if !violations.isEmpty, violations.allSatisfy(isOfState) {
             code = .conflict
         } else {
             code = .validationFailed

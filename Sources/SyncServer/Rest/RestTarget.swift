@@ -48,9 +48,6 @@ enum RestOperation: String, Sendable, CaseIterable {
 }
 
 extension EntitySchema {
-    /// False for what never leaves the server.
-    var isServed: Bool { access != .secret && scopes != [.none] }
-
     /// The operations that at least one role may be allowed.
     var restOperations: [RestOperation] {
         func someone(_ operation: AccessOperation) -> Bool {

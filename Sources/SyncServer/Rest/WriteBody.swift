@@ -22,6 +22,9 @@ struct WriteBody {
             return
         }
         try WriteBody.checkType(request.headers["Content-Type"])
+        if let coding = request.headers["Content-Encoding"], coding.lowercased() != "identity" {
+            throw ErrorReply(.unsupportedMediaType, "send the body as it is, without Content-Encoding")
+        }
         let json: JSONValue
         do { json = try JSONValue(parsing: request.body) } catch {
             throw ErrorReply(.badRequest, "not valid JSON: \(error.message) at byte \(error.offset)")
@@ -145,6 +148,16 @@ struct WriteBody {
     private static func lengthPassed(_ text: String, _ maximum: Int) -> Int? {
         guard TextNormalization.scalarCount(text) > maximum else { return nil }
         return TextNormalization.scalarCount(text.precomposedStringWithCanonicalMapping) > maximum ? maximum : nil
+    }
+
+    // MARK: Limits of sets
+
+    /// Not more than a set may have were to be added; only with what is in it already they are too many.
+    func addsTooManyToWhatIsThere(_ violation: Violation) -> Bool {
+        guard violation.code == ViolationCode.tooMany.rawValue, let field = violation.field, let items = object[field]?["add"]?.arrayValue,
+            let maximum = violation.parameters["max"]?.integerValue
+        else { return false }
+        return items.count <= maximum
     }
 
     // MARK: Transition

@@ -9,6 +9,7 @@ final class RequestWorker: HTTPWorker {
     private let enrollmentLimit: EnrollmentLimit
     private let documents: SchemaDocuments
     private let lanes: RequestLanes?
+    private let crossOrigin: CrossOrigin?
     private let statistics: @Sendable () -> HTTPStatistics
     private var session: PostgresConnection?
     private var backoff = RetryBackoff()
@@ -17,10 +18,11 @@ final class RequestWorker: HTTPWorker {
 
     init(
         context: SyncContext, database: Database, enrollmentLimit: EnrollmentLimit, documents: SchemaDocuments,
-        lanes: RequestLanes? = nil,
+        lanes: RequestLanes? = nil, crossOrigin: CrossOrigin? = nil,
         statistics: @escaping @Sendable () -> HTTPStatistics = { HTTPStatistics() }
     ) {
         self.lanes = lanes
+        self.crossOrigin = crossOrigin
         self.statistics = statistics
         self.context = context
         self.database = database
@@ -31,6 +33,7 @@ final class RequestWorker: HTTPWorker {
     func handle(_ request: HTTPRequest, attempt: HTTPAttempt) -> HTTPReply {
         context.metrics.workerBegan()
         defer { context.metrics.workerEnded() }
+        if let preflight = crossOrigin?.preflight(request) { return .respond(preflight) }
         return answer(request, attempt, isSecondTry: false)
     }
 
@@ -250,7 +253,12 @@ final class RequestWorker: HTTPWorker {
     func openAPI(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, documents.openAPI)) }
 
     func documentation(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {
-        .respond(.typed(200, "text/html; charset=utf-8", documents.page))
+        .respond(
+            .typed(
+                200, "text/html; charset=utf-8", documents.page,
+                headers: HTTPHeaders([
+                    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"), ("X-Content-Type-Options", "nosniff"),
+                ])))
     }
 
     func schema(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, documents.schema)) }
@@ -283,7 +291,10 @@ final class RequestWorker: HTTPWorker {
     }
 
     private func bearer(_ request: HTTPRequest) throws -> AccessToken {
-        guard let token = AccessToken(authorization: request.headers["Authorization"]) else { throw Authentication.unauthorized }
+        // Two of them: a proxy in front may have judged the other one.
+        guard request.headers.values("Authorization").count == 1,
+            let token = AccessToken(authorization: request.headers["Authorization"])
+        else { throw Authentication.unauthorized }
         return token
     }
 }

@@ -61,6 +61,7 @@ enum EngineTables {
         """,
         "ALTER TABLE tideline.change_set ALTER COLUMN tenant SET STATISTICS 0",
         "CREATE INDEX IF NOT EXISTS change_set_created_idx ON tideline.change_set USING gin (created_ids) WHERE created_ids IS NOT NULL",
+        // A record that was taken from a circle of readers: what pulls tell as evictions. The key is in the order pulls walk it.
         """
         CREATE TABLE IF NOT EXISTS tideline.scope_exit (tenant uuid NOT NULL, scope_key text NOT NULL, position bigint NOT NULL, \
         entity text NOT NULL, id uuid NOT NULL, PRIMARY KEY (tenant, scope_key, position))

@@ -5,8 +5,12 @@
 import SyncProtocol
 
 extension EntityTable {
-    /// A look-up that finds more than this answers nothing useful: most rows match, and reading the list finds them fastest.
+    /// A look-up by an element that finds more than this answers nothing useful: reading the list finds a page fast, as comparing
+    /// sets costs little.
     static let foundMax = 2_000
+    /// The same of words. Taking a row's words apart costs a hundred times as much as finding the row in their index, so far more rows are
+    /// worth looking up.
+    static let foundByWordsMax = 30_000
 
     /// Fields in full-text search.
     var searchedFields: [FieldSchema] { entity.fields.filter { $0.isSearchable && !$0.isSecret && !$0.isRestricted } }
@@ -54,23 +58,25 @@ extension EntityTable {
         return groups.isEmpty ? nil : groups.joined(separator: " & ")
     }
 
-    /// SQL of the ids of rows with all words, at most ``foundMax`` and one.
-    var findWords: String { "SELECT tideline.\(PostgresIdentifier.quoted("find_\(entity.name)_words"))($1)" }
+    /// SQL of the ids of rows with all words, at most ``foundByWordsMax`` and one: `(uuid[] as text, how many)`.
+    var findWords: String { EntityTable.find("find_\(entity.name)_words") }
 
-    /// SQL of the ids of rows whose set has an element, at most ``foundMax`` and one.
-    func findElement(_ field: FieldSchema) -> String {
-        "SELECT tideline.\(PostgresIdentifier.quoted("find_\(entity.name)_\(field.name)"))($1)"
+    /// SQL of the ids of rows whose set has an element, at most ``foundMax`` and one: `(uuid[] as text, how many)`.
+    func findElement(_ field: FieldSchema) -> String { EntityTable.find("find_\(entity.name)_\(field.name)") }
+
+    private static func find(_ function: String) -> String {
+        "SELECT coalesce(array_agg(k), '{}')::text, count(*) FROM tideline.\(PostgresIdentifier.quoted(function))($1) k"
     }
 
     var searchFunctions: [(signature: String, definition: String)] {
         var functions: [(signature: String, definition: String)] = []
-        func add(_ suffix: String, _ argument: String, _ condition: String) {
-            let signature = "tideline.\(PostgresIdentifier.quoted("find_\(entity.name)_\(suffix)"))(\(argument))"
+        func add(_ suffix: String, _ condition: String, upTo count: Int) {
+            let signature = "tideline.\(PostgresIdentifier.quoted("find_\(entity.name)_\(suffix)"))(text)"
             // The tenant is compared in a way that no index serves: without statistics about tenants, walking all rows of one
             // would look as cheap as the index of words.
             let body = """
                 SELECT id FROM \(name) WHERE NOT (tenant IS DISTINCT FROM nullif(current_setting('tideline.tenant', true), '')::uuid) \
-                AND \(condition) LIMIT \(EntityTable.foundMax + 1)
+                AND \(condition) LIMIT \(count + 1)
                 """
             functions.append(
                 (
@@ -81,8 +87,10 @@ extension EntityTable {
                     """
                 ))
         }
-        if let condition = matchesWords("$1") { add("words", "text", condition) }
-        for field in indexedSets { add(field.name, "text", "\(PostgresIdentifier.quoted(field.name)) @> ARRAY[$1]") }
+        if let condition = matchesWords("$1") { add("words", condition, upTo: EntityTable.foundByWordsMax) }
+        for field in indexedSets {
+            add(field.name, "\(PostgresIdentifier.quoted(field.name)) @> ARRAY[$1]", upTo: EntityTable.foundMax)
+        }
         return functions
     }
 }

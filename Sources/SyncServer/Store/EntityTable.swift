@@ -115,14 +115,22 @@ struct EntityTable: Sendable {
             """
     }
 
-    /// All live rows in id order, from after an id. `$1` tenant, `$2` id, `$3` count.
-    var selectLiveByID: String {
-        "SELECT \(serverRow), id FROM \(name) t WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL ORDER BY id LIMIT $3::bigint"
+    /// All live rows in id order, from after an id, that a reader may see; nil: all of them. `$1` tenant, `$2` id, `$3` count; `$4` is the reader's
+    /// parameter, where there is a condition.
+    func selectLiveByID(_ reader: ReaderAccess?) -> (sql: String, isConditional: Bool) {
+        let condition = reader?.rowCondition(of: entity, table: "t", parameter: "$4")
+        return (
+            """
+            SELECT \(serverRow), id FROM \(name) t WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL\
+            \(condition.map { " AND \($0)" } ?? "") ORDER BY id LIMIT $3::bigint
+            """, condition != nil
+        )
     }
 
     /// `(position, row up to but without its versions, versions or NULL when there is no news in them)`.
-    /// `$1` tenant, `$2` after position, `$3` up to position, `$4` tombstone floor, `$5` versions after position.
-    func selectPage(hidesRestricted: Bool, withVersions: Bool) -> String {
+    /// `$1` tenant, `$2` after position, `$3` up to position, `$4` tombstone floor; then versions after position, if wanted, and the
+    /// reader's parameter, if some rows are not for it.
+    func selectPage(for reader: ReaderAccess, withVersions: Bool) -> String {
         // Null: nothing newer than `$5`, or the creation is the only version there is and itself news.
         let versions =
             withVersions
@@ -131,10 +139,11 @@ struct EntityTable: Sendable {
             THEN NULL ELSE versions::text END
             """
             : "NULL"
+        let condition = reader.rowCondition(of: entity, table: "t", parameter: withVersions ? "$6" : "$5")
         return """
-            SELECT position, \(hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) t \
+            SELECT position, \(reader.hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) t \
             WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint \
-            AND (deleted_at IS NULL OR position > $4::bigint) ORDER BY position
+            AND (deleted_at IS NULL OR position > $4::bigint)\(condition.map { " AND \($0)" } ?? "") ORDER BY position
             """
     }
 

@@ -37,6 +37,7 @@ struct Migration {
             try guardRows(connection)
             try connection.script(grants.joined(separator: ";\n"))
             try fillTimelines(connection)
+            try fillScopes(connection)
             try writeMeta(connection)
             return MigrationReport(didRun: true, schemaVersion: tables.schema.version)
         }
@@ -63,7 +64,7 @@ struct Migration {
     private var searchFunctions: [(signature: String, definition: String)] { tables.all.flatMap(\.searchFunctions) }
 
     private var fingerprint: String {
-        Hex.encode(SHA256.hash(Array((definition + grants + [Migration.policyCondition]).joined(separator: ";").utf8)))
+        Hex.encode(SHA256.hash(Array((definition + grants + [Migration.policyCondition, Migration.scopes]).joined(separator: ";").utf8)))
     }
 
     private var guardedTables: [(schema: String, table: String)] {
@@ -178,6 +179,24 @@ struct Migration {
         }
         try connection.run("SELECT set_config('tideline.tenant', '', true)")
         try connection.run("INSERT INTO tideline.meta (key, value) VALUES ('timelines', 'filled')")
+    }
+
+    /// How scope keys follow from records; another text has them all worked out anew.
+    private static let scopes = "scopes that follow what they depend on"
+
+    /// Keys of records from before they followed what they depend on. Positions stay: cursors of before are not good any more.
+    private func fillScopes(_ connection: PostgresConnection) throws {
+        let done = try connection.run("SELECT value FROM tideline.meta WHERE key = 'scopes'")
+        guard done.isEmpty || done.text(0, 0) != Migration.scopes else { return }
+        let tenants = try connection.run("SELECT tenant FROM tideline.tenant_head")
+        for tenant in tenants.rows.compactMap({ tenants.identifier($0, 0) }) {
+            try connection.run("SELECT set_config('tideline.tenant', $1, true)", .text(tenant.text))
+            try ScopeKeys(tables: tables, tenant: tenant, connection: connection).refresh()
+        }
+        try connection.run("SELECT set_config('tideline.tenant', '', true)")
+        try connection.run(
+            "INSERT INTO tideline.meta (key, value) VALUES ('scopes', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            .text(Migration.scopes))
     }
 
     private func writeMeta(_ connection: PostgresConnection) throws {

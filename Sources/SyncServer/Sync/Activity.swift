@@ -7,6 +7,8 @@ struct Activity {
     let connection: PostgresConnection
 
     private static let pageBytes = 4 << 20
+    /// Entries that a page looks at.
+    private static let scanMax: Int64 = 20_000
 
     func run(_ request: ActivityRequest, token: AccessToken) throws -> [UInt8] {
         try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
@@ -15,33 +17,51 @@ struct Activity {
             _ = try Authentication.replica(of: principal)
             guard let head = TenantHead(try connection.run(TenantHead.read(tenant))) else { throw Authentication.unauthorized }
             let after = try request.after ?? start(request, tenant: tenant, on: connection)
-            let found = try connection.run(
-                """
-                SELECT position, row_to_json(e)::text FROM (\
-                SELECT position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, category, level, changes, \
-                CASE WHEN $4::boolean THEN '{}'::jsonb ELSE restricted_changes END AS restricted_changes, anchors, scope_keys, cause, depth, \
-                operation_at FROM tideline.feed WHERE tenant = $1::uuid AND position > $2::bigint \
-                AND EXISTS (SELECT 1 FROM unnest(scope_keys) k WHERE k NOT LIKE 'member:%' OR k = 'member:' || $3) \
-                ORDER BY position LIMIT $5::bigint) e
-                """, .identifier(tenant), .integer(after), .text(principal.member.text), .bool(!principal.role.seesRestricted),
-                .integer(Int64(request.limit) + 1))
+            let reader = ReaderAccess(principal)
+            var parameters: [PostgresValue] = [
+                .identifier(tenant), .integer(after), .integer(Self.scanMax), .integer(Int64(request.limit) + 1),
+                .bool(reader.hidesRestricted),
+            ]
+            let conditions = reader.feedConditions(context.schema, table: "f") { value in
+                parameters.append(value)
+                return "$\(parameters.count)"
+            }
+            let results = try connection.batch([
+                PostgresStatement(
+                    """
+                    SELECT position, row_to_json(e)::text FROM (\
+                    SELECT position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, category, level, \
+                    changes, CASE WHEN $5::boolean THEN '{}'::jsonb ELSE restricted_changes END AS restricted_changes, anchors, \
+                    scope_keys, cause, depth, operation_at FROM (SELECT * FROM tideline.feed WHERE tenant = $1::uuid \
+                    AND position > $2::bigint ORDER BY position LIMIT $3::bigint) f WHERE \(conditions.joined(separator: " AND ")) \
+                    ORDER BY position LIMIT $4::bigint) e
+                    """, parameters),
+                PostgresStatement(
+                    """
+                    SELECT position FROM tideline.feed WHERE tenant = $1::uuid AND position > $2::bigint \
+                    ORDER BY position OFFSET $3::bigint LIMIT 1
+                    """, [.identifier(tenant), .integer(after), .integer(Self.scanMax - 1)]),
+            ])
+            let found = results[0]
+            // Where it was looked through to, if there is more: a page may be short, but costs no more than this.
+            let scanned = results[1].isEmpty ? nil : results[1].integer(0, 0)
             var entries: [[UInt8]] = []
             var next = after
             var bytes = 0
-            var hasMore = found.rowCount > request.limit
+            var isCut = found.rowCount > request.limit
             for row in found.rows.prefix(request.limit) {
                 guard let position = found.integer(row, 0), let entry = found.utf8(row, 1) else { continue }
                 bytes += entry.count
                 if bytes > Self.pageBytes, !entries.isEmpty {
-                    hasMore = true
+                    isCut = true
                     break
                 }
                 entries.append(entry)
                 next = position
             }
             // What lies behind the last visible entry need not be looked through again.
-            if !hasMore { next = max(next, head.position.position) }
-            return ActivityPage.write(entries: entries, next: next, hasMore: hasMore)
+            if !isCut { next = max(next, scanned ?? head.position.position) }
+            return ActivityPage.write(entries: entries, next: next, hasMore: isCut || next < head.position.position)
         }
     }
 

@@ -62,6 +62,7 @@ struct ChangePipeline {
             let written = workspace.writtenRecords
             var statements = store.write(written)
             if let heads = store.writeHeads(written, before: { workspace.original($0) }) { statements.append(heads) }
+            if let exits = ScopeExits.write(written, tenant: tenant, before: { workspace.original($0) }) { statements.append(exits) }
             if let feed = FeedStore.append(entries, tenant: tenant) { statements.append(feed) }
             return Decided(decisions: decisions, head: after, entries: entries, records: written, statements: statements)
         }

@@ -7,35 +7,35 @@ struct Cursor: Sendable, Hashable {
     var mark: CheckpointMark
     /// Head when the first sync began: tombstones up to here were never held and are not sent.
     var tombstoneFloor: Int64
-    /// Whether its reader got restricted fields; nil in a cursor of the first format, which did not say.
-    var seesRestricted: Bool?
+    /// Of its reader, which decides what was on its pages; nil in a cursor of an earlier format, which did not say.
+    var role: Role?
 
-    static let formatVersion: Int64 = 2
+    static let formatVersion: Int64 = 3
 
     fileprivate var bytes: [UInt8] {
         let backfills = JSONValue.array([])
         return JSONValue.array([
             .integer(Cursor.formatVersion), .string(tenant.text), .integer(mark.position.epoch), .integer(mark.position.position),
-            .string(mark.fingerprint), .integer(tombstoneFloor), backfills, seesRestricted.map { .bool($0) } ?? .null,
+            .string(mark.fingerprint), .integer(tombstoneFloor), backfills, role.map { .string($0.rawValue) } ?? .null,
         ]).canonicalBytes()
     }
 
     fileprivate init?(bytes: ArraySlice<UInt8>) {
         guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, let format = parts.first?.integerValue,
-            format == 1 && parts.count == 7 || format == Cursor.formatVersion && parts.count == 8,
+            format == 1 && parts.count == 7 || (2...Cursor.formatVersion).contains(format) && parts.count == 8,
             let tenant = parts[1].stringValue.flatMap({ Identifier($0) }), let epoch = parts[2].integerValue,
             let position = parts[3].integerValue, let fingerprint = parts[4].stringValue, let floor = parts[5].integerValue
         else { return nil }
         self.init(
             tenant: tenant, mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: fingerprint),
-            tombstoneFloor: floor, seesRestricted: parts.count > 7 ? parts[7].boolValue : nil)
+            tombstoneFloor: floor, role: parts.count > 7 ? parts[7].stringValue.flatMap(Role.init(rawValue:)) : nil)
     }
 
-    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, seesRestricted: Bool?) {
+    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, role: Role?) {
         self.tenant = tenant
         self.mark = mark
         self.tombstoneFloor = tombstoneFloor
-        self.seesRestricted = seesRestricted
+        self.role = role
     }
 }
 

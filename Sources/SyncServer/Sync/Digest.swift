@@ -15,7 +15,7 @@ struct Digest {
             guard let head = TenantHead(try connection.run(TenantHead.read(token.tenant))) else { throw Authentication.unauthorized }
             let reader = LiveRecords(
                 store: RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch),
-                hidesRestricted: !principal.role.seesRestricted, connection: connection)
+                reader: ReaderAccess(principal), connection: connection)
             var reply: JSONObject = [
                 "position": .integer(head.position.position), "epoch": .integer(head.position.epoch),
                 "schema": .integer(context.schema.version),
@@ -61,25 +61,28 @@ struct Digest {
     }
 }
 
-/// Live records of one entity as a replica may hold them, in id order, a batch in memory at a time.
+/// Live records of one entity that a replica may hold, as it may hold them, in id order, a batch in memory at a time.
 struct LiveRecords {
     private static let batch: Int64 = 2_000
 
     let store: RecordStore
-    let hidesRestricted: Bool
+    let reader: ReaderAccess
     let connection: PostgresConnection
 
     func forEach(
         _ table: EntityTable, after first: Identifier? = nil, through end: Identifier? = nil, _ body: (RecordState) throws -> Void
     ) throws {
+        // There are none for this reader: a file that holds any differs.
+        guard reader.mayRead(table.entity) else { return }
         var last = first ?? Identifier.zero
-        let hidden = hidesRestricted ? table.entity.fields.filter(\.isRestricted).map(\.name) : []
+        let (select, isConditional) = table.selectLiveByID(reader)
         while true {
-            let result = try connection.run(table.selectLiveByID, .identifier(store.tenant), .identifier(last), .integer(Self.batch))
-            for var record in try store.states(of: table.entity.name, in: result) {
+            var parameters: [PostgresValue] = [.identifier(store.tenant), .identifier(last), .integer(Self.batch)]
+            if isConditional { parameters.append(reader.parameter) }
+            let result = try connection.run(PostgresStatement(select, parameters))
+            for record in try store.states(of: table.entity.name, in: result) {
                 if let end, record.id > end { return }
-                for field in hidden { record[field] = .null }
-                try body(record)
+                try body(reader.hiding(record))
                 last = record.id
             }
             if result.rowCount < Int(Self.batch) { return }

@@ -1,4 +1,4 @@
-// What the server does by the clock: forgets tombstones that every regular replica has seen long ago.
+// What the server does by the clock: forgets tombstones, and who lost sight of what, that every regular replica has heard of long ago.
 
 import SyncProtocol
 
@@ -25,7 +25,11 @@ struct Maintenance {
                 pruned += Int(result.integer(0, 0) ?? 0)
                 head.horizon = max(head.horizon, result.integer(0, 1) ?? 0)
             }
-            if pruned > 0 { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
+            let exits = try connection.run(ScopeExits.prune(tenant, beforeMilliseconds: limit))
+            let horizon = max(head.horizon, exits.integer(0, 0) ?? 0)
+            let isMoved = horizon > head.horizon
+            head.horizon = horizon
+            if pruned > 0 || isMoved { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
             return pruned
         }
     }

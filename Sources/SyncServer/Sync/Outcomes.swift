@@ -14,11 +14,13 @@ enum Outcomes {
         var createdIDs: [Identifier]
     }
 
+    /// One probe of the index a counter, whatever Postgres knows of the table: with `= ANY` it may read all that the replica ever sent.
     static func find(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT counter, hash, status, outcome FROM tideline.change_set \
-            WHERE tenant = $1::uuid AND replica = $2::uuid AND counter = ANY($3::bigint[])
+            SELECT r.* FROM unnest($3::bigint[]) k(counter) CROSS JOIN LATERAL \
+            (SELECT counter, hash, status, outcome FROM tideline.change_set s \
+            WHERE s.tenant = $1::uuid AND s.replica = $2::uuid AND s.counter = k.counter OFFSET 0) r
             """,
             [.identifier(tenant), .identifier(replica), .integerArray(counters)])
     }

@@ -15,7 +15,7 @@ struct Pull {
 
     struct Page {
         var bytes: [UInt8]
-        /// Neither records nor outcomes: worth waiting for some.
+        /// Neither records nor outcomes, nor anything that left: worth waiting for some.
         var isEmpty: Bool
         var tenant: Identifier
         var rowCount: Int
@@ -70,12 +70,13 @@ struct Pull {
             case .restored: return .otherHistory(mark)
             }
         }
-        // Who sees more or less than the reader of the cursor did needs everything anew: records that nobody touches again would keep
-        // restricted fields that are not theirs to see, or lack those that are.
-        let seesRestricted = principal.role.seesRestricted
-        if let cursor, cursor.seesRestricted != seesRestricted {
+        // Who sees more or less than the reader of the cursor did needs everything anew: records that nobody touches again would stay
+        // or be missing, and restricted fields in them.
+        let reader = ReaderAccess(principal)
+        let seesRestricted = !reader.hidesRestricted
+        if let cursor, cursor.role != reader.role {
             throw ErrorReply(
-                .resyncRequired, "the role of this member reads other fields now; start again without a cursor, keeping what is pending")
+                .resyncRequired, "the role of this member reads other data now; start again without a cursor, keeping what is pending")
         }
         let floor = cursor?.tombstoneFloor ?? head.position.position
         // During a first sync the pruned tombstones lie below its floor and would not have been sent.
@@ -83,14 +84,14 @@ struct Pull {
             throw ErrorReply(.resyncRequired, "the last pull was too long ago; start again without a cursor, keeping what is pending")
         }
         let touched = opening[2].rows.compactMap { opening[2].text($0, 0) }
-        let tables = context.tables.replicated.filter { touched.contains($0.entity.name) }
-        let window = PageWindow(tenant: tenant, after: start, head: head.position.position, floor: floor, tables: tables)
+        let tables = context.tables.replicated.filter { touched.contains($0.entity.name) && reader.mayRead($0.entity) }
+        let window = PageWindow(
+            tenant: tenant, reader: reader, after: start, head: head.position.position, floor: floor, tables: tables)
         let rows = try window.read(
             limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
-            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), hidesRestricted: !seesRestricted, on: connection
-        )
+            versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), on: connection)
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
-        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, seesRestricted: seesRestricted))
+        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, role: reader.role))
         var outcomes: [ToldOutcome] = []
         if rows.isLast {
             outcomes = opening[3].rows.compactMap { row in
@@ -103,7 +104,8 @@ struct Pull {
             mark: mark, timestamp: head.timestamp, acknowledged: replica.acknowledged,
             waiting: opening[4].rows.compactMap { opening[4].integer($0, 1) }.sorted())
         let bytes = PullPage.write(
-            serverMilliseconds: now, blocks: rows.blocks, next: next, checkpoint: rows.isLast ? checkpoint : nil, outcomes: outcomes)
+            serverMilliseconds: now, blocks: rows.blocks, evictions: rows.evictions, next: next,
+            checkpoint: rows.isLast ? checkpoint : nil, outcomes: outcomes)
         // A first sync of nothing still is a checkpoint to know about.
         let isEmpty = rows.isLast && rows.count == 0 && outcomes.isEmpty && cursor != nil
         let restrictedSince = seesRestricted ? replica.restrictedSince ?? head.position.position : nil

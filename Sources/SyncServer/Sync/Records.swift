@@ -7,6 +7,7 @@ struct Records {
     let connection: PostgresConnection
 
     /// `{"position","epoch","entities":[block]}` with the rows of a pull page, tombstones included, versions left out.
+    /// What the reader does not see is as little there as what does not exist.
     func run(_ request: RecordsRequest, token: AccessToken) throws -> [UInt8] {
         try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
             let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
@@ -19,9 +20,10 @@ struct Records {
             let result = try connection.run(
                 table.selectByID, .identifier(token.tenant), .textArray(request.ids.map(\.text)))
             let columns = RowLayout(of: table.entity, audience: .replica).columns
-            let hidden = !principal.role.seesRestricted ? Set(table.entity.fields.filter(\.isRestricted).map(\.name)) : []
-            let rows = try store.states(of: request.entity, in: result).map { record in
-                JSONValue.array(columns.map { $0 == "versions" || hidden.contains($0) ? .null : record.column($0) })
+            let reader = ReaderAccess(principal)
+            let rows = try store.states(of: request.entity, in: result).filter { reader.sees($0) }.map { record in
+                let shown = reader.hiding(record)
+                return JSONValue.array(columns.map { $0 == "versions" ? .null : shown.column($0) })
             }
             let block: JSONValue = [
                 "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),

@@ -253,23 +253,14 @@ extension Command {
         if arguments.has("write") { return try await writeSQL(query, arguments.value("summary"), context) }
         if arguments.value("summary") != nil { throw UsageError("--summary belongs to --write") }
         let result = try await context.requireReplica().query(query)
-        func plain(_ value: SQLiteValue) -> JSONValue {
-            switch value {
-            case .null: .null
-            case .integer(let number): .integer(number)
-            case .real(let number): .decimal(String(number))
-            case .text(let text): .string(text)
-            case .blob(let bytes): .string(Hex.encode(bytes))
-            }
-        }
         if context.terminal.isJSON {
             context.terminal.json([
-                "data": .array(result.map { row in .object(JSONObject(zip(row.columns, row.values.map(plain)).map { ($0, $1) })) }),
+                "data": .array(result.map { row in .object(JSONObject(zip(row.columns, row.values.map(\.json)).map { ($0, $1) })) }),
                 "total": .integer(Int64(result.count)), "has_more": false, "next_cursor": .null,
             ])
         } else if let first = result.first {
             context.terminal.table(
-                first.columns, result.map { $0.values.map { value in value == .null ? "" : FieldText.plain(plain(value)) } })
+                first.columns, result.map { $0.values.map { value in value == .null ? "" : FieldText.plain(value.json) } })
         }
         return .done
     }

@@ -53,7 +53,8 @@ extension Command {
         name: "log", words: "", summary: "the timeline: what happened in the company, newest first",
         help: """
             From this file's own copy, so it works without a network. With --entity and --id: everything on that record's timeline, what
-            happened to the records around it included (a client's contacts, sites, deals).
+            happened to the records around it included (a client's contacts, sites, deals). sync keeps the last 90 days of it, 10,000
+            entries at most; TIDELINE_LOG_DAYS and TIDELINE_LOG_ENTRIES change that.
 
               replica log
               replica log --entity client --id "Pier 9" --since -7d

@@ -336,7 +336,7 @@ extension Context {
         return try await fieldText(for: record).show(record[name], as: field.type)
     }
 
-    private func title(_ entity: String, _ id: Identifier) async throws -> String {
+    func title(_ entity: String, _ id: Identifier) async throws -> String {
         guard entities.contains(where: { $0.name == entity }) else { return String(id.text.suffix(12)) }
         return try await requireReplica().get(entity, id)?.title ?? String(id.text.suffix(12))
     }

@@ -95,12 +95,13 @@ extension Command {
         ], group: .exchange
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "sync")
+        var options = SyncOptions(pageLimit: TestSeams.pageLimit ?? 5000, rebuilds: arguments.has("rebuild"))
+        options.activityDays = try kept("TIDELINE_LOG_DAYS", 1...36_500) ?? options.activityDays
+        options.activityEntries = try kept("TIDELINE_LOG_ENTRIES", 0...10_000_000) ?? options.activityEntries
         let replica = try context.requireReplica()
-        if arguments.has("watch") { return try await watch(replica, context) }
-        let rebuilds = arguments.has("rebuild")
-        let report = try await showingProgress(of: replica, context) {
-            try await replica.sync(SyncOptions(pageLimit: TestSeams.pageLimit ?? 5000, rebuilds: rebuilds))
-        }
+        if arguments.has("watch") { return try await watch(replica, options, context) }
+        let once = options
+        let report = try await showingProgress(of: replica, context) { try await replica.sync(once) }
         show(report, context)
         if let failure = report.pushFailure { return ErrorReport.show(failure, afterReportTo: context.terminal) }
         return report.newProblems.isEmpty ? .done : .refused
@@ -131,7 +132,18 @@ extension Command {
         return try result.get()
     }
 
-    private static func watch(_ replica: Replica, _ context: Context) async throws -> ExitCode {
+    /// How much of the timeline the file keeps, as the environment says; nil: it says nothing.
+    private static func kept(_ variable: String, _ range: ClosedRange<Int>) throws -> Int? {
+        guard let text = ProcessInfo.processInfo.environment[variable], !text.isEmpty else { return nil }
+        guard let number = Int(text), range.contains(number) else {
+            throw UsageError("\(variable) is a number from \(range.lowerBound) to \(range.upperBound), not \"\(text)\"")
+        }
+        return number
+    }
+
+    private static func watch(_ replica: Replica, _ once: SyncOptions, _ context: Context) async throws -> ExitCode {
+        var options = SyncOptions(waitMilliseconds: 25_000)
+        (options.activityDays, options.activityEntries) = (once.activityDays, once.activityEntries)
         let line = StatusLine(context.terminal)
         let states = replica.state
         let following = Task {
@@ -149,7 +161,7 @@ extension Command {
             line.clear()
         }
         // SIGINT and SIGTERM end a watch; what was synced is durable, and the rest goes with the next one.
-        try await replica.syncContinuously { report in
+        try await replica.syncContinuously(options) { report in
             line.clear()
             if report.pushed + report.pulledRecords + report.evicted > 0 || !report.newProblems.isEmpty || report.fork != nil {
                 show(report, context)

@@ -26,6 +26,8 @@ enum ArgumentKind: Sendable, Hashable {
     case sortField, fields
     case condition
     case transition, transitionArgument
+    /// A report, and an argument of it.
+    case report, reportArgument
     case problem
     /// An own change set that can be taken back.
     case ownSet

@@ -5,7 +5,7 @@ enum Commands {
         .enroll, .sync, .status, .doctor, .digest,
         .list, .show, .history, .log, .add, .set, .transition, .remove, .restore,
         .pending, .problems, .retry, .edit, .discard, .undo,
-        .importRecords, .exportRecords, .sql, .schema,
+        .report, .importRecords, .exportRecords, .sql, .schema,
         .completions, .help, .complete,
     ]
 

@@ -48,7 +48,10 @@ enum ManualPage {
     }
 
     private static let environment = [
-        ("TIDELINE_DB", "the replica's file"), ("XDG_DATA_HOME", "where the default file is"), ("PAGER", "shows long output; default less"),
+        ("TIDELINE_DB", "the replica's file"), ("XDG_DATA_HOME", "where the default file is"),
+        ("TIDELINE_LOG_DAYS", "how far back sync keeps the timeline for log and history, in days; default 90"),
+        ("TIDELINE_LOG_ENTRIES", "how many entries of it at most; default 10000, 0 fetches no more of it"),
+        ("PAGER", "shows long output; default less"),
         ("COLUMNS", "the width that tables fit"), ("NO_COLOR", "if set and not empty, no colours"),
         ("TERM", "if dumb: no colours, no pager, no progress"), ("TZ", "the time zone of times without one"),
     ]

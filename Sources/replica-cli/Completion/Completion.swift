@@ -87,7 +87,7 @@ struct Completion {
             return (command.options + GlobalOptions.specifications).map(Self.option)
         }
         guard let kind = words.count < command.arguments.count ? command.arguments[words.count] : command.arguments.last,
-            words.count < command.arguments.count || [.assignment, .transitionArgument].contains(kind)
+            words.count < command.arguments.count || [.assignment, .transitionArgument, .reportArgument].contains(kind)
         else { return [] }
         return await values(kind, words, command, prefix: "")
     }
@@ -125,6 +125,8 @@ struct Completion {
         case .transitionArgument:
             let transition = words.first.flatMap { entity?.machine?.transition($0) }
             offered = transition?.arguments.map { Candidate(text: $0.name + "=", note: $0.type.name) } ?? []
+        case .report: offered = context.schema.reports.map { Candidate(text: $0.name, note: $0.title) }
+        case .reportArgument: offered = reportArguments(words.first.flatMap { context.schema.report($0) }, typed)
         case .sortField: offered = sortFields(entity, typed)
         case .fields:
             let done = typed.lastIndex(of: ",").map { String(typed[...$0]) } ?? ""
@@ -138,6 +140,12 @@ struct Completion {
             offered = problems.map { Candidate(text: "\($0.id)", note: $0.summary) }
         }
         return offered.map { Candidate(text: prefix + $0.text, note: $0.note) }
+    }
+
+    private func reportArguments(_ report: Report?, _ typed: String) -> [Candidate] {
+        guard typed.contains("=") else { return report?.arguments.map { Candidate(text: $0.name + "=", note: $0.summary) } ?? [] }
+        let lead = typed.prefix { $0 != "=" } + "="
+        return ["today", "yesterday", "-1m", "-1y"].map { Candidate(text: lead + $0) }
     }
 
     // MARK: What was said before

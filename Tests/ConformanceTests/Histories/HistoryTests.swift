@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    static let mistakenSeedsMax: UInt64 = 20
+    static let mistakenSeedsMax: UInt64 = 24
 
     /// The comparison can fail: told wrong in any one rule, the reference does not agree with the same histories.
     @Test func everyMistake_isFound() throws {

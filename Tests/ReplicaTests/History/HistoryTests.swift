@@ -75,6 +75,33 @@ import Testing
         #expect(try await a.replica.activity(limit: 1).data.first?.text.contains("One more") == false)
     }
 
+    @Test func timeline_goesBackSoManyDays_andNoFurther() async throws {
+        let world = try World()
+        let a = try await world.replica("Ada")
+        #expect(SyncOptions().activityDays == 90 && SyncOptions().activityEntries == 10_000)
+        try await a.client("Long ago")
+        try await a.sync()
+        world.clock.advance(60 * 86_400_000)
+        try await a.client("Lately")
+        try await a.sync()
+        func texts() async throws -> [String] { try await a.replica.activity(limit: 100).data.map(\.text) }
+        let early = try await texts()
+        #expect(early.contains { $0.contains("Long ago") } && early.contains { $0.contains("Lately") })
+        // What has grown old while the file was in use goes with the next news,
+        world.clock.advance(40 * 86_400_000)
+        try await a.client("Now")
+        try await a.sync()
+        let late = try await texts()
+        #expect(!late.contains { $0.contains("Long ago") } && late.contains { $0.contains("Lately") })
+        // and sooner in a file that is told to keep less.
+        var options = SyncOptions()
+        options.activityDays = 10
+        try await a.client("Newest")
+        try await a.sync(options)
+        let last = try await texts()
+        #expect(last.contains { $0.contains("Newest") } && last.contains { $0.contains("Now") } && !last.contains { $0.contains("Lately") })
+    }
+
     @Test func lostTimeline_failsNothing_andIsMadeUpFor() async throws {
         let world = try World()
         let a = try await world.replica("Ada")

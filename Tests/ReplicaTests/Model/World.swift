@@ -158,11 +158,39 @@ struct Site: Sendable {
     }
 }
 
-/// All replicas and the server hold the same, and nothing is left open.
+extension Site {
+    /// A deal of this member's, with a client of its own, that the server has.
+    @discardableResult
+    func ownDeal(_ title: String, _ more: JSONObject = JSONObject(), on world: World) async throws -> Identifier {
+        let (client, deal) = (
+            Identifier.version7(milliseconds: world.clock.now, random: (.random(in: 0...(.max)), .random(in: 0...(.max)))),
+            Identifier.version7(milliseconds: world.clock.now, random: (.random(in: 0...(.max)), .random(in: 0...(.max))))
+        )
+        var fields: JSONObject = [
+            "title": .string(title), "client": .string(client.text), "currency": "USD", "owner": .string(member.text),
+        ]
+        for (name, value) in more { fields[name] = value }
+        let outcome = world.server.write([
+            Change("client", client, .create(fields: ["name": .string("Client of \(title)")])),
+            Change("deal", deal, .create(fields: fields)),
+        ])
+        #expect(outcome.status == .accepted)
+        return deal
+    }
+}
+
+extension World {
+    /// A deal gets another owner.
+    func handOver(_ deal: Identifier, to member: Identifier) {
+        server.write([Change("deal", deal, .patch(fields: ["owner": .string(member.text)], was: [:]))])
+    }
+}
+
+/// All replicas hold what the server holds for them, and nothing is left open.
 func expectConverged(_ world: World, _ sites: Site..., sourceLocation: SourceLocation = #_sourceLocation) async throws {
     for _ in 0..<2 { for site in sites { try await site.sync() } }
-    let expected = world.server.digest()
     for site in sites {
+        let expected = world.server.digest(for: site.id)
         let digest = try await site.replica.digest()
         for (entity, value) in expected {
             #expect(digest[entity] == value, "\(site.name): \(entity)", sourceLocation: sourceLocation)

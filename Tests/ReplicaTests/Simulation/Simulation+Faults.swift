@@ -333,14 +333,28 @@ extension Simulation {
         return "forgotten up to \(server.position)"
     }
 
-    func evict(_ site: SimulatedSite) async throws -> String {
-        guard let replica = try await site.replica.replicaID,
-            let record = chance.pick(
-                server.snapshot().records.values.filter { ["site", "note", "contact"].contains($0.schema.name) }.sorted { $0.id < $1.id })
-        else { return "nothing to evict" }
-        server.evict(record.key, from: replica)
-        tally.count(.leftScope)
-        return "\(record.key.entity) leaves"
+    /// By ordinary edits: a deal gets another owner, a contact a client more or less. Whoever may not read it any more has to lose it.
+    func handOver(_ site: SimulatedSite) async throws -> String {
+        let records = server.snapshot().records.values.filter(\.isLive).sorted { $0.id < $1.id }
+        func any(_ entity: String) -> RecordState? { chance.pick(records.filter { $0.schema.name == entity }) }
+        let change: Change
+        switch chance.below(5) {
+        case 0, 1, 2:
+            guard let deal = any("deal"), let owner = any("member") else { return "no deal" }
+            change = Change(key: deal.key, operation: .patch(fields: ["owner": .string(owner.id.text)], was: [:]))
+        case 3:
+            guard let link = any("client_contact") else { return "no link" }
+            change = Change(key: link.key, operation: .delete)
+        default:
+            let (first, second) = chance.percent(50) ? ("client", "contact") : ("deal", "contact")
+            guard let one = any(first), let other = any(second) else { return "nothing to link" }
+            let fields: JSONObject = [first: .string(one.id.text), second: .string(other.id.text)]
+            guard let id = server.schema.entity("\(first)_\(second)")?.deterministicID({ fields[$0] }) else { return "no link" }
+            change = Change("\(first)_\(second)", id, .create(fields: fields))
+        }
+        let outcome = server.write([change])
+        if outcome.status == .accepted { tally.count(.leftScope) }
+        return "\(change.key.entity) \(change.operation.name) \(outcome.status.rawValue)"
     }
 
     // MARK: Planted bugs

@@ -78,6 +78,7 @@ extension Simulation {
         let mark = try await site.replica.file.read { try Metadata(connection: $0.connection).checkpoint() }
         guard mark == head else { return }
         try await compare(site)
+        try await checkAccess(site)
     }
 
     private func compare(_ site: SimulatedSite) async throws {
@@ -246,6 +247,8 @@ extension Simulation {
         let findings = try await site.replica.integrityCheck()
         guard findings.isEmpty else { throw BrokenInvariant(name: "I14", detail: "\(site.name): \(findings)") }
         try await compare(site)
+        try await checkAccess(site)
+        try await checkTimeline(site)
         // I13: the same through what a person would ask.
         let diagnosis = try await site.replica.diagnose()
         if site.build.version == server.schema.version {

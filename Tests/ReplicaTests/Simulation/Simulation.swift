@@ -21,7 +21,7 @@ actor Simulation {
     enum Operation: String, CaseIterable {
         case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite, consume
         case clock, crash, fillDisk, copyFile, backUpFile, restoreFile, snapshotServer, restoreServer
-        case revoke, changeRole, forgetTombstones, evict, rebuild, upgrade, lateRequests
+        case revoke, changeRole, forgetTombstones, handOver, rebuild, upgrade, lateRequests
     }
 
     static let sitesMax = 5
@@ -124,7 +124,7 @@ actor Simulation {
         }
         let count = 2 + chance.below(2)
         for number in 0..<count {
-            let role: Role = number == 0 ? .owner : chance.weighted([(4, .owner), (3, .manager), (1, .field)])
+            let role: Role = number == 0 ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
             try await enroll("s\(number)", role: role)
         }
     }
@@ -145,6 +145,15 @@ actor Simulation {
         try await site.replica.enroll(server: url, code: invitation.code, label: name)
         try await site.replica.sync()
         sites.append(site)
+        // Something that is theirs until somebody else gets it.
+        server.write([
+            Change(
+                "deal", newIdentifier(),
+                .create(fields: [
+                    "client": .string(pair[0].text), "title": .string("Of \(name)"), "currency": "USD",
+                    "owner": .string(invitation.member.text),
+                ]))
+        ])
         note("\(name) enrols as \(role.rawValue) with version \(build.version), the server has \(server.schema.version)")
     }
 
@@ -188,7 +197,7 @@ actor Simulation {
     private static let weights: [(weight: Int, value: Operation)] = [
         (30, .write), (6, .writePair), (5, .writeSQL), (4, .editByTool), (4, .undo), (8, .resolve), (34, .sync), (4, .serverWrite),
         (6, .consume), (4, .clock), (6, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile), (3, .snapshotServer),
-        (2, .restoreServer), (2, .revoke), (2, .changeRole), (1, .forgetTombstones), (1, .evict), (1, .rebuild), (2, .upgrade),
+        (2, .restoreServer), (2, .revoke), (2, .changeRole), (1, .forgetTombstones), (4, .handOver), (1, .rebuild), (2, .upgrade),
         (2, .lateRequests),
     ]
 
@@ -232,7 +241,7 @@ actor Simulation {
         case .revoke: return try await revoke(site)
         case .changeRole: return changeRole(site)
         case .forgetTombstones: return forgetTombstones()
-        case .evict: return try await evict(site)
+        case .handOver: return try await handOver(site)
         case .rebuild:
             tally.count(.rebuilt)
             return try await sync(site, rebuilds: true)

@@ -73,4 +73,24 @@ import Testing
         #expect(try await new.integrityCheck().isEmpty)
         await new.close()
     }
+
+    /// The confirmed image under an edit that waits was saved by the older build, which kept what it did not know beside it.
+    @Test func imageUnderAPendingEdit_knowsTheNewFields() async throws {
+        let world = try World(schema: Self.schema(2))
+        let transport = ModelTransport(world.server)
+        let old = try await world.open("a", transport, schema: Self.schema(1))
+        let id = Identifier.version7(milliseconds: world.clock.now, random: (1, 2))
+        world.server.write([Change("item", id, .create(fields: ["name": "Beam", "colour": "red", "tags": ["x"]]))])
+        let url = try #require(URL(string: "http://model"))
+        try await old.enroll(server: url, code: world.server.invite("a", role: .owner).code, label: "a")
+        try await old.sync()
+        try await old.write { try $0.set("item", id, ["name": "Girder"]) }
+        await old.close()
+        let new = try await world.open("a", transport, schema: Self.schema(2))
+        let replica = try #require(try await new.replicaID)
+        #expect(try await new.digest()["item"] == world.server.digest(for: replica)["item"], "what is confirmed, the edit aside")
+        try await new.sync()
+        #expect(try await new.get("item", id)?["colour"] == "red")
+        #expect(try await new.digest()["item"] == world.server.digest(for: replica)["item"])
+    }
 }

@@ -218,4 +218,15 @@ import Testing
         #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
         try await expectConverged(world, a, copy)
     }
+
+    /// A process may die between the answers and the checkpoint that settles them.
+    @Test func setThatWaits_betweenOthersThatAreNotSettled_isNoGap() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        for number in 1...3 { try await a.client("C\(number)") }
+        try await a.replica.file.write { try $0.connection.execute("UPDATE _tideline_pending SET deferred = 1 WHERE counter = 2") }
+        #expect(try await a.replica.integrityCheck() == [])
+        try await a.replica.file.write { try $0.connection.execute("DELETE FROM _tideline_pending WHERE counter = 2") }
+        #expect(try await a.replica.integrityCheck().count == 1)
+    }
 }

@@ -21,20 +21,40 @@ import Testing
     /// It stays in view until the last own edit of it is answered, but it is no difference.
     @Test func recordThatLeftTheScope_isNotCounted_whileAnOwnEditIsPending() async throws {
         let world = try World()
-        let a = try await world.replica("a")
-        let id = try await a.client("Acme", ["notes": "base"])
+        let a = try await world.replica("a", role: .field)
+        let id = try await a.ownDeal("Winter refit", ["notes": "base"], on: world)
         try await a.sync()
-        try await a.set("client", id, ["notes": "pending"])
+        try await a.set("deal", id, ["notes": "pending"])
         a.transport.breaking { call, _ in call == .push ? .fail(.unreachable("no network")) : nil }
-        world.server.evict(RecordKey("client", id), from: a.id)
+        world.handOver(id, to: world.server.invite("b", role: .field).member)
         try await a.sync()
-        #expect(try await a.value("client", id, "notes") == "pending")
-        #expect(try await a.replica.digest()["client"] == world.server.digest(for: a.id)["client"])
+        #expect(try await a.value("deal", id, "notes") == "pending")
+        #expect(try await a.replica.digest()["deal"] == world.server.digest(for: a.id)["deal"])
         let diagnosis = try await a.replica.diagnose()
         #expect(diagnosis.isCompared && diagnosis.differences.isEmpty, "\(diagnosis.findings)")
         a.transport.breaking(nil)
         try await a.sync()
-        #expect(try await a.replica.get("client", id) == nil)
+        #expect(try await a.replica.get("deal", id) == nil)
+    }
+
+    @Test func fieldReplica_isTheSameAsTheServer_thoughItHoldsLess() async throws {
+        let world = try World(schema: .testing)
+        let (olga, farah) = (try await world.replica("olga"), try await world.replica("farah", role: .field))
+        let client = try await olga.client("Acme", ["tax_number": "DE1"])
+        try await olga.create(
+            "deal", ["title": "Theirs", "client": .string(client.text), "currency": "USD", "owner": .string(olga.member.text)])
+        try await olga.create("document", ["title": "Quote"])
+        try await olga.create("contact", ["last_name": "Nobody's"])
+        try await olga.sync()
+        try await farah.ownDeal("Mine", on: world)
+        try await farah.sync()
+        #expect(try await farah.replica.count("deal") == 1)
+        #expect(try await farah.replica.count("document") == 0)
+        #expect(try await farah.replica.count("contact") == 0)
+        let diagnosis = try await farah.replica.diagnose()
+        #expect(diagnosis.isCompared && diagnosis.differences.isEmpty, "\(diagnosis.findings)")
+        try await olga.sync()
+        #expect(try await olga.replica.count("deal") == 2)
     }
 
     @Test func differences_areNamedAndMended_pendingWorkStays() async throws {

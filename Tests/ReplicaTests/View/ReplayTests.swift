@@ -151,21 +151,69 @@ import Testing
 
     @Test func eviction_waitsForOwnPendingEdits() async throws {
         let world = try World()
-        let a = try await world.replica("a")
-        let kept = try await a.client("Kept")
-        let gone = try await a.client("Gone")
-        let edited = try await a.client("Edited")
+        let a = try await world.replica("a", role: .field)
+        let kept = try await a.ownDeal("Kept", on: world)
+        let gone = try await a.ownDeal("Gone", on: world)
+        let edited = try await a.ownDeal("Edited", on: world)
         try await a.sync()
-        try await a.set("client", edited, ["phone": "+15550100"])
-        for id in [gone, edited] { world.server.evict(RecordKey("client", id), from: a.id) }
+        try await a.set("deal", edited, ["source": "web"])
+        let other = world.server.invite("b", role: .field).member
+        for id in [gone, edited] { world.handOver(id, to: other) }
         let report = try await pullOnly(a)
         #expect(report.evicted == 2)
-        #expect(try await a.replica.get("client", gone) == nil)
-        #expect(try await a.value("client", edited, "phone") == "+15550100")
-        try await a.sync()
-        #expect(try await a.replica.get("client", edited) == nil)
-        #expect(try await a.replica.get("client", kept) != nil)
-        #expect(world.server.record("client", edited)?["phone"] == "+15550100")
+        #expect(try await a.replica.get("deal", gone) == nil)
+        #expect(try await a.value("deal", edited, "source") == "web")
+        // It is another's by now: the edit is refused, and its author is told.
+        #expect(try await a.sync().newProblems.map { $0.violations.map(\.code) } == [["forbidden"]])
+        #expect(try await a.replica.get("deal", edited) == nil)
+        #expect(try await a.replica.get("deal", kept) != nil)
         #expect(try await a.replica.integrityCheck() == [])
+    }
+
+    /// An edit of what has left is merged where its author may still write.
+    @Test func editOfARecordThatLeft_isAccepted_whereItsAuthorMayWrite() async throws {
+        let world = try World()
+        let a = try await world.replica("a", role: .field)
+        let (client, contact) = (
+            Identifier(high: 0x018F_0000_0000_7000, low: 1 << 63), Identifier(high: 0x018F_0000_0000_7000, low: 3 << 62)
+        )
+        let fields: JSONObject = ["client": .string(client.text), "contact": .string(contact.text)]
+        let link = try #require(world.schema.entity("client_contact")?.deterministicID { fields[$0] })
+        world.server.write([
+            Change("client", client, .create(fields: ["name": "Acme"])),
+            Change("contact", contact, .create(fields: ["last_name": "Ortiz", "notes": "base"])),
+            Change("client_contact", link, .create(fields: fields)),
+        ])
+        try await a.sync()
+        try await a.set("contact", contact, ["notes": "from the road"])
+        world.server.write([Change("client_contact", link, .delete)])
+        #expect(try await pullOnly(a).evicted == 1)
+        #expect(try await a.value("contact", contact, "notes") == "from the road")
+        #expect(try await a.sync().accepted == 1)
+        #expect(try await a.replica.get("contact", contact) == nil)
+        #expect(world.server.record("contact", contact)?["notes"] == "from the road")
+        // It comes back with its link, as it is now.
+        world.server.write([Change("client_contact", link, .restore)])
+        try await a.sync()
+        #expect(try await a.value("contact", contact, "notes") == "from the road")
+        #expect(try await a.replica.diagnose().differences.isEmpty)
+    }
+
+    /// A record that comes into view has no version that its reader could have missed: an edit that waited meanwhile stands.
+    @Test func recordThatOnlyMoved_isNoNewsToAnEditThatWaits() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let contact = try await a.create("contact", ["last_name": "Ortiz", "notes": "base"])
+        let client = try await a.client("Acme")
+        try await a.sync()
+        try await a.replica.write { try $0.delete("contact", contact) }
+        let fields: JSONObject = ["client": .string(client.text), "contact": .string(contact.text)]
+        let link = try #require(world.schema.entity("client_contact")?.deterministicID { fields[$0] })
+        world.server.write([Change("client_contact", link, .create(fields: fields))])
+        let position = try #require(world.server.record("contact", contact)?.position)
+        #expect(position.position == world.server.position, "it has moved with its link")
+        _ = try await pullOnly(a)
+        #expect(try await a.replica.pending().flatMap { $0.predicted.map(\.code) } == [])
+        #expect(try await a.sync().accepted == 1)
     }
 }

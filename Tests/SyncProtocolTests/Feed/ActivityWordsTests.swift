@@ -54,7 +54,7 @@ import Testing
 
     @Test func everyKindOfEveryEntity_hasWords_andAnIcon() throws {
         let schema = Schema.testing
-        var seen: Set<String> = ["sync.superseded", "sync.rejected", "sync.epoch_started"]
+        var seen: Set<String> = ["sync.superseded", "sync.rejected", "sync.epoch_started", FeedEntry.rescoped]
         for entity in schema.entities {
             let noun = entity.name.split(separator: "_").joined(separator: " ")
             for (operation, word) in [("create", "created"), ("delete", "deleted"), ("restore", "restored")] {
@@ -125,5 +125,7 @@ import Testing
         check(line(refused), "sync.rejected", mentions: "rejected", "name is required")
         let begun = try entry("tenant", operation: "derived", kind: "sync.epoch_started", changes: ["epoch": ["old": 0, "new": 1]])
         check(line(begun), "sync.epoch_started", mentions: "backup", "1")
+        check(
+            line(try entry("contact", operation: "derived", kind: FeedEntry.rescoped, changes: [:])), FeedEntry.rescoped, mentions: "holds")
     }
 }

@@ -54,6 +54,16 @@ import Testing
             ])
     }
 
+    /// Arrays in one another.
+    static func nested(_ levels: Int) -> JSONValue { (0..<levels).reduce(1) { value, _ in .array([value]) } }
+
+    @Test func freeFormValues_passAsTheyAre_withinTheirLimits() throws {
+        let deep = SchemaTests.nested(FieldType.freeFormLevelsMax - 1)
+        let value: JSONValue = ["a": [1, .integer(.min), "x", .null, .bool(true)], "b": deep]
+        #expect(try FieldType.json.normalized(value) == value)
+        #expect(try FieldType.map(keys: []).normalized(value) == value)
+    }
+
     @Test func deterministicID_followsFromItsKeysOnly() throws {
         let link = try #require(Schema.tideline.entity("client_contact"))
         let values: [String: JSONValue] = [
@@ -118,7 +128,9 @@ import Testing
         (.choice(["a"]), "b", .invalidChoice), (.email, "nobody", .invalidFormat), (.phone, "555", .invalidFormat),
         (.url, "javascript:alert(1)", .invalidFormat), (.currency, "XXQ", .invalidFormat), (.timeZone, "Mars/Base", .invalidFormat),
         (.set(of: .text(1...40), count: 0...1), ["a", "b"], .tooMany), (.set(of: .email, count: 0...2), ["x"], .invalidFormat),
-        (.map(keys: ["a"]), ["b": 1], .unknownField), (.address, ["country": "ZZ"], .invalidFormat),
+        (.map(keys: ["a"]), ["b": 1], .unknownField), (.map(keys: ["a"]), ["a": [.decimal("1.5")]], .invalidFormat),
+        (.json, .decimal("1e30"), .invalidFormat), (.json, ["a": .decimal("-0")], .invalidFormat),
+        (.json, SchemaTests.nested(FieldType.freeFormLevelsMax + 1), .invalidFormat), (.address, ["country": "ZZ"], .invalidFormat),
         (.address, ["planet": "x"], .unknownField),
         (.hex64, "ab", .invalidFormat), (.slug(maximum: 5), "a b", .invalidFormat),
         (.reference("client", onDelete: .restrict), "x", .invalidFormat),

@@ -76,13 +76,7 @@ import Testing
             let statement = TimelineQuery(
                 wanted: wanted, reader: reader, schema: .testing, tenant: rest.tenant.id, range: .init(after: -1, before: before)
             ).page(scanning: 500)
-            return try rest.server.connection.transaction(.readOnlySnapshot, tenant: rest.tenant.id) { connection in
-                _ = try connection.run(TenantSession.planForTablesAsTheyAre)
-                let explained = try connection.run(
-                    PostgresStatement("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) \(statement.sql)", statement.parameters))
-                let plan = try JSONValue(parsing: try required(explained.utf8(0, 0)))[0]?["Plan"]
-                return (plan?["Shared Hit Blocks"]?.integerValue ?? 0) + (plan?["Shared Read Blocks"]?.integerValue ?? 0)
-            }
+            return try rest.tenant.blocks(of: statement, after: TenantSession.planForTablesAsTheyAre)
         }
         for query in [[], [("anchor", "client:\(client)")], [("id", site)], [("entity", "site"), ("level", "minor")]]
             as [[(name: String, value: String)]]

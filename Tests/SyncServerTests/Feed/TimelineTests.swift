@@ -118,6 +118,22 @@ import Testing
         }
     }
 
+    @Test func rejectedSets_areReadable_whateverTheySaid() throws {
+        let replica = try rest.tenant.enroll()
+        #expect(try rest.send("POST", "/v1/consumers", ["name": "reader", "kind": "pull"]).status == 201)
+        let nested = (0..<50).reduce(JSONValue.integer(1)) { value, _ in .array([value]) }
+        for value in [.decimal("1e30"), .decimal("-0"), .decimal("1E400"), nested, ["a": .decimal("0.1")]] as [JSONValue] {
+            let client = rest.server.newIdentifier()
+            let outcome = try replica.edit([Change("client", client, .create(fields: ["name": value, "notes": "kept"]))])
+            #expect(outcome.status == .rejected)
+            let entry = try #require(rest.get("/v1/activity?kind=sync.rejected&limit=1").rows.first)
+            let change = entry["changes"]?["changes"]?[0]
+            #expect(change?["id"]?.stringValue == client.text && change?["fields"]?["notes"] == "kept", "\(entry)")
+            if case .decimal(let text) = value { #expect(change?["fields"]?["name"]?.stringValue == text) }
+        }
+        #expect(try rest.get("/v1/consumers/reader/events").rows.count == 5)
+    }
+
     @Test func rejectedSets_areTheirAuthorsOwn() throws {
         let (field, manager) = (try rest.member(.field), try rest.member(.manager))
         let replica = try rest.tenant.enroll(member: field.id)

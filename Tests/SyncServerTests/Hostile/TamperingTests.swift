@@ -116,7 +116,7 @@ import Testing
         let forged = CursorSeal(key: [UInt8](repeating: 7, count: 32)).seal(
             Cursor(
                 tenant: rest.tenant.id, mark: CheckpointMark(position: FeedPosition(epoch: 0, position: 0), fingerprint: ""),
-                tombstoneFloor: 0, seesRestricted: true))
+                tombstoneFloor: 0, role: .owner))
         let reply = try rest.send("GET", "/v1/sync/pull?protocol=1&schema=1&cursor=\(forged)", [], token: replica.token.text)
         #expect(reply.code == "invalid_cursor")
     }

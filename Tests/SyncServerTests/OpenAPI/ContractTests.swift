@@ -207,4 +207,35 @@ import Testing
         { #expect(try post(path, body).status == 400, "\(path) \(body)") }
         #expect(try rest.get("/v1/consumers?limit=1").status == 400)
     }
+
+    @Test func emptyTexts_areNone_whereThereNeedBeNoValue() throws {
+        let made = try rest.send(
+            "POST", "/v1/contact", ["last_name": "Ortiz", "language": "", "email": "", "phone": "", "alt_phones": []])
+        #expect(made.status == 201 && made.data["language"] == .null && made.data["email"] == .null, "\(made.text)")
+        let schema = OpenAPIDocument(.testing).json["components"]?["schemas"]?["ContactCreate"]
+        let check = JSONSchemaCheck(document: OpenAPIDocument(.testing).json)
+        for (name, value) in [("language", ""), ("language", "pt"), ("email", ""), ("email", "a@b.example"), ("phone", "")] {
+            let problems = check.problems(.string(value), try #require(schema?["properties"]?[name]))
+            #expect(problems.isEmpty, "\(name) \(value): \(problems)")
+        }
+        #expect(!check.problems("p", try #require(schema?["properties"]?["language"])).isEmpty)
+        #expect(try rest.send("POST", "/v1/contact", ["last_name": ""]).fields == ["last_name required"])
+    }
+
+    @Test func sets_areFull_forWhatIsWrongInItself_andForWhatIsThere() throws {
+        func phones(_ range: ClosedRange<Int>) -> JSONValue { .array(range.map { .string("+155501\(10 + $0)") }) }
+        let contact = try rest.create("contact", ["last_name": "Ortiz", "alt_phones": phones(1...3)]).id
+        func patch(_ value: JSONValue) throws -> RestReply { try rest.send("PATCH", "/v1/contact/\(contact)", ["alt_phones": value]) }
+        let tooMany = try patch(["add": phones(4...9)])
+        #expect(tooMany.status == 400 && tooMany.fields == ["alt_phones too_many"], "six are more than any contact has")
+        let full = try patch(["add": phones(4...6)])
+        #expect(full.status == 409 && full.code == "conflict" && full.fields == ["alt_phones too_many"])
+        #expect(try patch(["add": phones(4...5)]).status == 200)
+        #expect(try patch(phones(1...6)).status == 400)
+        // What is no list is no difference either, and not an empty one.
+        for wrong in [["add": "+15550111"], ["remove": 1], ["add": .null], ["add": [:]]] as [JSONValue] {
+            #expect(try patch(wrong).fields == ["alt_phones invalid_format"], "\(wrong)")
+        }
+        #expect(try patch(["remove": [0, "nothing of the kind"]]).status == 200)
+    }
 }

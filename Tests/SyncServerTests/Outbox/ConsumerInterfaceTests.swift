@@ -180,11 +180,14 @@ import Testing
             #expect(try place.ask("POST", "/v1/consumers/hook/replay", ["from": "beginning"]).status == 200)
             #expect(receiver.wait { $0.count == 5 })
             #expect(try place.ask("POST", "/v1/consumers/hook/rotate-secret").json["previous_secret_until"] != nil)
+            let pulled = try place.server.get(place.replica.pull(cursor: nil), token: place.replica.token)
+            #expect(pulled.status == 200)
             let page = try place.server.get("/metrics")
             #expect(page.status == 200 && page.header("content-type") == "text/plain; version=0.0.4; charset=utf-8")
             for line in [
                 "tideline_deliveries_total{result=\"refused\"} 4", "tideline_dead_letters_total 2", "tideline_database_up 1",
-                "tideline_push_sets_total{outcome=\"accepted\"} 3",
+                "tideline_push_sets_total{outcome=\"accepted\"} 3", "tideline_pull_pages_total 1", "tideline_http_waiters 0",
+                "tideline_workers 4", "tideline_consumer_lag_positions{tenant=\"\(place.tenant)\",consumer=\"hook\"}",
                 "tideline_consumer_active{tenant=\"\(place.tenant)\",consumer=\"hook\"} 1",
                 "tideline_http_requests_total{route=\"/v1/sync/push\",method=\"POST\",status=\"200\"} 3",
             ] { #expect(page.text.contains(line), "\(line) in \(page.text)") }

@@ -60,6 +60,34 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        (quickSeconds: 3_600.0, batches: [20, 40, 80, 100, 60]), (quickSeconds: 0.0, batches: Array(repeating: 20, count: 15)),
+    ])
+    func batches_grow_whileTheEndpointIsQuick(quickSeconds: Double, batches: [Int]) async throws {
+        try await onOwnThread {
+            let outbox = try OutboxUnderTest()
+            let receiver = try WebhookReceiver()
+            try outbox.add(url: receiver.url)
+            let ids = (0..<300).map { _ in outbox.server.newIdentifier() }
+            try outbox.tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+            let settled = Locked<[Int]>([])
+            let delivered = Locked(0)
+            var settings = OutboxUnderTest.settings
+            settings.quickSeconds = quickSeconds
+            outbox.start(settings) { step in
+                if step == .answered { delivered.with { $0 += 1 } }
+                if step == .settled {
+                    let count = delivered.with { $0 }
+                    settled.with { $0.append(count - $0.reduce(0, +)) }
+                }
+            }
+            #expect(try outbox.wait { $0.openCount == 0 && $0.lag == 0 })
+            outbox.stopAll()
+            #expect(settled.with { $0 } == batches)
+            #expect(receiver.deliveries.map(\.record) == ids.map(\.text))
+        }
+    }
+
     @Test func bodies_areCapped_leavingTheirChangesOut() async throws {
         try await onOwnThread {
             let outbox = try OutboxUnderTest()
@@ -81,6 +109,48 @@ import Testing
             #expect(events.map { $0.json["data"]?["changes"] != nil } == [true, false, true])
             #expect(events[1].body.count < 2_000 && events[1].position == middle && events[1].record == id.text)
         }
+    }
+
+    @Test func openDeliveries_haveACap_thatIsReachedAndNeverPassed() throws {
+        let outbox = try OutboxUnderTest()
+        try outbox.add(url: "http://127.0.0.1:1/hook", orderedBy: .record, concurrency: 16)
+        let cap = Int(DeliveryStore.openMax)
+        var expected: [String] = []
+        for _ in 0..<3 {
+            let ids = (0..<(cap / 2 + 50)).map { _ in outbox.server.newIdentifier() }
+            try outbox.tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+            expected += ids.map(\.text)
+        }
+        let now = outbox.server.context.now()
+        func claim() throws -> ClaimedBatch? {
+            try outbox.store {
+                try DeliveryStore(tenant: $0.tenant, connection: $0.connection).claim(
+                    "hook", lease: outbox.server.newIdentifier(), leaseMilliseconds: 90_000, nowMilliseconds: now, withheld: [])
+            }
+        }
+        func settle(_ batch: ClaimedBatch) throws {
+            let done = batch.items.map {
+                SettledDelivery(
+                    position: $0.position, attempts: 1, verdict: .delivered, result: .delivered(status: 200), atMilliseconds: now,
+                    durationMilliseconds: 1, requestID: "r")
+            }
+            try outbox.store {
+                try DeliveryStore(tenant: $0.tenant, connection: $0.connection).settle(
+                    batch, done, untried: [], failures: 0, blockedUntil: 0, nowMilliseconds: now)
+            }
+        }
+        var held: [ClaimedBatch] = []
+        for _ in 0..<8 { held.append(try required(claim())) }
+        #expect(try outbox.consumer().openCount == Int64(cap) && outbox.tenant.rows("tideline.delivery") == cap)
+        #expect(try outbox.consumer().cursor.position < outbox.tenant.head.position.position, "it looks no further while they are open")
+        var records: [String] = []
+        while let batch = try held.popLast() ?? claim(), !batch.items.isEmpty {
+            records += batch.items.map(\.record.text)
+            try settle(batch)
+            #expect(try outbox.tenant.rows("tideline.delivery") <= cap)
+        }
+        #expect(records.count == expected.count && Set(records) == Set(expected), "everything came, once")
+        #expect(try outbox.consumer().lag == 0)
     }
 
     @Test func log_keepsDaysAndNumbers_andNoMore() throws {

@@ -1,4 +1,5 @@
-// The signature against the vector that the Standard Webhooks project publishes, and against OpenSSL.
+// The signature against the vector that the Standard Webhooks project publishes, against what its Python library signs, and against
+// OpenSSL.
 
 import Foundation
 import SyncProtocol
@@ -17,6 +18,16 @@ import Testing
             secrets: [secret])
         #expect(header == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
         #expect(secret.text == Self.published)
+    }
+
+    /// Made by `Webhook(secret).sign(…)` of standardwebhooks 1.1.0 from PyPI, with either secret of a rotation.
+    @Test func signatures_areThoseOfThePublicLibrary_alsoWhileASecretIsRotated() throws {
+        let secrets = try ["whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "whsec_yMnKy8zNzs/Q0dLT1NXW19jZ2tvc3d7f4OHi4+Tl5uc="]
+            .map { try #require(WebhookSecret($0)) }
+        let id = "evt_01900000-0000-7000-8000-0000000000bb_0_42_9f86d081884c7d65"
+        let body = #"{"specversion":"1.0","id":"\#(id)","data":{"changes":{"name":{"old":null,"new":"Élan Café ☕ 🚢"}}}}"#
+        let header = WebhookSignature.header(id: id, timestampSeconds: 1_773_648_000, body: Array(body.utf8), secrets: secrets)
+        #expect(header == "v1,q2IUjV3IshCewgLHeHS0M3PKcNpplEVX16j8oGCDmNQ= v1,tO77QQneueXWPIBV7WnMFn1yG7lWdCZ8KPXkgt5lIMc=")
     }
 
     @Test func signature_isWhatOpenSSLComputes() throws {

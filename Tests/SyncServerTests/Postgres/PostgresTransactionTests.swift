@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import SyncServer
@@ -53,6 +54,25 @@ import Testing
         let setting = "SELECT current_setting('statement_timeout')"
         #expect(try connection.run(setting).text(0, 0) != "4321ms")
         #expect(try connection.transaction(.readWrite) { try $0.run(setting).text(0, 0) } == "4321ms")
+    }
+
+    @Test func idleTransaction_isEndedByTheDatabase_andCanBeTriedAgain() throws {
+        #expect(try PostgresTesting.connection().run("SELECT current_setting('idle_in_transaction_session_timeout')").text(0, 0) == "1min")
+        let connection = try PostgresTesting.connection { $0.idleInTransactionTimeoutMilliseconds = 50 }
+        let watcher = try PostgresTesting.connection()
+        let process = try connection.run("SELECT pg_backend_pid()").integer(0, 0) ?? 0
+        let limit = Date(timeIntervalSinceNow: 60)
+        let error = PostgresTesting.error {
+            try connection.transaction(.readWrite) { connection in
+                // Whoever stands still in a transaction, as a server that was frozen does.
+                while try !watcher.run("SELECT 1 FROM pg_stat_activity WHERE pid = $1", .integer(process)).isEmpty, Date() < limit {
+                    usleep(2_000)
+                }
+                try connection.run("SELECT 1")
+            }
+        }
+        #expect(error?.isConnectionLost == true && error?.isRetryable == true, "\(String(describing: error))")
+        #expect(!connection.isHealthy)
     }
 
     @Test func readOnlySnapshot_refusesWrites_andDoesNotMove() throws {
@@ -162,6 +182,7 @@ import Testing
                     try second.transaction(.readWrite) { second in
                         try second.run(lockRow, 2)
                         holding.record(2)
+                        #expect(holding.wait { $0.contains(1) })
                         try second.run(lockRow, 1)
                     }
                 })
@@ -171,7 +192,8 @@ import Testing
                 try first.transaction(.readWrite) { first in
                     try first.run("SET LOCAL deadlock_timeout = '50ms'")
                     try first.run(lockRow, 1)
-                    #expect(holding.wait { $0 == [2] })
+                    holding.record(1)
+                    #expect(holding.wait { $0.contains(2) })
                     try first.run(lockRow, 2)
                 }
             })

@@ -51,7 +51,10 @@ import Testing
             let refused = try server.get(replica.pull(cursor: nil), token: replica.token)
             #expect(refused.status == 403 && refused.text.contains("replica_revoked"))
             let page = try PullPage(parsing: server.get(viewer.pull(cursor: nil), token: viewer.token).body)
-            #expect(try page.row("replica", replica.replica)?["status"] == "revoked")
+            #expect(try page.row("replica", viewer.replica)?["status"] == "active")
+            #expect(try page.row("replica", replica.replica) == nil, "somebody else's is for owners")
+            let record = try server.get("/v1/replica/\(replica.replica.text)", token: try text(other, "token"))
+            #expect(try JSONValue(parsing: record.body)["data"]?["status"] == "revoked")
 
             #expect(try ServerProcess.json(["restored"] + database)["tenants"] == 1)
             #expect(try server.get(viewer.pull(cursor: page.next), token: viewer.token).status == 409)

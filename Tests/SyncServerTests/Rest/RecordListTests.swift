@@ -169,8 +169,9 @@ import Testing
         try make(3000) { number in number % 1000 == 7 ? ["tags": ["rare"]] : [:] }
         #expect(try rest.get("/v1/client?q=c0042").rows.count == 1)
         #expect(try rest.get("/v1/client?tags=rare").json["total"] == 3)
-        // More than a look-up returns: the list is read instead, and nothing is missing.
         #expect(try rest.get("/v1/client?q=c&limit=1").json["total"] == 3000)
+        // More than a look-up by element returns: the list is read instead, and nothing is missing.
+        #expect(try rest.get("/v1/client?kinds=customer&limit=1").json["total"] == 3000)
         try rest.server.connection.script("ANALYZE public.client")
         let plan = try rest.server.connection.transaction(.readOnlySnapshot) { connection in
             try connection.run("SET LOCAL enable_seqscan = off")
@@ -181,6 +182,30 @@ import Testing
             return lines.rows.compactMap { lines.text($0, 0) }.joined(separator: "\n")
         }
         #expect(plan.contains("client_words_idx"), "\(plan)")
+    }
+
+    @Test func search_thatFindsALot_isCountedAmongSome_andSaysSo() throws {
+        let rest = try RestUnderTest(isIsolated: true)
+        let count = Int64(EntityTable.foundByWordsMax + 200)
+        try rest.server.connection.transaction(.readWrite, tenant: rest.tenant.id) { connection in
+            _ = try connection.run(
+                """
+                INSERT INTO public.client (tenant, id, position, created_at, updated_at, versions, name, status) \
+                SELECT $1::uuid, ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 1000 + n, 0, 0, '{}', 'harbour ' || n, \
+                CASE WHEN n > $2::bigint - 5 THEN 'on_hold' ELSE 'active' END FROM generate_series(1, $2::bigint) n
+                """, .identifier(rest.tenant.id), .integer(count))
+        }
+        let all = try rest.get("/v1/client?q=harb&sort=-name&limit=20")
+        #expect(all.rows.count == 20 && all.json["total"] == .integer(Int64(ListRequest.countedMax)))
+        #expect(all.json["total_is_lower_bound"] == true)
+        let names = all.rows.compactMap { $0["name"]?.stringValue }
+        #expect(names == names.sorted(by: >) && names.first == "harbour 9999")
+        // Few of those that were found, perhaps none of those it looked among: never less than are shown.
+        let few = try rest.get("/v1/client?q=harb&status=on_hold")
+        #expect(few.rows.count == 5 && few.json["total"] == 5 && few.json["total_is_lower_bound"] == true)
+        // One word more, and it is exact again.
+        let exact = try rest.get("/v1/client?q=harb+77&limit=200")
+        #expect(exact.json["total_is_lower_bound"] == nil && exact.json["total"] == .integer(Int64(exact.rows.count)))
     }
 
     @Test func deepPage_readsNoMoreThanTheFirst() throws {
@@ -194,13 +219,7 @@ import Testing
             value: try #require(rows[0]["name"]), id: try #require(rows[0]["id"]?.stringValue.flatMap { Identifier($0) }))
         func buffers(_ place: ListPlace?) throws -> Int64 {
             let statement = ListQuery(table: table, list: list, reader: reader, tenant: rest.tenant.id).page(after: place)
-            return try rest.server.connection.transaction(.readOnlySnapshot, tenant: rest.tenant.id) { connection in
-                _ = try connection.run("SET LOCAL enable_sort = off")
-                let explained = try connection.run(
-                    PostgresStatement("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) \(statement.sql)", statement.parameters))
-                let plan = try JSONValue(parsing: try required(explained.utf8(0, 0)))[0]?["Plan"]
-                return (plan?["Shared Hit Blocks"]?.integerValue ?? 0) + (plan?["Shared Read Blocks"]?.integerValue ?? 0)
-            }
+            return try rest.tenant.blocks(of: statement, after: PostgresStatement("SET LOCAL enable_sort = off"))
         }
         let (first, deep) = (try buffers(nil), try buffers(place))
         #expect(first < 100 && deep <= first + 20, "first page \(first) blocks, page after row 2900 \(deep)")

@@ -109,6 +109,8 @@ import Testing
         #expect(try patch(#"{"name":"a"}"#, "text/plain").code == "unsupported_media_type")
         #expect(try patch(#"{"name":"a"}"#, "application/json; charset=utf-8").status == 200)
         #expect(try patch(#"{"name":"a"}"#, "application/merge-patch+json").status == 200)
+        let packed = try rest.send("PATCH", "/v1/client/\(id)", ["name": "a"], headers: [("Content-Encoding", "gzip")])
+        #expect(packed.status == 415)
         #expect(try patch(#"{"notes":"\#(String(repeating: "x", count: WriteBody.bytesMax))"}"#).code == "payload_too_large")
         #expect(try rest.send("DELETE", "/v1/client/\(id)", ["x": 1]).status == 400)
         #expect(try rest.send("PATCH", "/v1/client/\(id)?limit=1", ["name": "b"]).status == 400)
@@ -154,6 +156,25 @@ import Testing
         #expect(site.data["active"] == 0, "\(site.text)")
     }
 
+    @Test func freeFormValues_comeBackAsTheyWere_orAreRefused() throws {
+        let path = "/v1/tenant/\(rest.tenant.id.text)"
+        func nested(_ levels: Int) -> String { String(repeating: "[", count: levels) + "1" + String(repeating: "]", count: levels) }
+        for text in [
+            "1e30", "1.5", "-0", "1E400", "[[0.25]]", "{\"a\":1e1}", nested(FieldType.freeFormLevelsMax), nested(60),
+        ] {
+            let reply = try rest.send("PATCH", path, Array("{\"branding\":{\"color\":\(text)}}".utf8), token: rest.token.text)
+            #expect(reply.status == 400 && reply.fields == ["branding invalid_format"], "\(text): \(reply.status) \(reply.text)")
+        }
+        for text in ["5.0", "-9223372036854775808", "{\"b\":null,\"a\":[true,\"\u{1F6A2}\"]}", nested(FieldType.freeFormLevelsMax - 1)] {
+            let reply = try rest.send("PATCH", path, Array("{\"branding\":{\"color\":\(text)}}".utf8), token: rest.token.text)
+            #expect(reply.status == 200, "\(text): \(reply.text)")
+            let expected = try JSONValue(parsing: text == "5.0" ? "5" : text)
+            #expect(try rest.get(path).data["branding"]?["color"] == expected)
+            // What everybody else gets of it: the timeline, and with it replicas and consumers.
+            #expect(try rest.get("/v1/activity?limit=1").rows[0]["changes"]?["branding"]?["new"]?["color"] == expected)
+        }
+    }
+
     // MARK: If-Match
 
     @Test func ifMatch_refusesWhatWasChangedSince() throws {
@@ -192,6 +213,32 @@ import Testing
         let etag = try #require(rest.get("/v1/document/\(document.id)").header("ETag"))
         #expect(try rest.send("POST", issue, headers: [("If-Match", etag)]).status == 200)
         #expect(try rest.send("DELETE", "/v1/client/\(client.id)").status == 200, "without a tag everything up to now is known")
+    }
+
+    @Test func tags_fromBeforeAPromotion_doNotVouchForRestrictedFields() throws {
+        let client = try rest.create("client", ["name": "Harbor"])
+        try rest.send("PATCH", "/v1/client/\(client.id)", ["tax_number": "PT1"])
+        let member = try rest.member(.field)
+        let path = "/v1/client/\(client.id)"
+        let seen = try rest.get(path, as: member.token)
+        let tag = try #require(seen.header("ETag"))
+        #expect(tag.hasSuffix(".open\"") && seen.data["tax_number"] == nil)
+        #expect(try rest.get("/v1/client", as: member.token).json["as_of"]?.stringValue.map { "\"\($0)\"" } == tag)
+        // As long as the role is the same, the tag says all there is to say.
+        #expect(try rest.send("GET", path, headers: [("If-None-Match", tag)], as: member.token).status == 304)
+        try rest.tenant.write([Change("member", member.id, .patch(fields: ["role": "manager"], was: ["role": "field"]))]).requireAccepted()
+        func patch(_ fields: JSONObject, _ tag: String?) throws -> RestReply {
+            try rest.send("PATCH", path, .object(fields), headers: tag.map { [("If-Match", $0)] } ?? [], as: member.token)
+        }
+        let again = try rest.send("GET", path, headers: [("If-None-Match", tag)], as: member.token)
+        #expect(again.status == 200 && again.data["tax_number"] == "PT1", "what was cached lacks fields that are there now")
+        #expect(try patch(["tax_number": "PT2"], tag).fields == ["tax_number conflict"])
+        #expect(try rest.send("DELETE", path, headers: [("If-Match", tag)], as: member.token).fields == ["id delete_conflict"])
+        #expect(try rest.get(path).data["tax_number"] == "PT1")
+        #expect(try patch(["notes": "Key at desk"], tag).status == 200, "what was shown is known")
+        let now = try #require(rest.get(path, as: member.token).header("ETag"))
+        #expect(!now.contains("open"))
+        #expect(try patch(["tax_number": "PT3"], "\(tag), \(now)").status == 200, "the tag that saw more speaks")
     }
 
     @Test func ifNoneMatch_savesTheBody() throws {

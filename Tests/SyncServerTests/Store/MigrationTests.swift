@@ -58,7 +58,7 @@ import Testing
 
     private static let cursor = Cursor(
         tenant: .zero, mark: CheckpointMark(position: FeedPosition(epoch: 0, position: 7), fingerprint: "f"), tombstoneFloor: 3,
-        seesRestricted: true)
+        role: .owner)
 
     @Test func migration_succeedsForAll_whenServersStartAtOnce() async throws {
         let (url, _) = try fresh()

@@ -42,6 +42,34 @@ import Testing
         #expect(try tenant.record("client", client)?.text("name") == "Later")
     }
 
+    @Test func lookingForAnswers_readsAsMuchForALongHistory_asForAShortOne() throws {
+        // Nobody has analysed these tables yet, as in the first minute of an import.
+        let server = try ServerUnderTest(isIsolated: true)
+        let tenant = try server.makeTenant()
+        let count: Int64 = 60_000
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.change_set (tenant, replica, counter, hash, status, outcome, received_at) \
+            SELECT $1::uuid, $2::uuid, n, 'hash', 'accepted', '{}', 0 FROM generate_series(1, $3::bigint) n
+            """, .identifier(tenant.id), .identifier(tenant.owner), .integer(count))
+        for first in [count - 99, count + 1] {
+            let blocks = try tenant.blocks(
+                of: Outcomes.find(Array(first..<first + 100), replica: tenant.owner, tenant: tenant.id),
+                after: TenantSession.planForTablesAsTheyAre)
+            #expect(blocks < 600, "\(blocks) blocks for 100 sets: a few each")
+        }
+        let head = try tenant.head.position.position
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.feed SELECT tenant, $2::bigint + n, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, \
+            kind, category, level, changes, restricted_changes, anchors, scope_keys, cause, depth, operation_at, fingerprint \
+            FROM tideline.feed, generate_series(1, $3::bigint) n WHERE tenant = $1::uuid AND position = $2::bigint
+            """, .identifier(tenant.id), .integer(head), .integer(count))
+        let blocks = try tenant.blocks(
+            of: OutboxEvent.read(at: Array(head + count - 19...head + count), tenant: tenant.id, includesRestricted: true))
+        #expect(blocks < 200, "\(blocks) blocks for 20 events")
+    }
+
     @Test func push_isRefusedAsFork_whenADotComesWithOtherContent() throws {
         let client = server.newIdentifier()
         try replica.edit([Edit.client(client)])

@@ -114,6 +114,17 @@ struct TenantUnderTest {
         }
     }
 
+    /// Pages of the database that a statement looks at, as this tenant; `before` is run first.
+    func blocks(of statement: PostgresStatement, after before: PostgresStatement? = nil) throws -> Int64 {
+        try server.connection.transaction(.readOnlySnapshot, tenant: id) { connection in
+            if let before { _ = try connection.run(before) }
+            let explained = try connection.run(
+                PostgresStatement("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) \(statement.sql)", statement.parameters))
+            let plan = try JSONValue(parsing: try required(explained.utf8(0, 0)))[0]?["Plan"]
+            return (plan?["Shared Hit Blocks"]?.integerValue ?? 0) + (plan?["Shared Read Blocks"]?.integerValue ?? 0)
+        }
+    }
+
     /// One integer from the database, as its superuser.
     func count(_ sql: String, _ parameters: PostgresValue...) throws -> Int64 {
         try required(try server.connection.run(PostgresStatement(sql, parameters)).integer(0, 0))

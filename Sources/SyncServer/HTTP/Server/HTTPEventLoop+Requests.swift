@@ -155,7 +155,9 @@ extension HTTPEventLoop {
         _ response: HTTPResponse, _ connection: HTTPConnection, mayKeepConnection: Bool, requestID: String? = nil
     ) {
         let answer: (requestID: String, method: String, path: String, status: Int, bytesIn: Int)
+        var response = response
         if let request = connection.exchange?.request {
+            configuration.amend?(request, &response)
             answer = (request.requestID, request.method, request.path, response.status, request.byteCount)
         } else {
             let partial = connection.state.partial

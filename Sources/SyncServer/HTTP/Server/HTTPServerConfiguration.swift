@@ -44,6 +44,8 @@ struct HTTPServerConfiguration: Sendable {
     /// Who a request is worked for; called on the event loop's thread, so it must not block. See `HTTPWorkQueue`. Nil: there is one lane
     /// for all, and it may have all workers.
     var lane: (@Sendable (HTTPRequest) -> HTTPLane)?
+    /// Called with every response to a request that was understood, refusals included, before it is written; on the event loop's thread.
+    var amend: (@Sendable (HTTPRequest, inout HTTPResponse) -> Void)?
     /// Makes the response for a request that the server itself refuses. Status and Retry-After are the server's.
     var renderProblem: @Sendable (HTTPProblem) -> HTTPResponse = { $0.standardResponse() }
 }
