@@ -136,13 +136,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public func restore(_ old: State, keepsEnrolments: Bool) {
         lock.withLock {
             state = readable(old)
-            if keepsEnrolments {
-                // A replica that is still known is known with the counter it began behind.
-                let known = Set(accounts.values.map(\.replica))
-                for one in statements.values where known.contains(one.replica) && state.acknowledged[one.replica] == nil {
-                    state.acknowledged[one.replica] = one.base
-                }
-            } else {
+            if !keepsEnrolments {
                 accounts = accounts.filter { old.tokens.contains($0.key) }
                 codes = codes.filter { old.codes[$0.key] != nil }
                 for (text, isUsed) in old.codes where !isUsed { codes[text]?.isUsed = false }

@@ -62,7 +62,7 @@ enum FixedOperations {
                     "platform": ["type": "string", "pattern": "^[^\\u0000]*$"],
                     "schema": integer,
                     "attempt": [
-                        "type": ["string", "null"], "pattern": "^[0-9a-fA-F]{64}$",
+                        "type": ["string", "null"], "pattern": "^[0-9a-f]{64}$",
                         "description": "Known to the file alone: with it the same code answers again if the first answer was lost.",
                     ],
                     "continues": [

@@ -47,6 +47,7 @@ extension Simulation {
             guard let continued = try await site.replica.enroll(server: url, code: code, label: site.name) else { return "new" }
             site.code = nil
             tally.count(.enrolledAgain)
+            if !continued.keepsID, let id = try await site.replica.replicaID { laterIDs.insert(id) }
             return "\(site.name) enrols again\(continued.keepsID ? "" : " under a new id")"
         } catch let error as ReplicaError where error.message.contains("[code_") {
             site.code = nil

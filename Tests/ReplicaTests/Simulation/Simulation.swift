@@ -48,6 +48,8 @@ actor Simulation {
     var statistics = Statistics()
     var backups: [(site: SimulatedSite, file: FileBackup)] = []
     var snapshots: [ServerState] = []
+    /// Ids under which files have gone on that were enrolled before.
+    var laterIDs: Set<Identifier> = []
     /// Hashes whose outcome was lost with a server's newer history.
     var lostHashes: Set<String> = []
     /// Replicas that an owner has shut out for good. Their work stays in their files.
