@@ -221,7 +221,7 @@ enum RawSQLite {
         var tables: [String] = []
         try each(
             database,
-            "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('client','site','contact') AND sql IS NOT NULL ORDER BY type DESC"
+            "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('client','site','contact') AND type IN ('table','index') AND sql IS NOT NULL ORDER BY type DESC"
         ) { statement in
             let sql = String(cString: sqlite3_column_text(statement, 1))
             definitions.append(sql)

@@ -2,11 +2,11 @@
 
 /// Reads the typed tables of its entities, in integers only: amounts in minor units, days since 1970, no fractions.
 public struct Report: Sendable {
-    /// What `replica report NAME` and `GET /v1/report/NAME` take.
+    /// What `replica report NAME` takes.
     public let name: String
     /// One line for people.
     public let title: String
-    /// The entities whose tables it reads. A server answers only who may read every row of them; a replica answers from what it holds.
+    /// The entities whose tables it reads: its answer is about the rows of these that the asker holds.
     public let entities: [String]
     public let arguments: [Argument]
     /// As its SQL selects them, in order.

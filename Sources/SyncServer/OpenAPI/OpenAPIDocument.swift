@@ -182,9 +182,10 @@ enum SharedSchemas {
         ],
     ]
 
-    /// RFC 9110 §8.8.3, as far as ASCII goes.
+    /// RFC 9110 §8.8.3, as far as ASCII goes; elements of a list may be empty (§5.6.1).
     private static let entityTag = "(W/)?\"[!#-~]*\""
-    private static let entityTags = "^(\\*|(\(entityTag)(, ?\(entityTag)){0,\(EntityTag.tagsMax - 1)})?)$"
+    private static let entityTags =
+        "^(\\*|[ \t,]*(\(entityTag)([ \t]*,[ \t,]*\(entityTag)){0,\(EntityTag.tagsMax - 1)}([ \t]*,[ \t,]*)?)?)$"
 
     static let parameters: JSONValue = [
         "Limit": [

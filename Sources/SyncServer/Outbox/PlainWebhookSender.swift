@@ -87,6 +87,8 @@ struct AnswerHead: Equatable {
             default: break
             }
         }
+        // These never have a body (RFC 9112 §6.3): nothing to wait for, whether the receiver closes the connection or not.
+        if status == 204 || status == 304 { contentLength = 0 }
     }
 
     /// Where the empty line ends.

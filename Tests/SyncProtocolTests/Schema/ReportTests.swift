@@ -42,7 +42,7 @@ import Testing
         #expect(Set(reports.map(\.name)).count == reports.count && !reports.isEmpty)
         for report in reports {
             for entity in report.entities { #expect(Schema.tideline.entity(entity) != nil, "\(report.name) reads \(entity)") }
-            // What it does not declare it does not read: who may ask depends on it.
+            // What it does not declare it does not read: readers of the schema rely on it.
             for entity in Schema.tideline.entities where !report.entities.contains(entity.name) {
                 #expect(!report.sql.contains(" \(entity.name) "), "\(report.name) reads \(entity.name)")
             }

@@ -25,7 +25,7 @@ import Testing
 
     @Test func answer_isRead_asFarAsItCounts() throws {
         let answers: [(String, Int, String?, Int?)] = [
-            ("HTTP/1.1 204\r\n\r\n", 204, nil, nil), ("HTTP/1.1 200 OK\r\nRetry-After: 5\r\nContent-Length: 3\r\n\r\nabc", 200, "5", 3),
+            ("HTTP/1.1 204\r\n\r\n", 204, nil, 0), ("HTTP/1.1 200 OK\r\nRetry-After: 5\r\nContent-Length: 3\r\n\r\nabc", 200, "5", 3),
             ("HTTP/1.1 503 x\r\nRETRY-AFTER:  Thu, 26 Nov 2026 04:00:00 GMT \r\n\r\n", 503, "Thu, 26 Nov 2026 04:00:00 GMT", nil),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", 200, nil, nil),
             ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", 200, nil, nil),

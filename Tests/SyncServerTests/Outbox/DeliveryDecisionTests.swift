@@ -57,6 +57,17 @@ import Testing
         #expect(bounded == 1_000_000 + RetrySchedule.retryAfterMaxMilliseconds)
     }
 
+    @Test func answerWithoutABody_isNotWaitedFor() throws {
+        func length(_ head: String) throws -> Int? {
+            var bytes = Array("HTTP/1.1 \(head)\r\n\r\n".utf8)
+            return try AnswerHead(taking: &bytes)?.contentLength
+        }
+        #expect(try length("204 No Content") == 0)
+        #expect(try length("304 Not Modified\r\nContent-Length: 12") == 0)
+        #expect(try length("200 OK") == nil, "its body ends with the connection")
+        #expect(try length("200 OK\r\nContent-Length: 2") == 2)
+    }
+
     @Test func answer_readsRetryAfter_onlyWhereItMeansSomething() {
         #expect(WebhookAnswer.result(status: 429, retryAfter: "7") == .refused(status: 429, retryAfterMilliseconds: 7_000))
         #expect(WebhookAnswer.result(status: 503, retryAfter: "0") == .refused(status: 503, retryAfterMilliseconds: 0))
