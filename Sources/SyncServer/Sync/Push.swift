@@ -105,7 +105,7 @@ struct Push {
         let sets = push.sets.compactMap { if case .set(let set) = $0.content { set } else { nil } }
         let lanes = Set(SetAdmission.foreignLanes(of: sets) + push.sets.flatMap { $0.after.map(\.dot.replica) })
             .subtracting([replica.id]).sorted()
-        let marks = (cursor.map { [$0.mark] } ?? []) + push.recognised
+        let marks = (cursor?.marks ?? []) + push.recognised
         let locked = try connection.batch([
             TenantHead.lock(tenant),
             FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
@@ -123,7 +123,7 @@ struct Push {
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
         context.pushStep(.locked)
         let fingerprints = FeedStore.readFingerprints(locked[1])
-        if let mark = cursor?.mark {
+        for mark in cursor?.marks ?? [] {
             switch Epoch.judge(mark, head: head.position, fingerprints: fingerprints) {
             case .current: break
             case .behind: throw Epoch.newEpoch(head.position.epoch)
