@@ -12,7 +12,7 @@ extension Store {
         try step(.heal)
         // 1. Counters that the server knows with other content, or has passed over: another copy of this file went on after the
         // restore. What was confirmed here lives on under an id of its own.
-        if let parted = try journalParts(from: outcomes, checkpoint) { applied.forkedAt = min(applied.forkedAt ?? parted, parted) }
+        if let parted = try journalParts(from: outcomes, checkpoint, &applied) { applied.forkedAt = min(applied.forkedAt ?? parted, parted) }
         let acknowledged = min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max)
         // 2. From the newest counter down, without gaps: sets, and markers for those that a person has to see to. What lies below a
         // counter that this file has forgotten could not be offered in order.
@@ -42,19 +42,45 @@ extension Store {
         try forgetActivity()
     }
 
+    /// The newest counter whose set the server has just as this file has it, 0 for none: up to there all copies of the file have one
+    /// past. What the server lacks of that was passed over by a copy that had forgotten it. It is nobody's any more and may be in
+    /// further copies, so nobody seals it anew by themselves.
+    func lastInCommon(_ outcomes: [ToldOutcome]) throws -> Int64 {
+        for told in outcomes.sorted(by: { $0.counter > $1.counter }) {
+            let isHeld = try connection.scalarInteger(
+                """
+                SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE counter = ?1 AND hash = ?2 AND sealed IS NOT NULL AND author IS NULL) \
+                OR EXISTS (SELECT 1 FROM _tideline_journal WHERE counter = ?1 AND hash = ?2 AND sealed IS NOT NULL)
+                """, [.integer(told.counter), .text(told.hash)])
+            if isHeld == 1 { return told.counter }
+        }
+        return 0
+    }
+
     /// The first counter that this file confirmed and the server now knows otherwise. Every outcome behind the oldest of the
     /// journal was told (``journalStart()``). What this file shares with another copy was made under that one's id, and is not told.
-    private func journalParts(from outcomes: [ToldOutcome], _ checkpoint: Checkpoint) throws -> Int64? {
+    /// What was only passed over becomes a problem.
+    private func journalParts(from outcomes: [ToldOutcome], _ checkpoint: Checkpoint, _ applied: inout Applied) throws -> Int64? {
+        let common = try lastInCommon(outcomes)
         let told = Dictionary(outcomes.map { ($0.counter, $0.hash) }) { first, _ in first }
         let own = try Metadata(connection: connection).identity()?.replica
         var parted: Int64?
+        var passedOver: [Int64] = []
         try connection.forEach(
             "SELECT counter, hash, sealed FROM _tideline_journal WHERE counter <= ?1 AND sealed IS NOT NULL ORDER BY counter",
             [.integer(checkpoint.acknowledged)]
         ) { row in
             let counter = row.integer(0)
             guard parted == nil, told[counter] != row.text(1), !checkpoint.waiting.contains(counter) else { return }
-            if try ChangeSet(sealed: row.blob(2)).dot.replica == own { parted = counter }
+            guard try ChangeSet(sealed: row.blob(2)).dot.replica == own else { return }
+            if counter < common { passedOver.append(counter) } else { parted = counter }
+        }
+        var held = HeldSets(self)
+        for counter in passedOver {
+            guard let own, try offerAgain(counter, held.at(counter), own: own) != nil else { continue }
+            for row in try pendingRows(after: counter - 1) where row.counter == counter {
+                applied.problems += try leaveToOtherCopy(row, Self.passedOverByOtherCopy)
+            }
         }
         return parted
     }
