@@ -79,8 +79,17 @@ extension Simulation {
                 throw BrokenInvariant(name: "I12", detail: "\(site.name) cannot sync with a sound network: \(error)")
             }
             guard !isKnown || server.record("member", site.member) == nil else { continue }
+            // A code of before may have gone down with the server's disk: then another one is got.
             var words = ""
-            for _ in 0..<3 where site.code != nil || words.isEmpty { words = try await attempt { try await self.ask(site) } }
+            var isDone = false
+            for _ in 0..<3 where !isDone {
+                words = try await attempt {
+                    let words = try await self.ask(site)
+                    isDone = true
+                    return words
+                }
+                if words.hasPrefix(ReplicaError.Code.alreadyEnrolled.rawValue) { isDone = true }
+            }
             note("\(site.name), \(id.text.suffix(4)), gets a code in the end: \(words)")
         }
     }
