@@ -121,7 +121,8 @@ extension ModelServer {
             let counter = set.dot.counter
             if let hash = state.outcomes[replica]?[counter]?.hash ?? state.deferred[set.dot]?.hash {
                 guard hash == set.hash || mistakesForItsOwn(set) else { throw refusal(.fork, details: ["counter": .integer(counter)]) }
-                if state.deferred[set.dot] != nil || fault == .skipsDeduplication { unseen.append(set) }
+                let isAgain = fault == .skipsDeduplication || fault == .decidesBroughtAgain && isCourier
+                if state.deferred[set.dot] != nil || isAgain { unseen.append(set) }
             } else if counter <= state.acknowledged[replica] ?? 0 {
                 throw refusal(.fork, details: ["counter": .integer(counter)])
             } else {

@@ -34,6 +34,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     let now: @Sendable () -> Int64
     var state = State()
     private(set) var accounts: [String: Account] = [:]
+    /// Of every token that was ever given: a backup brings back those that it knows.
+    private var everyAccount: [String: Account] = [:]
     private var codes: [String: Code] = [:]
     /// What was stated of replicas. The key to such statements outlives every restore.
     var statements: [String: Statement] = [:]
@@ -137,10 +139,11 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         lock.withLock {
             state = readable(old)
             if !keepsEnrolments {
-                accounts = accounts.filter { old.tokens.contains($0.key) }
+                accounts = [:]
                 codes = codes.filter { old.codes[$0.key] != nil }
                 for (text, isUsed) in old.codes where !isUsed { codes[text]?.isUsed = false }
             }
+            for token in old.tokens { accounts[token] = everyAccount[token] }
             ordered = nil
             history += 1
         }
@@ -253,7 +256,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         let isLost = former.map { !isKnown($0.replica) } ?? false
         let reply = register(
             code.member, role, label: request.label, platform: request.platform,
-            acknowledged: former.map { isLost ? $0.base : counter } ?? 0, as: isLost ? former?.replica : nil,
+            acknowledged: former.map { isLost && fault != .believesClaimedCounters ? $0.base : counter } ?? 0,
+            as: isLost ? former?.replica : nil,
             along: changes)
         var spent = code
         (spent.isUsed, spent.replica, spent.attempt) = (true, reply.replica, request.attempt)
@@ -312,6 +316,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     private func reply(_ replica: Identifier, _ member: Identifier, _ role: Role, base: Int64) -> EnrollmentReply {
         let token = secret("token")
         accounts[token] = Account(member: member, replica: replica, role: role)
+        everyAccount[token] = accounts[token]
         let identity = secret("identity")
         statements[identity] = Statement(member: member, replica: replica, base: base)
         return EnrollmentReply(

@@ -292,6 +292,13 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
                     try connection.batch(statements)
                     return
                 }
+                // What an earlier restore had taken comes back with this backup.
+                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where keptTables.contains(name) {
+                    statements.append(
+                        PostgresStatement(
+                            "INSERT INTO \(name) SELECT * FROM json_populate_recordset(null::\(name), $1::json) ON CONFLICT DO NOTHING",
+                            [.utf8(rows)]))
+                }
                 // Replicas that came since are known by their tokens, and nothing of theirs was processed.
                 statements.append(
                     PostgresStatement(

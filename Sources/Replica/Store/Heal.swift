@@ -12,7 +12,9 @@ extension Store {
         try step(.heal)
         // 1. Counters that the server knows with other content, or has passed over: another copy of this file went on after the
         // restore. What was confirmed here lives on under an id of its own.
-        if let parted = try journalParts(from: outcomes, checkpoint, &applied) { applied.forkedAt = min(applied.forkedAt ?? parted, parted) }
+        if let parted = try journalParts(from: outcomes, checkpoint, &applied) {
+            applied.forkedAt = min(applied.forkedAt ?? parted, parted)
+        }
         let acknowledged = min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max)
         // 2. From the newest counter down, without gaps: sets, and markers for those that a person has to see to. What lies below a
         // counter that this file has forgotten could not be offered in order.

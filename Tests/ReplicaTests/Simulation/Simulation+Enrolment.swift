@@ -82,7 +82,8 @@ extension Simulation {
             // A code of before may have gone down with the server's disk: then another one is got.
             var words = ""
             var isDone = false
-            for _ in 0..<3 where !isDone {
+            for number in 0..<3 where !isDone {
+                if number > 0 { site.code = nil }
                 words = try await attempt {
                     let words = try await self.ask(site)
                     isDone = true

@@ -99,6 +99,7 @@ actor Simulation {
         if let broken { trace.append("BROKEN \(broken)") }
         statistics.seeds = 1
         statistics.faults = tally.faults
+        statistics.seedsWith = tally.faults.mapValues { _ in 1 }
         statistics.simulatedMilliseconds = clock.now - begun
         return Report(seed: seed, trace: trace, broken: broken, statistics: statistics)
     }
@@ -126,6 +127,8 @@ actor Simulation {
         }
         let count = 2 + chance.below(2)
         for number in 0..<count {
+            // Of the last one the oldest backup knows nothing.
+            if number == count - 1 { snapshots.append(server.snapshot()) }
             let role: Role = number == 0 ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
             try await enroll("s\(number)", role: role)
         }
