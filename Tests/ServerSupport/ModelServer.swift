@@ -270,8 +270,13 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             let account = try account(token)
             let acknowledged = state.acknowledged[account.replica] ?? 0
             guard request.counter <= acknowledged else { throw refusal(.badRequest, details: ["acknowledged": .integer(acknowledged)]) }
+            let common = request.commonID(tenant: tenant, member: account.member)
+            if let common, accounts.values.contains(where: { $0.replica == common }), isLive(common) {
+                return self.reply(common, account.member, account.role, base: request.counter)
+            }
             return register(
-                account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter)
+                account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter,
+                as: common.flatMap { isKnown($0) ? nil : $0 }, isLost: false)
         }
         pokes.poke()
         return reply
@@ -282,6 +287,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             || state.outcomes[replica]?.isEmpty == false || accounts.values.contains { $0.replica == replica }
     }
 
+    private func isLive(_ replica: Identifier) -> Bool {
+        guard !revoked.contains(replica) else { return false }
+        guard schema.entity("replica") != nil else { return true }
+        return state.records[RecordKey("replica", replica)].map { $0.isLive && $0.text("status") != "revoked" } ?? false
+    }
+
     /// Nothing was asked as this replica that left a trace, and it may.
     private func isUntouched(_ replica: Identifier) -> Bool {
         let record = state.records[RecordKey("replica", replica)]
@@ -290,11 +301,11 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     }
 
     func register(
-        _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, as lost: Identifier? = nil,
-        along changes: [Change] = []
+        _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, as known: Identifier? = nil,
+        isLost: Bool = true, along changes: [Change] = []
     ) -> EnrollmentReply {
-        let replica = lost ?? generator.next(milliseconds: now())
-        create(replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: lost != nil, along: changes)
+        let replica = known ?? generator.next(milliseconds: now())
+        create(replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: known != nil && isLost, along: changes)
         return reply(replica, member, role, base: acknowledged)
     }
 

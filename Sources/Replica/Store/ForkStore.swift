@@ -13,6 +13,13 @@ extension Store {
         }
     }
 
+    /// The hash of the first set that a fork at `counter` seals anew, with what tools have written. nil: there is none.
+    func firstToMove(from counter: Int64) throws -> String? {
+        try sealIfCaptured()
+        return try connection.scalarText(
+            "SELECT hash FROM _tideline_pending WHERE counter >= ?1 AND sealed IS NOT NULL ORDER BY counter LIMIT 1", [.integer(counter)])
+    }
+
     /// The file enrolled again. Under its old id it goes on as it was; under a new one, whose next counter is the one behind
     /// `counter`, everything sealed so far stays its former self's.
     func enrolAgain(as reply: EnrollmentReply, behind counter: Int64) throws {

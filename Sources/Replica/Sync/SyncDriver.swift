@@ -390,7 +390,7 @@ struct SyncWork {
             let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
             let request = ForkRequest(
                 counter: counter - 1, label: String("copy on \(ProcessInfo.processInfo.hostName)".prefix(80)), platform: Replica.platform,
-                schemaVersion: file.tables.schema.version)
+                schemaVersion: file.tables.schema.version, first: try await file.write { [counter] in try $0.firstToMove(from: counter) })
             let reply = try await transport.fork(request, token: identity.token)
             // 3. Move.
             let moved = try await file.write { [counter] in try $0.fork(to: reply, at: counter) }

@@ -89,27 +89,41 @@ public struct ForkRequest: Hashable, Sendable {
     public var label: String
     public var platform: String
     public var schemaVersion: Int64
+    /// Hash of the first set that will be sealed anew. Copies that hold it too get the same id, and what they seal is the same.
+    public var first: String?
 
-    public init(counter: Int64, label: String, platform: String, schemaVersion: Int64) {
+    public init(counter: Int64, label: String, platform: String, schemaVersion: Int64, first: String? = nil) {
         self.counter = counter
+        self.first = first
         self.label = label
         self.platform = platform
         self.schemaVersion = schemaVersion
     }
 
     public var json: JSONValue {
-        [
+        var object: JSONObject = [
             "protocol": .integer(ProtocolVersion.current), "counter": .integer(counter), "label": .string(label),
             "platform": .string(platform), "schema": .integer(schemaVersion),
         ]
+        if let first { object["first"] = .string(first) }
+        return .object(object)
     }
 
     public init(json: JSONValue) throws(WireError) {
         guard let counter = json["counter"]?.integerValue, counter >= 0 else {
             throw WireError("counter", "is the last counter that both copies share")
         }
+        let first = json["first"]?.stringValue
+        guard first.map({ $0.utf8.count == 64 }) ?? true else { throw WireError("first", "is the hash of a set") }
         let new = try ReplicaDescription(json)
-        self.init(counter: counter, label: new.label, platform: new.platform, schemaVersion: new.schemaVersion)
+        self.init(counter: counter, label: new.label, platform: new.platform, schemaVersion: new.schemaVersion, first: first)
+    }
+
+    /// The id that every file of `member` gets that parts from its shared past with this very set; nil when there is no set to seal
+    /// anew. A copy may have been made after the files had parted: then both copies hold the sets behind, and would each have done
+    /// them under an id of their own.
+    public func commonID(tenant: Identifier, member: Identifier) -> Identifier? {
+        first.map { Identifier.version5(namespace: tenant, name: "urn:tideline:fork/\(member.text)/\(counter)/\($0)") }
     }
 }
 

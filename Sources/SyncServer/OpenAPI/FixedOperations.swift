@@ -176,6 +176,7 @@ enum FixedOperations {
                 "properties": [
                     "protocol": protocolVersion, "counter": ["type": "integer", "format": "int64", "minimum": 0],
                     "label": text(80), "platform": ["type": "string"], "schema": integer,
+                    "first": ["type": "string", "minLength": 64, "maxLength": 64],
                 ],
             ],
             success: json("The new replica and its token", ["type": "object", "required": ["token", "replica"]]),

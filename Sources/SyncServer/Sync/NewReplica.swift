@@ -4,8 +4,10 @@ import SyncProtocol
 
 /// A replica about to be: its record that people see, the engine's row, and its token.
 struct NewReplica {
-    /// nil: a new one. Given, it is an id that this server gave out once and has lost since.
+    /// nil: a new one.
     var id: Identifier?
+    /// The id was given out by this server once, and it has lost it since.
+    var isLost = true
     var member: Identifier
     var label: String
     var platform: String
@@ -45,7 +47,7 @@ struct NewReplica {
                 """,
                 [
                     .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
-                    .integer(acknowledged), .optional(restrictedSince), .integer(id == nil ? 0 : 1),
+                    .integer(acknowledged), .optional(restrictedSince), .integer(id != nil && isLost ? 1 : 0),
                 ]))
         return replica
     }

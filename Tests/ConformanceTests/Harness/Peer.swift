@@ -144,8 +144,8 @@ final class Peer {
         try get("activity", request.query).map { try ActivityPage(parsing: $0) }
     }
 
-    func fork(counter: Int64) throws -> Peer? {
-        let request = ForkRequest(counter: counter, label: "copy", platform: "linux", schemaVersion: 1)
+    func fork(counter: Int64, first: OfferedSet? = nil) throws -> Peer? {
+        let request = ForkRequest(counter: counter, label: "copy", platform: "linux", schemaVersion: 1, first: first?.hash)
         let reply = try company.answered("\(name) forks", Telling.enrollment) { try company.core.fork(request, token: token) }
         guard let reply else { return nil }
         let copy = Peer(company, "\(name)'", reply)

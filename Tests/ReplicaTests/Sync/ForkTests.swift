@@ -83,6 +83,30 @@ import Testing
         try await expectConverged(world, b)
     }
 
+    /// An old file goes on, and is copied before it has heard that it is not the newest one: both copies hold what was written meanwhile.
+    @Test func oldFileCopiedBeforeItWasToldApart_doesItsWorkOnce() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        let old = try await world.copy(of: a, "old")
+        try await a.client("Lost with the old file's disk")
+        try await a.sync()
+        await a.replica.close()
+        try await old.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        try await old.shell.execute("UPDATE part SET name = 'By a tool';")
+        let copy = try await world.copy(of: old, "copy")
+        try await old.replica.write { try $0.increment("part", part, "on_hand_milli", by: 7_000) }
+        try await copy.replica.write { try $0.increment("part", part, "on_hand_milli", by: 11_000) }
+
+        #expect(try await old.sync().fork != nil)
+        #expect(try await copy.sync().fork != nil)
+        try await expectConverged(world, old, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 23_000)
+        #expect(try await old.replica.replicaID != copy.replica.replicaID)
+        for site in [old, copy] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
     @Test func backupWithPendingWork_keepsIt_andJudgesItByWhatItsAuthorKnew() async throws {
         let world = try World()
         let a = try await world.replica("a")
