@@ -305,7 +305,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         isLost: Bool = true, along changes: [Change] = []
     ) -> EnrollmentReply {
         let replica = known ?? generator.next(milliseconds: now())
-        create(replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: known != nil && isLost, along: changes)
+        create(
+            replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: known != nil && isLost, along: changes)
         return reply(replica, member, role, base: acknowledged)
     }
 

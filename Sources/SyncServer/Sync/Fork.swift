@@ -33,7 +33,8 @@ struct Fork {
         }
         let isFree = try common.map { try !isKnown($0, tenant: token.tenant) } ?? false
         let new = NewReplica(
-            id: isFree ? common : nil, isLost: false, member: principal.member, label: request.label, platform: request.platform, replication: shared.replication,
+            id: isFree ? common : nil, isLost: false, member: principal.member, label: request.label, platform: request.platform,
+            replication: shared.replication,
             acknowledged: request.counter, restrictedSince: shared.restrictedSince)
         let (replica, newToken) = try new.register(context, token.tenant, connection)
         return answer(replica, newToken, base: request.counter, principal, replication: shared.replication)
