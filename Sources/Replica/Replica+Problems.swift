@@ -30,7 +30,7 @@ public struct Problem: Sendable {
     public let violations: [Violation]
     /// The original edit.
     public let changes: [Change]
-    /// `rejected`, `withdrawn`, or `refused` (written by plain SQL and refused here).
+    /// `rejected`, `withdrawn`, `refused` (written by plain SQL and refused here), or `predicted` (still pending).
     public let status: String
     /// Open problems whose sets would have created what this one builds on: see to those first.
     public internal(set) var dependsOn: [Int64] = []
@@ -53,6 +53,17 @@ public struct Problem: Sendable {
     }
 
     public var isWithdrawn: Bool { status == ProblemStatus.withdrawn.rawValue }
+
+    /// The set is pending and would be rejected as things stand. It can be settled before the server has said so.
+    public var isPredicted: Bool { status == Self.predicted }
+    static let predicted = "predicted"
+
+    /// The change that other values go into: the first that creates or changes a record, else the first transition with arguments.
+    public var editable: Change? {
+        func first(_ isMeant: (Change.Operation) -> Bool) -> Change? { changes.first { isMeant($0.operation) } }
+        return first { if case .create = $0 { true } else if case .patch = $0 { true } else { false } }
+            ?? first { if case .transition = $0 { true } else { false } }
+    }
 }
 
 extension Replica {
@@ -81,6 +92,20 @@ extension Replica {
         }
     }
 
+    /// Pending sets that would be rejected as things stand, oldest first: what ``problems()`` will have unless something changes.
+    /// ``retry(_:)``, ``edit(_:_:)`` and ``discard(_:)`` take them, too: the set is taken out of what is to be sent.
+    public func predictedProblems() async throws -> [Problem] {
+        try await reading("problems") { store in
+            try store.pendingRows().compactMap { row in
+                guard let predicted = row.predicted, let sealed = row.sealed, row.outcome == nil else { return nil }
+                let violations = try JSONValue(parsing: predicted).arrayValue ?? []
+                return Problem(
+                    id: row.counter, counter: row.counter, summary: row.summary, violations: violations.compactMap(Violation.init(json:)),
+                    changes: try ChangeSet(sealed: sealed).changes, status: Problem.predicted, createdAt: row.sealedAt)
+            }
+        }
+    }
+
     /// Says the same again on the state of now, as a new set with a new clock; transitions start from the present state.
     /// Throws `refused` when that is not possible either; the problem then stays.
     @discardableResult
@@ -97,22 +122,40 @@ extension Replica {
     /// Lets the edit go. It leaves the list and is kept in the file.
     public func discard(_ problem: Problem) async throws {
         try await writing("discard") { store in
-            try store.connection.immediateTransaction { try store.resolve(try store.requireProblem(problem.id), "discarded") }
+            try store.connection.immediateTransaction {
+                try store.sealCaptured()
+                try store.resolve(try store.opened(problem), "discarded")
+            }
         }
+        longPoll.interrupt()
+    }
+
+    /// What was written could not be read: there is nothing to say again, and the words themselves stay with the problem.
+    private static func nothingToRepeat(_ problem: Problem) -> ReplicaError {
+        .refused(
+            [
+                Violation(
+                    entity: problem.changes.first?.key.entity ?? "", id: problem.changes.first?.key.id, field: "set", code: .invalidSyntax,
+                    message:
+                        "problem \(problem.id) says nothing that could be done again: edit it with the values that were meant, or discard it"
+                )
+            ], operation: "retry")
     }
 
     private func resolve(_ problem: Problem, overriding: [String: JSONValue], _ resolution: String) async throws -> WriteResult<Void> {
         let result = try await writing("retry") { [identifiers] store in
             try store.commit(newIdentifier: identifiers.next, summary: nil) { edit in
-                let problem = try store.requireProblem(problem.id)
+                let problem = try store.opened(problem)
+                let isEmpty = problem.changes.allSatisfy { if case .patch(let fields, _) = $0.operation { fields.isEmpty } else { false } }
+                guard !isEmpty || !overriding.isEmpty else { throw Self.nothingToRepeat(problem) }
+                guard overriding.isEmpty || problem.editable != nil else {
+                    throw ReplicaError(.invalidQuery, "problem \(problem.id) has no values to edit", operation: "edit")
+                }
                 var overriding = overriding
                 for change in problem.changes {
-                    switch change.operation {
-                    case .create, .patch:
-                        try edit.again(change, overriding: overriding)
-                        overriding = [:]
-                    default: try edit.again(change, overriding: [:])
-                    }
+                    let isMeant = change.key == problem.editable?.key && !overriding.isEmpty && change == problem.editable
+                    try edit.again(change, overriding: isMeant ? overriding : [:])
+                    if isMeant { overriding = [:] }
                 }
                 // In the same transaction as the new set.
                 try store.resolve(problem, resolution)

@@ -37,16 +37,26 @@ extension Replica {
 
     private func syncRepeatedly(_ options: SyncOptions, _ onReport: (@Sendable (SyncReport) -> Void)?) async throws {
         var failures = 0
+        var refusal = PushRefusal()
         while !Task.isCancelled {
             let reason: String
             do {
-                let report = try await sync(options)
-                onReport?(report)
-                guard let failure = report.pushFailure else {
-                    failures = 0
-                    continue
+                var once = options
+                if let left = refusal.millisecondsLeft(environment.wallMilliseconds()) {
+                    once.pushes = false
+                    once.waitMilliseconds = min(options.waitMilliseconds, Int(left))
                 }
-                reason = failure.message
+                let report = try await sync(once)
+                onReport?(report)
+                failures = 0
+                if let failure = report.pushFailure {
+                    // The checkpoint was reached: only what goes up waits, what comes down stays live.
+                    refusal.note(failure.message, environment.wallMilliseconds(), random: environment.random())
+                } else if once.pushes {
+                    refusal = PushRefusal()
+                }
+                if let reason = refusal.reason { states.send(.refused(reason: reason)) }
+                continue
             } catch let error as ReplicaError where error.isRetryable {
                 if error.code == .cancelled { continue }
                 reason = error.message
@@ -68,4 +78,23 @@ extension Replica {
 
     /// What sync is doing; begins with the present state.
     public var state: AsyncStream<SyncState> { states.stream(bufferingNewest: 16) }
+}
+
+/// How long a continuous sync keeps from offering what the server would not take.
+private struct PushRefusal {
+    private(set) var reason: String?
+    private var attempts = 0
+    private var since: Int64 = 0
+    private var delay: Int64 = 0
+
+    mutating func note(_ reason: String, _ now: Int64, random: UInt64) {
+        attempts += 1
+        (self.reason, since, delay) = (reason, now, Backoff.betweenSyncs.delay(attempt: attempts, random: random))
+    }
+
+    /// nil: it is time to offer again. A clock that was set back does not make it later.
+    func millisecondsLeft(_ now: Int64) -> Int64? {
+        guard reason != nil, now >= since, now - since < delay else { return nil }
+        return delay - (now - since)
+    }
 }

@@ -57,8 +57,16 @@ public final class Replica: Sendable {
         _ path: String, schema: Schema = .tideline, transport: (any SyncTransport)? = nil, environment: ReplicaEnvironment = .system,
         journal: ReplicaJournal = .rollback
     ) async throws -> Replica {
+        try await open(path, schema: schema, transport: transport, environment: environment, journal: journal, seals: true)
+    }
+
+    /// - Parameter seals: false: edits by plain SQL stay as they are, for a program that only looks something up.
+    package static func open(
+        _ path: String, schema: Schema = .tideline, transport: (any SyncTransport)? = nil, environment: ReplicaEnvironment = .system,
+        journal: ReplicaJournal = .rollback, seals: Bool
+    ) async throws -> Replica {
         do {
-            let file = try await OpenFile(path: path, schema: schema, environment: environment, journal: journal)
+            let file = try await OpenFile(path: path, schema: schema, environment: environment, journal: journal, seals: seals)
             return Replica(file: file, schema: schema, transport: transport, environment: environment)
         } catch {
             throw ReplicaError.translated(error, operation: "open")

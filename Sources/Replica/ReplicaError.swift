@@ -28,6 +28,8 @@ public struct ReplicaError: Error, Sendable, Hashable {
         case forked
         /// The server needs a newer build.
         case outdated
+        /// The server is older than this build: what is pending waits until it has been updated.
+        case serverOutdated = "server_outdated"
         /// The file was written by a newer build.
         case newerFile = "newer_file"
         case storage

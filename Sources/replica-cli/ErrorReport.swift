@@ -38,7 +38,8 @@ enum ErrorReport {
 
     private static func exitCode(_ code: ReplicaError.Code) -> ExitCode {
         switch code {
-        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .cancelled:
+        case .refused, .notFound, .ambiguous, .firstSyncIncomplete, .syncInProgress, .forked, .serverRefused, .outdated, .serverOutdated,
+            .cancelled:
             .refused
         case .invalidQuery: .usage
         case .unreachable: .unreachable
@@ -59,6 +60,7 @@ enum ErrorReport {
         case .ambiguous: "give more characters of the id, or the whole id"
         case .syncInProgress: "another replica sync is running on this file; wait for it or stop it"
         case .newerFile, .outdated: "install a newer replica program"
+        case .serverOutdated: "your edits wait and go up when the server has been updated; fetching works meanwhile"
         case .storage: "replica status shows which file is meant; is the disk full, or the file in use or read-only?"
         default: nil
         }

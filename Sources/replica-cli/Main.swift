@@ -49,7 +49,8 @@ struct ReplicaCommand {
             return .done
         }
         guard let name else {
-            Help.showOverview(terminal)
+            if options.json, !options.help { throw UsageError("there is no command to run", hint: "replica help lists them") }
+            _ = try Help.show(nil, terminal)
             return options.help ? .done : .usage
         }
         if options.help { return try Help.show(name == "help" ? rest.first : name, terminal) }

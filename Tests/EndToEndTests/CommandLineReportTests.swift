@@ -6,6 +6,7 @@ import SyncProtocol
 import TestSupport
 import Testing
 
+@testable import Replica
 @testable import replica_cli
 
 #if canImport(Glibc)
@@ -44,8 +45,8 @@ extension Worker {
             let synced = try await olivia.run("sync")
             #expect(synced.code == 1)
             #expect(synced.output.contains("sent 2 changes (2 taken out)"), "\(synced.output)")
-            #expect(synced.output.contains("problem 2: ") && synced.output.contains("email: ") && synced.output.contains("invalid_format"))
-            #expect(!synced.output.contains("problem 1: ") && synced.errors.isEmpty, "\(synced.output) \(synced.errors)")
+            #expect(synced.output.contains("problem 3: ") && synced.output.contains("email: ") && synced.output.contains("invalid_format"))
+            #expect(!synced.output.contains("problem 2: ") && synced.errors.isEmpty, "\(synced.output) \(synced.errors)")
             #expect(try await olivia.run("sync").code == 0)
             try await olivia.shell(Self.nonsense)
             let document = try await olivia.json("sync", codes: [1])
@@ -54,15 +55,15 @@ extension Worker {
             // What is pending is a marker, and is shown as one.
             try await olivia.shell(Self.nonsense)
             let problems = try await olivia.run("problems")
-            #expect(problems.errors.isEmpty && problems.output.contains("\n4  "))
-            #expect(try await olivia.run("pending").output.contains("taken out, see problem 4"))
+            #expect(problems.errors.isEmpty && problems.output.contains("\n5  "))
+            #expect(try await olivia.run("pending").output.contains("taken out, see problem 5"))
             let pending = try await olivia.json("pending")["data"]?[0]
-            #expect(pending?["withdrawn"] == true && pending?["problem"] == 4)
+            #expect(pending?["withdrawn"] == true && pending?["problem"] == 5 && pending?["set"] == 5)
             try await olivia.json("sync")
             // A watch tells at once, with a connection and without.
             for isOnline in [true, false] {
                 if !isOnline { await company.killServer() }
-                let number = isOnline ? 5 : 6
+                let number = isOnline ? 6 : 7
                 let watch = try RunningProgram("replica", ["--db", olivia.file, "sync", "--watch"])
                 if !isOnline { #expect(try await watch.wait { $0.errors.contains("trying again") }) }
                 try await olivia.shell(Self.nonsense)
@@ -210,6 +211,39 @@ extension Worker {
             }
             let far = try await olivia.run("set", "client", "Pier", "credit_limit=99999999999999")
             #expect(far.code == 1 && far.errors.contains("between 0.00 and 10,000,000,000.00"), "\(far.errors)")
+        }
+    }
+
+    @Test func predictedRejection_isShown_andSettled_beforeTheServerSaysSo() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("add", "client", "name=Pier 9", "notes=base")
+            try await olivia.json("sync")
+            let marcus = try await company.enrolled("marcus", code: try await company.code(for: "marcus"))
+            try await marcus.json("sync")
+            // His edit is made before he hears of hers; he hears of it before his own goes up.
+            try await marcus.json("set", "client", "Pier 9", "notes=his")
+            try await olivia.json("set", "client", "Pier 9", "notes=hers")
+            try await olivia.json("sync")
+            var fetching = SyncOptions()
+            fetching.pushes = false
+            let file = try await Replica.open(marcus.file)
+            #expect(try await file.sync(fetching).predictedRejections == 1)
+            await file.close()
+            let shown = try await marcus.run("problems")
+            for words in ["would be rejected", "base", "hers", "his", "Olivia Reyes"] {
+                #expect(shown.output.contains(words), "\(shown.output)")
+            }
+            let document = try await marcus.json("problems")["data"]?[0]
+            #expect(document?["status"] == "predicted")
+            let number = document?["set"]?.integerValue ?? 0
+            #expect(document?["id"] == document?["set"])
+            let edited = try await marcus.run("edit", "\(number)", "notes=both")
+            #expect(edited.code == 0, "\(edited.errors)")
+            try await marcus.json("sync")
+            #expect(try await marcus.json("problems")["total"] == 0)
+            try await olivia.json("sync")
+            #expect(try await olivia.json("show", "client", "Pier 9")["notes"] == "both")
         }
     }
 

@@ -128,6 +128,26 @@ import Testing
         }
     }
 
+    @Test func help_isOneDocument_withJSON() async throws {
+        let overview = try JSONValue(parsing: try await run("replica", ["--json", "help"]).output)
+        let names = (overview["commands"]?.arrayValue ?? []).compactMap { $0["command"]?.stringValue }
+        #expect(names.contains("sync") && names.count > 25)
+        for name in names {
+            let page = try JSONValue(parsing: try await run("replica", ["help", name, "--json"]).output)
+            #expect(page["command"]?.stringValue == name && page["text"]?.stringValue?.isEmpty == false, "\(name): \(page)")
+        }
+        for topic in overview["topics"]?.arrayValue ?? [] {
+            let name = topic["topic"]?.stringValue ?? ""
+            let page = try JSONValue(parsing: try await run("replica", ["--json", "help", name]).output)
+            #expect(page["text"]?.stringValue?.isEmpty == false, "\(name)")
+        }
+        let lines = try JSONValue(parsing: try await run("replica", ["completions", "bash", "--json"]).output)
+        #expect(lines["script"]?.stringValue?.contains("complete") == true)
+        let nothing = try await run("replica", ["--json"])
+        #expect(nothing.code == 2)
+        #expect(try JSONValue(parsing: nothing.output)["error"]?["code"] == "usage", "\(nothing.output)")
+    }
+
     @Test func refusals_nameFieldAndCode_andChangeNothing() async throws {
         try await withCompany { company in
             let worker = try await company.enrolled("olivia", code: await company.ownerCode)

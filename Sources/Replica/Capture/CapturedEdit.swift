@@ -54,7 +54,18 @@ struct CapturedGroup: Sendable {
             }
             last = (edit.group, root)
         }
-        return groups
+        return groups.flatMap { $0.edits.first?.group == nil ? [$0] : $0.withFactsApart }
+    }
+
+    /// What happened goes in a set of its own, behind the edits of other records it was grouped with (``FactsApart``).
+    private var withFactsApart: [CapturedGroup] {
+        var facts: Set<RecordKey> = []
+        for edit in edits where edit.kind == .insert && edit.old == nil && edit.new?.schema.isFact == true { facts.insert(edit.key) }
+        let others = edits.filter { !facts.contains($0.key) }
+        guard !facts.isEmpty, others.contains(where: { $0.old != nil }) else { return [self] }
+        return [
+            CapturedGroup(summary: summary, edits: others), CapturedGroup(summary: summary, edits: edits.filter { facts.contains($0.key) }),
+        ]
     }
 
     private static func root(of edit: CapturedEdit) -> RecordKey {

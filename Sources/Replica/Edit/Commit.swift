@@ -70,6 +70,7 @@ extension Store {
         guard changes.count <= Limits.changesPerSet else {
             throw tooLarge("a set has at most \(Limits.changesPerSet) changes, this has \(changes.count)", Limits.changesPerSet)
         }
+        if let bundled = FactsApart.violation(in: changes, schema) { throw ReplicaError.refused([bundled]) }
 
         // 1. The set as it will be sealed: what its author knows is the checkpoint and everything of its own.
         let counter = (try meta.integer(.counter) ?? 0) + 1

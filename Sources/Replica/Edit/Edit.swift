@@ -208,7 +208,7 @@ public final class Edit {
             }
             try set(entity, id, overriding)
         case .transition(let name, _, let arguments):
-            try transition(name, entity, id, Dictionary(arguments.map { ($0.key, $0.value) }) { $1 })
+            try transition(name, entity, id, Dictionary(arguments.map { ($0.key, $0.value) }) { $1 }.merging(overriding) { $1 })
         case .delete: try delete(entity, id)
         case .restore: try restore(entity, id)
         }

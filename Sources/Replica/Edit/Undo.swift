@@ -41,9 +41,9 @@ public struct OwnSet: Sendable, Hashable {
 }
 
 extension Store {
-    /// Rejected sets are problems; withdrawn ones never were.
+    /// Rejected sets are problems, predicted ones are about to be; withdrawn ones never were.
     private static let ownSets = """
-        (SELECT counter, sealed, sealed_at, summary, undo, undoes, 1 AS live FROM _tideline_pending WHERE sealed IS NOT NULL \
+        (SELECT counter, sealed, sealed_at, summary, undo, undoes, 1 AS live FROM _tideline_pending WHERE sealed IS NOT NULL AND predicted IS NULL \
         AND (outcome IS NULL OR json_extract(outcome, '$.status') = 'accepted') UNION ALL \
         SELECT counter, sealed, sealed_at, summary, undo, undoes, json_extract(outcome, '$.status') = 'accepted' \
         FROM _tideline_journal WHERE sealed IS NOT NULL)

@@ -17,6 +17,7 @@ extension SQLiteConnection {
             let result = try body()
             // The body may have swallowed an error upon which SQLite ended the transaction; nothing of it was kept.
             guard isInTransaction else { throw endedTransactionError() }
+            if let beforeCommit, !tracker.changedTables.isEmpty { try beforeCommit(tracker.changedTables) }
             try execute("COMMIT")
             return result
         } catch {

@@ -22,6 +22,8 @@ final class SQLiteConnection {
     var scope = TransactionScope.none
     var savepointDepth = 0
     var rollbackCause: SQLiteError?
+    /// Runs at the end of every write transaction that has changed rows, as part of it, with the tables that it changed.
+    var beforeCommit: ((Set<String>) throws -> Void)?
 
     enum TransactionScope { case none, write, read }
 

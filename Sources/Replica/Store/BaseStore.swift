@@ -28,6 +28,13 @@ extension Store {
             "SELECT EXISTS (SELECT 1 FROM _tideline_base WHERE entity = ?1 AND id = ?2 AND image IS NULL)", key.bindings) == 1
     }
 
+    /// The confirmed state under pending changes; nil when there is none, or none that this build can read.
+    func baseRecord(_ key: RecordKey) throws -> RecordState? {
+        guard let schema = schema.entity(key.entity) else { return nil }
+        let image = try connection.scalarText("SELECT image FROM _tideline_base WHERE entity = ?1 AND id = ?2", key.bindings)
+        return try image.map { try RecordImage.decode($0, schema: schema, id: key.id) }
+    }
+
     func queuedState(_ key: RecordKey) throws -> String? {
         try connection.scalarText("SELECT queued_state FROM _tideline_base WHERE entity = ?1 AND id = ?2", key.bindings)
     }

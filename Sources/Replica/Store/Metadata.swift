@@ -5,6 +5,8 @@ import SyncProtocol
 struct Metadata {
     enum Key: String {
         case format, schema, layout
+        /// The schema version of an older build that has had the file since a newer one knew it.
+        case olderWriter = "older_writer"
         case tenant, member, role, replica, replication, token, server
         /// The last counter spent.
         case counter

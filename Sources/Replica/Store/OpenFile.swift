@@ -15,7 +15,13 @@ final class OpenFile: Sendable {
     /// Extended result code: a reader found a transaction that a dead process left behind, and may not roll it back.
     private static let needsRollback: Int32 = 776
 
-    init(path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal) async throws {
+    /// What somebody else is writing may take long; a command that only reads must not wait for it.
+    private static let sealingPatienceMilliseconds: Int32 = 250
+    private static let patienceMilliseconds: Int32 = 30_000
+
+    init(
+        path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal, seals: Bool = true
+    ) async throws {
         let tables = ReplicaTables(schema)
         let changes = Broadcast<ChangeNotice>()
         self.path = path
@@ -31,6 +37,15 @@ final class OpenFile: Sendable {
             try connection.script("PRAGMA cache_size = -65536")
             let store = Store(connection: connection, tables: tables, environment: environment)
             try ReplicaFile.prepare(store)
+            connection.beforeCommit = { [unowned connection] changed in
+                for table in changed where tables[table] != nil {
+                    try connection.execute(
+                        """
+                        INSERT INTO _tideline_touched (entity, times) VALUES (?1, 1) \
+                        ON CONFLICT (entity) DO UPDATE SET times = times + 1
+                        """, [.text(table)])
+                }
+            }
             connection.onCommit { changed in
                 let entities = changed.filter { tables[$0] != nil }
                 if !entities.isEmpty { changes.send(ChangeNotice(entities: entities)) }
@@ -41,7 +56,7 @@ final class OpenFile: Sendable {
         reader = try await SQLiteGate.open {
             try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 30_000)
         }
-        unsealed = await Self.seal(with: writer, tables, environment)
+        unsealed = seals ? await Self.seal(with: writer, tables, environment) : nil
     }
 
     /// What tools wrote meanwhile becomes pending. Returns why it could not.
@@ -53,7 +68,11 @@ final class OpenFile: Sendable {
         with writer: SQLiteGate, _ tables: ReplicaTables, _ environment: ReplicaEnvironment
     ) async -> ReplicaError? {
         do {
-            try await writer.run { try Store(connection: $0, tables: tables, environment: environment).sealIfCaptured() }
+            try await writer.run { connection in
+                try connection.script("PRAGMA busy_timeout = \(sealingPatienceMilliseconds)")
+                defer { try? connection.script("PRAGMA busy_timeout = \(patienceMilliseconds)") }
+                try Store(connection: connection, tables: tables, environment: environment).sealIfCaptured()
+            }
             return nil
         } catch let error as SQLiteError where error.isRetryable {
             return nil

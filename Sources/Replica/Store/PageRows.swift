@@ -82,13 +82,12 @@ struct PageRows {
             return .parameter(parameter, table.columns[parameter - 1].storage)
         }
         let extraParameter = table.columns.count
-        // Columns that an older server does not send stay NULL.
-        let named = Set(block.columns)
-        let absent = table.columns.enumerated().filter { !named.contains($0.element.name) }.map { $0.offset + 1 }
+        // Columns that an older server does not send stay as they are: it will not send the record again when it has been updated.
+        let absent = table.columnsAbsent(from: block.columns)
         try page.bytes.withUnsafeBufferPointer { whole in
-            try store.connection.withStatement(table.upsert) { statement in
+            try store.connection.withStatement(table.upsert(leaving: absent)) { statement in
                 for range in block.rows {
-                    for parameter in absent { try statement.bindNull(parameter) }
+                    try statement.bindNull(extraParameter)
                     let row = UnsafeBufferPointer(rebasing: whole[range])
                     var extra: JSONObject?
                     var column = 0
@@ -196,6 +195,10 @@ struct CarefulRows {
     func apply(_ bytes: ArraySlice<UInt8>, _ columns: [String], _ table: RecordTable) throws {
         let row = try JSONValue(parsing: bytes).arrayValue ?? []
         var record = try RecordState(schema: table.schema, columns: columns, row: row, epoch: 0)
+        let absent = table.columnsAbsent(from: columns)
+        if !absent.isEmpty, let known = try hasBase(record.key) ? store.baseRecord(record.key) : store.record(record.key) {
+            for field in absent where table.schema.index(of: field) != nil { record[field] = known[field] }
+        }
         if record.position.position > versionsAfter {
             // `{}`: no part of it was written since; only who holds it has changed, or a counter.
             let saysNothing = columns.firstIndex(of: "versions").map { $0 >= row.count || row[$0].isNull } ?? true

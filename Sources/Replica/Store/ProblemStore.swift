@@ -12,14 +12,15 @@ enum ProblemStatus: String, Sendable {
 extension Store {
     static let problemColumns = "id, counter, sealed, summary, violations, status, created_at"
 
+    /// A problem has the number of its set, unless another one has it: that of a set made before the file became another replica.
     func insertProblem(_ row: PendingRow, sealed: [UInt8], _ violations: [Violation], _ status: ProblemStatus) throws -> Int64 {
         let created = (try? ChangeSet(sealed: sealed))?.changes.compactMap { change -> JSONValue? in
             if case .create = change.operation { .string(change.key.id.text) } else { nil }
         }
         try connection.execute(
             """
-            INSERT INTO _tideline_problem (counter, hash, sealed, summary, violations, created, status, created_at, undo) \
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+            INSERT INTO _tideline_problem (id, counter, hash, sealed, summary, violations, created, status, created_at, undo) \
+            VALUES (CASE WHEN EXISTS (SELECT 1 FROM _tideline_problem WHERE id = ?1) THEN NULL ELSE ?1 END, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
             """,
             [
                 .integer(row.counter), .text(row.hash), .blob(sealed), .text(row.summary),
@@ -74,6 +75,25 @@ extension Store {
             try replay()
             return problem
         }
+    }
+
+    /// The problem to settle, inside the transaction that does. One that was only predicted is taken out first: from then on its
+    /// marker is offered in its place, as of any withdrawn set.
+    func opened(_ problem: Problem) throws -> Problem {
+        guard problem.isPredicted else { return try requireProblem(problem.id) }
+        try step(.withdraw)
+        guard let row = try pendingRows(after: problem.counter - 1).first, row.counter == problem.counter, row.outcome == nil,
+            row.predicted != nil, let sealed = row.sealed
+        else {
+            throw ReplicaError(
+                .notFound, "set \(problem.counter) is not about to be rejected any more; replica pending and problems show where it is",
+                operation: "problems")
+        }
+        let id = try insertProblem(row, sealed: sealed, problem.violations, .withdrawn)
+        try connection.execute(
+            "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
+        try replay()
+        return try requireProblem(id)
     }
 
     func problem(_ row: borrowing SQLiteRow) throws -> Problem {

@@ -50,6 +50,22 @@ struct RecordTable: Sendable {
         deleteAll = "DELETE FROM \(table)"
     }
 
+    /// The fields that rows with these columns say nothing of.
+    func columnsAbsent(from names: [String]) -> Set<String> {
+        let named = Set(names)
+        return Set(columns.filter { $0.field != nil && !named.contains($0.name) }.map(\.name))
+    }
+
+    /// The upsert that leaves some columns as they are: those that an older server does not send. Parameters keep their numbers.
+    func upsert(leaving absent: Set<String>) -> String {
+        guard !absent.isEmpty else { return upsert }
+        let named = columns.enumerated().filter { !absent.contains($0.element.name) }
+        let names = named.map { "\"\($0.element.name)\"" }
+        return
+            "INSERT INTO \"\(schema.name)\" (\(names.joined(separator: ", "))) VALUES (\(named.map { "?\($0.offset + 1)" }.joined(separator: ", ")))"
+            + " ON CONFLICT (id) DO UPDATE SET " + names.dropFirst().map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+    }
+
     /// No constraint but the primary key: nothing the server sends can jam a pull.
     var create: String {
         let definitions = columns.map { column in

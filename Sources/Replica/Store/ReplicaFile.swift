@@ -29,6 +29,8 @@ enum ReplicaFile {
         CREATE TABLE IF NOT EXISTS _tideline_version (entity TEXT NOT NULL, id TEXT NOT NULL, versions TEXT NOT NULL, \
         PRIMARY KEY (entity, id)) WITHOUT ROWID
         """,
+        // How often commits of this library have changed an entity: by it other processes learn what to read again.
+        "CREATE TABLE IF NOT EXISTS _tideline_touched (entity TEXT NOT NULL PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID",
         "CREATE TABLE IF NOT EXISTS _tideline_stage (page INTEGER PRIMARY KEY, bytes BLOB NOT NULL)",
         """
         CREATE TABLE IF NOT EXISTS _tideline_journal (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
@@ -87,6 +89,14 @@ enum ReplicaFile {
             let meta = Metadata(connection: connection)
             // An older build leaves the triggers of a newer one alone: they know columns that it does not.
             if try meta.integer(.schema) ?? 0 <= store.schema.version { try renew(triggers, connection) }
+            // What it fetched for fields that it does not know went beside them, and the fields themselves are old by now: a build
+            // that knows them fetches everything anew.
+            if try meta.integer(.schema) ?? 0 > store.schema.version {
+                try meta.set(.olderWriter, store.schema.version)
+            } else if try meta.text(.olderWriter) != nil {
+                try meta.set(.olderWriter, nil as String?)
+                if try meta.checkpoint() != nil { try store.noteRebuild(.requested) }
+            }
             try meta.set(.format, formatVersion)
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
             try meta.set(.layout, layout)

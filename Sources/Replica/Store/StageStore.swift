@@ -54,17 +54,20 @@ extension Store {
 
     /// From now on pulls fetch everything anew, whatever interrupts them.
     func prepareRebuild(_ reason: RebuildReason) throws {
-        try connection.immediateTransaction {
-            try step(.prepareRebuild)
-            let meta = Metadata(connection: connection)
-            // Confirmed sets that go out again after a restore may be older than everything that is pending.
-            let least = reason == .newEpoch ? 0 : try leastKnownPosition()
-            try clearStage()
-            try meta.set(.stagePurpose, reason.rawValue)
-            try meta.set(.stageVersionsAfter, least)
-            // A restored server may have forgotten what it had answered.
-            if reason == .newEpoch { try reoffer(from: 1) }
-        }
+        try connection.immediateTransaction { try noteRebuild(reason) }
+    }
+
+    /// Inside a transaction.
+    func noteRebuild(_ reason: RebuildReason) throws {
+        try step(.prepareRebuild)
+        let meta = Metadata(connection: connection)
+        // Confirmed sets that go out again after a restore may be older than everything that is pending.
+        let least = reason == .newEpoch ? 0 : try leastKnownPosition()
+        try clearStage()
+        try meta.set(.stagePurpose, reason.rawValue)
+        try meta.set(.stageVersionsAfter, least)
+        // A restored server may have forgotten what it had answered.
+        if reason == .newEpoch { try reoffer(from: 1) }
     }
 
     func stagedPages() throws -> [Int64] { try connection.query("SELECT page FROM _tideline_stage ORDER BY page") { $0.integer(0) } }

@@ -44,13 +44,13 @@ extension Replica {
     /// - Parameter milliseconds: How often the file is looked at.
     public func watchFile(every milliseconds: Int64 = 500) async {
         var stamp: FileStamp?
-        var version: Int64?
+        var seen: SeenCommits?
         while !Task.isCancelled {
             let now = FileStamp(of: path)
             if now != stamp {
                 stamp = now
                 do {
-                    version = try await noticeCommits(since: version)
+                    seen = try await noticeCommits(since: seen)
                 } catch {
                     // Locked for long, or closed: the next look will tell.
                     stamp = nil
@@ -60,17 +60,33 @@ extension Replica {
         }
     }
 
-    /// Returns the version of the data that was seen.
-    private func noticeCommits(since known: Int64?) async throws -> Int64 {
-        let (version, isWorkWaiting) = try await file.write { [file] store -> (Int64, Bool) in
+    private func noticeCommits(since known: SeenCommits?) async throws -> SeenCommits {
+        let (seen, isWorkWaiting) = try await file.write { [file] store -> (SeenCommits, Bool) in
             // Changes with the commits of other connections only.
             let version = try store.connection.dataVersion()
-            guard version != known else { return (version, false) }
+            if let known, version == known.version { return (known, false) }
+            // What tools have edited and nobody has sealed, then what was committed by this library in another process.
+            var changed = Set(try store.connection.query("SELECT DISTINCT entity FROM _tideline_edit") { $0.text(0) })
+            let theirs = try store.touched()
+            if let known { changed.formUnion(theirs.filter { known.touched[$0.key] != $0.value }.keys) }
             try store.sealIfCaptured()
-            if known != nil { file.changes.send(ChangeNotice(entities: Set(store.tables.all.map(\.schema.name)))) }
-            return (version, try store.unansweredCount() > 0)
+            if known != nil, !changed.isEmpty { file.changes.send(ChangeNotice(entities: changed)) }
+            return (SeenCommits(version: version, touched: try store.touched()), try store.unansweredCount() > 0)
         }
         if isWorkWaiting { longPoll.interrupt() }
-        return version
+        return seen
+    }
+}
+
+/// How far a watch has followed the commits of others.
+private struct SeenCommits: Sendable {
+    var version: Int64
+    var touched: [String: Int64]
+}
+
+extension Store {
+    fileprivate func touched() throws -> [String: Int64] {
+        Dictionary(
+            try connection.query("SELECT entity, times FROM _tideline_touched") { ($0.text(0), $0.integer(1)) }, uniquingKeysWith: { $1 })
     }
 }

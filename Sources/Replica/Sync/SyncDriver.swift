@@ -36,7 +36,7 @@ actor SyncDriver {
         var work = SyncWork(file: file, transport: transport, options: options, state: state, longPoll: longPoll)
         try await work.begin()
         try await work.run()
-        work.report.durationMilliseconds = max(0, file.environment.wallMilliseconds() - started)
+        work.report.durationMilliseconds = max(0, file.environment.wallMilliseconds() - started - work.waitedMilliseconds)
         return work.report
     }
 }
@@ -50,7 +50,10 @@ struct SyncWork {
     let longPoll: LongPollInterruption
     var report = SyncReport()
 
-    private var session = SyncSession()
+    /// Spent waiting for news, which is no part of how long a sync takes.
+    private(set) var waitedMilliseconds: Int64 = 0
+
+    private var session: SyncSession
     private var identity: ReplicaIdentity?
     private var page: PullPage?
     private var mayWait = true
@@ -66,6 +69,7 @@ struct SyncWork {
         self.options = options
         self.state = state
         self.longPoll = longPoll
+        session = SyncSession(pushes: options.pushes)
     }
 
     mutating func begin() async throws {
@@ -236,7 +240,9 @@ struct SyncWork {
         state.send(.pulling(records: report.pulledRecords))
         do {
             try Task.checkCancellation()
+            let asked = file.environment.wallMilliseconds()
             let bytes = try await fetch(request, token, isLongPoll: wait > 0)
+            if wait > 0 { waitedMilliseconds += max(0, file.environment.wallMilliseconds() - asked) }
             report.bytesReceived += bytes.count
             let page: PullPage
             do { page = try PullPage(parsing: bytes) } catch { throw TransportFailure.malformed(String(describing: error)) }
@@ -283,9 +289,9 @@ struct SyncWork {
         defer { longPoll.during(nil) }
         return try await withTaskCancellationHandler {
             // An edit may have been made between the push and this line: it must not wait for the poll.
-            let isWorkWaiting = try await file.write { store in
+            let isWorkWaiting = try await file.write { [pushes = options.pushes] store in
                 try store.sealIfCaptured()
-                return try store.unansweredCount() > 0
+                return try pushes && store.unansweredCount() > 0
             }
             if isWorkWaiting { task.cancel() }
             return try await task.value

@@ -15,6 +15,8 @@ public struct SyncOptions: Sendable {
     public var activityDays = 90
     /// Continuous syncs look at the file for edits of other processes.
     public var watchesFile: Bool
+    /// Offers what is pending. A continuous sync does without for a while after the server refused to take anything.
+    var pushes = true
 
     #if os(iOS) || os(Android) || os(tvOS) || os(watchOS) || os(visionOS)
         /// On these systems an app has its file for itself.
@@ -101,6 +103,8 @@ public enum SyncState: Sendable, Hashable {
     case applying
     /// Trying again after a failure, in so many milliseconds.
     case waiting(milliseconds: Int64, reason: String)
+    /// News comes, but the server refuses to take what is pending; it is offered again later.
+    case refused(reason: String)
     /// Stopped until a person does something: enrols anew, updates, …
     case stopped(reason: String)
 }

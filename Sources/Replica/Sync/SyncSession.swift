@@ -60,7 +60,7 @@ struct SyncSession: Sendable {
     private(set) var pushFailure: TransportFailure?
     private(set) var isRebuilding = false
 
-    private var push = Push.due
+    private var push: Push
     private var pullIsDue = true
     private var pullWorked = false
     private var batchLimit = Limits.setsPerPush
@@ -77,6 +77,9 @@ struct SyncSession: Sendable {
     private var stagedPages = 0
     private var pageHasMore = false
     private var afterWait = Instruction.finish
+
+    /// - Parameter pushes: false: fetches only.
+    init(pushes: Bool = true) { push = pushes ? .due : .failed }
 
     /// What to do next, now that this has happened.
     mutating func handle(_ event: Event) -> Instruction {

@@ -46,7 +46,8 @@ public enum TransportFailure: Error, Sendable, Hashable {
             let code: ReplicaError.Code =
                 switch (reply.knownCode, status) {
                 case (.fork, _): .forked
-                case (.schemaTooOld, _), (.protocolUnsupported, _): .outdated
+                case (.schemaTooOld, _): .serverOutdated
+                case (.protocolUnsupported, _): .outdated
                 case (.codeInvalid, _), (.codeExpired, _), (.codeUsed, _): .notAllowed
                 case (_, 401), (_, 403): .notAllowed
                 case (_, 500...): .unreachable

@@ -36,6 +36,7 @@ public enum ViolationCode: String, Sendable, CaseIterable {
     case openChildren = "open_children"
     case unknownCustomField = "unknown_custom_field"
     case lastOwner = "last_owner"
+    case factBundled = "fact_bundled"
     case withdrawn
     case clockSkew = "clock_skew"
 }

@@ -5,6 +5,12 @@ enum CRMReports {
 
     private static let stage = FieldType.choice(["lead", "qualified", "proposal", "negotiation", "won", "lost"])
 
+    /// How likely a deal is, in percent, as long as nobody has said so: by its stage.
+    static let usualProbability = [("lead", 10), ("qualified", 25), ("proposal", 50), ("negotiation", 75), ("won", 100), ("lost", 0)]
+
+    private static let probability =
+        "COALESCE(probability, CASE stage " + usualProbability.map { "WHEN '\($0.0)' THEN \($0.1)" }.joined(separator: " ") + " END)"
+
     static let pipeline = Report(
         "pipeline", title: "open deals by currency and stage, with what they are likely to bring", reads: ["deal"],
         arguments: [.day("as_of", "deals whose expected close is before this day are overdue; today unless told")],
@@ -12,10 +18,10 @@ enum CRMReports {
             .init("currency", .currency), .init("stage", stage), .init("deals"), .init("amount", .money(.min ... .max)),
             .init("weighted", .money(.min ... .max)), .init("overdue"),
         ],
-        // Each deal's share is rounded half-up by itself; without a probability nothing is counted on.
+        // Each deal's share is rounded half-up by itself.
         sql: """
             SELECT currency, stage, CAST(COUNT(*) AS BIGINT) AS deals, CAST(SUM(amount) AS BIGINT) AS amount,
-            CAST(SUM((amount * COALESCE(probability, 0) + 50) / 100) AS BIGINT) AS weighted,
+            CAST(SUM((amount * \(probability) + 50) / 100) AS BIGINT) AS weighted,
             CAST(SUM(CASE WHEN expected_close < :as_of THEN 1 ELSE 0 END) AS BIGINT) AS overdue
             FROM deal WHERE deleted_at IS NULL AND stage NOT IN ('won', 'lost') GROUP BY currency, stage
             ORDER BY currency, CASE stage WHEN 'lead' THEN 1 WHEN 'qualified' THEN 2 WHEN 'proposal' THEN 3 ELSE 4 END

@@ -368,26 +368,28 @@ struct SetDecider {
     /// Stamps, stores and enters one change of one record into the feed, then runs its effects.
     mutating func commit(
         _ record: RecordState, before: RecordState?, operation: FeedEntry.Operation, kind: String, isMajor: Bool, changes: JSONObject,
-        cause: Int64? = nil, subject: Subject? = nil, triggers: (Trigger) -> Bool = { _ in false }
+        cause: Int64? = nil, side: Side = .both, subject: Subject? = nil, triggers: (Trigger) -> Bool = { _ in false }
     ) {
         var record = record
         var changes = changes
         hadEffect = true
         let position = nextPosition
-        var elsewhere: [DerivedWrite] = []
+        var elsewhere: [(write: DerivedWrite, side: Side)] = []
         if let subject {
             for effect in schema.effects(of: record.schema.name) where triggers(effect.trigger) && (effect.side == .both || mode == .server)
             {
+                // What follows from a write that only the server makes is made by the server only, too.
+                let side = side == .server ? .server : effect.side
                 for read in effect.reads(subject) { workspace.require(read) }
                 for write in effect.writes(subject, workspace) {
                     if case .set(let key, let field, let value) = write, key == record.key {
                         let old = record[field]
                         guard old != value else { continue }
                         record[field] = value
-                        record.versions.fields[field] = effectTag(effect.side, at: position)
+                        record.versions.fields[field] = effectTag(side, at: position)
                         changes[field] = ["old": old, "new": value]
                     } else {
-                        elsewhere.append(write)
+                        elsewhere.append((write, side))
                     }
                 }
             }
@@ -400,9 +402,10 @@ struct SetDecider {
         self.record(
             on: record, key: record.key, operation: operation, kind: kind, isMajor: isMajor, changes: changes,
             category: record.schema.category, scopeKeys: record.scopeKeys, cause: cause)
-        for write in elsewhere { apply(write, cause: position.position) }
+        for (write, side) in elsewhere { apply(write, side, cause: position.position) }
     }
 
+    /// A replica knows by its own lane what it predicted. What only the server writes is known through the feed.
     private func effectTag(_ side: Side, at position: FeedPosition) -> VersionTag {
         var tag = tag(at: position)
         if side == .server { tag.dot = nil }
@@ -410,7 +413,7 @@ struct SetDecider {
     }
 
     /// A write that follows from another one.
-    private mutating func apply(_ write: DerivedWrite, cause: Int64) {
+    private mutating func apply(_ write: DerivedWrite, _ side: Side, cause: Int64) {
         let target = workspace.record(write.key)
         if case .activity(let key, let kind, let isMajor, let changes) = write {
             record(
@@ -426,7 +429,7 @@ struct SetDecider {
             guard record[name] != value else { return }
             field = name
             record[name] = value
-            record.versions.fields[name] = tag(at: nextPosition)
+            record.versions.fields[name] = effectTag(side, at: nextPosition)
         case .add(_, let name, let delta):
             field = name
             let (sum, overflow) = (record.integer(name) ?? 0).addingReportingOverflow(delta)
@@ -443,8 +446,8 @@ struct SetDecider {
         }
         commit(
             record, before: before, operation: .derived, kind: "\(record.schema.name).updated", isMajor: false,
-            changes: [field: ["old": before[field], "new": record[field]]], cause: cause, subject: subject(record, before: before),
-            triggers: trigger)
+            changes: [field: ["old": before[field], "new": record[field]]], cause: cause, side: side,
+            subject: subject(record, before: before), triggers: trigger)
     }
 
     /// Adds one entry to the feed.

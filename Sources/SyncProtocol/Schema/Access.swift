@@ -20,10 +20,9 @@ public enum AccessClass: String, Hashable, Sendable, CaseIterable {
         case (.config, _): operation == .read
         case (.ledger, .owner): operation == .read || operation == .create
         case (.ledger, .manager): operation == .read
-        case (.log, _): operation == .read || operation == .create
-        case (.collect, .owner), (.collect, .manager): operation == .read || operation == .create
+        case (.log, _), (.collect, _): operation == .read || operation == .create
         case (_, .owner), (_, .manager): true
-        case (.manage, .field), (.money, .field), (.collect, .field): operation == .read
+        case (.manage, .field), (.money, .field): operation == .read
         case (.collab, .field): operation == .read || operation == .update
         case (.work, .field): operation == .read || operation == .create || operation == .update
         case (.fact, .field): true

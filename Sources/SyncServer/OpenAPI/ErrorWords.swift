@@ -67,7 +67,7 @@ extension ViolationCode {
         case .guardFailed, .openChildren, .lastOwner: "A rule of the domain; the message says which."
         case .unknownCustomField: "The company has not defined it; `known` has those that there are."
         case .dependsOnRejected, .schemaTooOld, .replicaRevoked, .payloadTooLarge, .invalidSyntax, .internal, .onlineOnly, .withdrawn,
-            .clockSkew:
+            .factBundled, .clockSkew:
             nil
         }
     }

@@ -21,7 +21,11 @@ extension Command {
             throw UsageError(
                 "there is no completion for \(word)", hint: "shells: \(Shell.allCases.map(\.rawValue).joined(separator: ", "))")
         }
-        context.terminal.line(shell.script)
+        if context.terminal.isJSON {
+            context.terminal.json(["shell": .string(shell.rawValue), "script": .string(shell.script)])
+        } else {
+            context.terminal.line(shell.script)
+        }
         return .done
     }
 
@@ -34,7 +38,7 @@ extension Command {
         let named = Completion.database(in: before).map { $0.hasPrefix("~/") ? NSHomeDirectory() + $0.dropFirst(1) : $0 }
         let path = DatabaseFile.path(named ?? context.givenPath)
         // A replica that cannot be opened now has no names to offer; all else is.
-        let replica = FileManager.default.fileExists(atPath: path) ? try? await Replica.open(path) : nil
+        let replica = FileManager.default.fileExists(atPath: path) ? try? await Replica.open(path, seals: false) : nil
         let candidates = await Completion(context, replica, current: current.text).candidates(after: before)
         await replica?.close()
         for candidate in candidates {

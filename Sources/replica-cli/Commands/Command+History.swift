@@ -17,8 +17,7 @@ extension Command {
     ) { context, arguments in
         let words = try Context.words(arguments, 2...2, "history ENTITY ID")
         let entity = try context.entity(words[0])
-        let record = try await context.record(entity.name, words[1], includingDeleted: true)
-        let events = try await context.requireReplica().history(entity.name, record.id)
+        let (id, title, events) = try await told(entity, words[1], context)
         let terminal = context.terminal
         if terminal.isJSON {
             terminal.json([
@@ -26,7 +25,7 @@ extension Command {
             ])
             return .done
         }
-        terminal.line(terminal.styled("\(entity.name) \(record.title)", .bold) + "  \(record.id.text)")
+        terminal.line(terminal.styled("\(entity.name) \(title)", .bold) + "  \(id.text)")
         if events.isEmpty { terminal.line("this file keeps nothing about it; the timeline comes with the next sync") }
         for event in events {
             let mark = event.mark
@@ -44,6 +43,22 @@ extension Command {
             for violation in event.violations { terminal.line("                  \(ErrorReport.words(violation))") }
         }
         return .done
+    }
+
+    /// Also of a record that is not here any more, or never came to be because its creation was refused: by its whole id.
+    private static func told(
+        _ entity: EntitySchema, _ name: String, _ context: Context
+    ) async throws -> (id: Identifier, title: String, events: [HistoryEvent]) {
+        let replica = try context.requireReplica()
+        do {
+            let record = try await context.record(entity.name, name, includingDeleted: true)
+            return (record.id, record.title, try await replica.history(entity.name, record.id))
+        } catch let error as HintedError where error.error.code == .notFound {
+            guard let id = Identifier(name) else { throw error }
+            let events = try await replica.history(entity.name, id)
+            guard !events.isEmpty else { throw error }
+            return (id, "that is not among the records here", events)
+        }
     }
 
     /// Columns of a long text in a history; `--json` has all of it.

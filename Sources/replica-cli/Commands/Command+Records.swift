@@ -164,27 +164,7 @@ extension Command {
                     ? "replica schema lists which entities have some"
                     : near.isEmpty ? "transitions: \(names.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
         }
-        let text = try await context.fieldText(for: record)
-        var given: [String: JSONValue] = [:]
-        for word in words.dropFirst(3) {
-            let assignment = try Assignment(word)
-            let names = transition.arguments.map(\.name)
-            guard let type = transition.arguments.first(where: { $0.name == assignment.field })?.type else {
-                let near = Near.names(to: assignment.field, in: names)
-                throw UsageError(
-                    "\(transition.name) takes no \(assignment.field)",
-                    hint: names.isEmpty
-                        ? "it takes no arguments"
-                        : near.isEmpty ? "it takes \(names.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
-            }
-            do { given[assignment.field] = try text.parse(assignment.text, as: type, field: assignment.field) } catch var violation
-                as Violation
-            {
-                (violation.entity, violation.id) = (entity.name, record.id)
-                throw UnreadableValues(violations: [violation])
-            }
-        }
-        let values = given
+        let values = try await context.arguments(try words.dropFirst(3).map { try Assignment($0) }, of: transition, record, entity)
         let result: WriteResult<Void>
         do {
             result = try await context.requireReplica().write { edit in
@@ -339,5 +319,33 @@ extension Context {
     func title(_ entity: String, _ id: Identifier) async throws -> String {
         guard entities.contains(where: { $0.name == entity }) else { return String(id.text.suffix(12)) }
         return try await requireReplica().get(entity, id)?.title ?? String(id.text.suffix(12))
+    }
+}
+
+extension Context {
+    /// What a transition is told, typed as it declares; a usage error for what it does not take.
+    func arguments(
+        _ assignments: [Assignment], of transition: Transition, _ record: Record?, _ entity: EntitySchema
+    ) async throws -> [String: JSONValue] {
+        let text = if let record { try await fieldText(for: record) } else { FieldText(currency: try await tenantCurrency()) }
+        var given: [String: JSONValue] = [:]
+        for assignment in assignments {
+            let names = transition.arguments.map(\.name)
+            guard let type = transition.arguments.first(where: { $0.name == assignment.field })?.type else {
+                let near = Near.names(to: assignment.field, in: names)
+                throw UsageError(
+                    "\(transition.name) takes no \(assignment.field)",
+                    hint: names.isEmpty
+                        ? "it takes no arguments"
+                        : near.isEmpty ? "it takes \(names.joined(separator: ", "))" : "did you mean \(near.joined(separator: " or "))?")
+            }
+            do { given[assignment.field] = try text.parse(assignment.text, as: type, field: assignment.field) } catch var violation
+                as Violation
+            {
+                (violation.entity, violation.id) = (entity.name, record?.id)
+                throw UnreadableValues(violations: [violation])
+            }
+        }
+        return given
     }
 }

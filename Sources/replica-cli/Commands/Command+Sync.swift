@@ -116,7 +116,7 @@ extension Command {
             var progress = Progress("syncing", terminal: context.terminal)
             for await state in states where !Task.isCancelled {
                 switch state {
-                case .idle, .stopped: break
+                case .idle, .stopped, .refused: break
                 case .pushing(let sets): progress.say("sending \(sets) \(sets == 1 ? "change" : "changes")")
                 case .pulling(let records): progress.say(records == 0 ? "fetching" : "fetched \(records) records")
                 case .applying: progress.say("storing")
@@ -282,8 +282,11 @@ extension Command {
         _ = try Context.words(arguments, 0...0, "digest")
         let replica = try context.requireReplica()
         let local = try await replica.digest()
-        let server = arguments.has("server") ? try await replica.serverDigest().entities : nil
-        let isSame = server.map { $0 == local } ?? true
+        let answer = arguments.has("server") ? try await replica.serverDigest() : nil
+        let server = answer?.entities
+        // A field more changes the hash of every record that may have it.
+        let isComparable = answer?.schemaVersion ?? context.schema.version == context.schema.version
+        let isSame = !isComparable || (server.map { $0 == local } ?? true)
         func json(_ digests: [String: EntityDigest]) -> JSONValue {
             .object(JSONObject(digests.map { ($0.key, ["count": .integer($0.value.count), "hash": .string($0.value.hash)] as JSONValue) }))
         }
@@ -291,7 +294,7 @@ extension Command {
             var object: JSONObject = ["local": json(local)]
             if let server {
                 object["server"] = json(server)
-                object["identical"] = .bool(isSame)
+                object["identical"] = isComparable ? .bool(isSame) : .null
             }
             context.terminal.json(.object(object))
         } else {
@@ -301,8 +304,9 @@ extension Command {
                 names.map { name in
                     let mine = local[name]
                     let row = [name, "\(mine?.count ?? 0)", String((mine?.hash ?? "–").prefix(16))]
-                    return server.map { row + [$0[name] == mine ? "identical" : "DIFFERENT"] } ?? row
+                    return server.map { row + [!isComparable ? "other schema" : $0[name] == mine ? "identical" : "DIFFERENT"] } ?? row
                 }, alignRight: [1])
+            if !isComparable { context.terminal.line("the server has another version of the schema: hashes cannot be compared") }
         }
         return isSame ? .done : .refused
     }

@@ -51,7 +51,8 @@ extension Command {
     static let problems = Command(
         name: "problems", words: "[PROBLEM]", summary: "what was rejected, why, and both values",
         help: """
-            Each problem keeps what you did. Choose one of
+            Each problem keeps what you did, and has the number of its change set; also those that are pending and would be rejected
+            as things stand. Choose one of
               replica retry PROBLEM                   do it again on today's data
               replica edit PROBLEM FIELD=VALUE…       do it again with other values
               replica discard PROBLEM                 give it up
@@ -59,7 +60,7 @@ extension Command {
     ) { context, arguments in
         let words = try Context.words(arguments, 0...1, "problems [PROBLEM]")
         let replica = try context.requireReplica()
-        var problems = try await replica.problems()
+        var problems = try await open(replica)
         if let word = words.first {
             let id = try problemID(word)
             problems = problems.filter { $0.id == id }
@@ -80,7 +81,8 @@ extension Command {
         for problem in problems {
             terminal.line(
                 terminal.styled("\(problem.id)  \(DisplayWidth.harmless(problem.summary))", .bold)
-                    + "  \(FieldText.time(problem.createdAt))")
+                    + "  \(FieldText.time(problem.createdAt))"
+                    + (problem.isPredicted ? "  " + terminal.styled("still pending; would be rejected as things stand", .yellow) : ""))
             if !problem.dependsOn.isEmpty {
                 let numbers = problem.dependsOn.map { "\($0)" }.joined(separator: ", ")
                 terminal.line("   builds on problem \(numbers): see to that first, then retry this one")
@@ -89,7 +91,7 @@ extension Command {
                 terminal.line("   \(DisplayWidth.harmless(ErrorReport.words(violation)))")
                 let type = context.schema.entity(violation.entity)?.field(violation.field ?? "")?.type
                 let text = FieldText(currency: try await context.tenantCurrency())
-                for (key, title) in [("base", "was"), ("server", "server"), ("yours", "yours")] {
+                for (key, title) in [("base", "was"), ("server", "server"), ("yours", "yours"), ("text", "written")] {
                     guard let value = violation.parameters[key] else { continue }
                     let shown = type.map { text.show(value, as: $0) } ?? FieldText.plain(value)
                     terminal.line(
@@ -112,9 +114,16 @@ extension Command {
         return id
     }
 
+    /// What is known to be refused, and what is about to be.
+    private static func open(_ replica: Replica) async throws -> [Problem] {
+        let problems = try await replica.problems()
+        let known = Set(problems.map(\.id))
+        return problems + (try await replica.predictedProblems().filter { !known.contains($0.id) })
+    }
+
     private static func openProblem(_ word: String, _ context: Context) async throws -> Problem {
         let id = try problemID(word)
-        guard let problem = try await context.requireReplica().problems().first(where: { $0.id == id }) else {
+        guard let problem = try await open(context.requireReplica()).first(where: { $0.id == id }) else {
             throw HintedError(
                 error: ReplicaError(.notFound, "there is no open problem \(id)", operation: "problems"), hint: "replica problems lists them"
             )
@@ -141,10 +150,18 @@ extension Command {
         let words = try Context.words(arguments, 2...1000, "edit PROBLEM FIELD=VALUE…")
         let replica = try context.requireReplica()
         let problem = try await openProblem(words[0], context)
-        guard let change = problem.changes.first else { throw UsageError("problem \(problem.id) has no values to edit") }
+        guard let change = problem.editable else {
+            throw UsageError("problem \(problem.id) has no values to edit", hint: "replica retry \(problem.id), or discard it")
+        }
         let entity = try context.entity(change.key.entity)
-        let current = try await replica.get(entity.name, change.key.id)
-        let values = try await context.values(try words.dropFirst().map { try Assignment($0) }, of: entity, current: current)
+        let given = try words.dropFirst().map { try Assignment($0) }
+        let values: [String: JSONValue]
+        let record = try await replica.get(entity.name, change.key.id)
+        if case .transition(let name, _, _) = change.operation, let transition = entity.machine?.transition(name) {
+            values = try await context.arguments(given, of: transition, record, entity)
+        } else {
+            values = try await context.values(given, of: entity, current: record)
+        }
         let result = try await replica.edit(problem, values)
         context.report(result, problem: problem.id, did: "done again with other values")
         return .done

@@ -117,6 +117,31 @@ enum Help {
             """)
     }
 
+    /// The same for a program: what there is to ask for, and how.
+    private static var overview: JSONValue {
+        [
+            "usage": .string(usage),
+            "commands": .array(
+                Commands.shown.map { ["command": .string($0.name), "words": .string($0.words), "summary": .string($0.summary)] }),
+            "topics": .array(HelpTopic.all.map { ["topic": .string($0.name), "summary": .string($0.summary)] }),
+        ]
+    }
+
+    private static func document(of command: Command) -> JSONValue {
+        [
+            "command": .string(command.name), "words": .string(command.words), "summary": .string(command.summary),
+            "text": .string(command.help),
+            "options": .array(
+                command.options.map { option in
+                    [
+                        "option": .string("--\(option.name)"), "value": option.value.map { .string($0) } ?? .null,
+                        "summary": .string(option.summary), "repeatable": .bool(option.isRepeatable),
+                    ]
+                }),
+            "topics": .array(topics(of: command).map { .string($0) }),
+        ]
+    }
+
     /// Terms and what they mean; a term that is too long stands on a line of its own.
     private static func rows(_ rows: [(term: String, meaning: String)], _ terminal: Terminal) {
         let width = terminal.width ?? 100
@@ -139,10 +164,14 @@ enum Help {
 
     static func show(_ name: String?, _ terminal: Terminal) throws -> ExitCode {
         guard let name else {
-            showOverview(terminal)
+            if terminal.isJSON { terminal.json(overview) } else { showOverview(terminal) }
             return .done
         }
         if let topic = HelpTopic.all.first(where: { $0.name == name }) {
+            guard !terminal.isJSON else {
+                terminal.json(["topic": .string(topic.name), "summary": .string(topic.summary), "text": .string(topic.text)])
+                return .done
+            }
             terminal.line(terminal.styled(topic.summary, .bold) + "\n")
             text(topic.text, terminal)
             return .done
@@ -152,6 +181,10 @@ enum Help {
             throw UsageError(
                 "there is no command \(name)",
                 hint: near.isEmpty ? "replica help lists them" : "did you mean \(near.joined(separator: " or "))?")
+        }
+        guard !terminal.isJSON else {
+            terminal.json(document(of: command))
+            return .done
         }
         terminal.line(terminal.styled("replica \(command.name) \(command.words)".trimmingSpaces, .bold) + "\n\n\(command.summary)\n")
         text(command.help, terminal)
@@ -228,7 +261,11 @@ extension Command {
     ) { context, arguments in
         let words = try Context.words(arguments, 0...1, "help [COMMAND|TOPIC]")
         if arguments.has("man") {
-            context.terminal.line(ManualPage.text)
+            if context.terminal.isJSON {
+                context.terminal.json(["manual": .string(ManualPage.text)])
+            } else {
+                context.terminal.line(ManualPage.text)
+            }
             return .done
         }
         return try Help.show(words.first, context.terminal)

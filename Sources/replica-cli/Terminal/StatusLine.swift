@@ -13,6 +13,8 @@ final class StatusLine: @unchecked Sendable {
     private var syncedAt: Int64?
     private var lastReason = ""
     private var isWaiting = false
+    /// Why what is pending does not go up, while news comes down.
+    private var unsent: String?
 
     init(_ terminal: Terminal) {
         self.terminal = terminal
@@ -27,18 +29,22 @@ final class StatusLine: @unchecked Sendable {
         lock.withLock {
             if case .waiting = state { isWaiting = true } else { isWaiting = false }
             switch state {
-            case .idle: say(syncedAt.map { "up to date, \(FieldText.time($0))" } ?? "connecting")
-            case .pushing(let sets): say("sending \(sets) \(sets == 1 ? "change" : "changes")")
+            case .idle: say(upToDate ?? "connecting")
+            case .pushing(let sets):
+                unsent = nil
+                say("sending \(sets) \(sets == 1 ? "change" : "changes")")
             // A pull that waits for news says nothing new.
             case .pulling(let records):
-                say(records > 0 ? "fetched \(records)" : syncedAt.map { "up to date, \(FieldText.time($0))" } ?? "fetching")
+                say(records > 0 ? "fetched \(records)" : upToDate ?? "fetching")
             case .applying: say("applying")
             case .waiting(let milliseconds, let reason):
                 say("no connection, again in \(max(1, milliseconds / 1000)) s; work goes on")
                 // Once for each reason: a day without a network is one line.
-                guard !isDrawn, reason != lastReason else { return }
-                lastReason = reason
-                terminal.note("\(reason); trying again, work goes on meanwhile")
+                note(reason, "trying again, work goes on meanwhile")
+            case .refused(let reason):
+                unsent = Self.withoutRequest(reason)
+                say(upToDate ?? "connected")
+                note(reason, "what is pending waits, news keeps coming")
             case .stopped(let reason): say(reason)
             }
         }
@@ -47,9 +53,25 @@ final class StatusLine: @unchecked Sendable {
     func synced() {
         lock.withLock {
             syncedAt = Int64(Date().timeIntervalSince1970 * 1000)
-            lastReason = ""
-            say("up to date, \(FieldText.time(syncedAt ?? 0))")
+            if unsent == nil { lastReason = "" }
+            say(upToDate ?? "")
         }
+    }
+
+    private var upToDate: String? {
+        syncedAt.map { "up to date, \(FieldText.time($0))" + (unsent.map { "; not sent: \($0)" } ?? "") }
+    }
+
+    private func note(_ reason: String, _ consequence: String) {
+        let reason = Self.withoutRequest(reason)
+        guard !isDrawn, reason != lastReason else { return }
+        lastReason = reason
+        terminal.note("\(reason); \(consequence)")
+    }
+
+    /// Each attempt has a number of its own.
+    private static func withoutRequest(_ reason: String) -> String {
+        reason.range(of: " (request ").map { String(reason[..<$0.lowerBound]) } ?? reason
     }
 
     /// Makes room for a line of output.

@@ -172,6 +172,29 @@ import Testing
         #expect(try await b.replica.count("client", where: [Filter("notes", .equal, "moved")]) == 4)
     }
 
+    @Test func groupWithAFact_isTwoSets_soThatTheFactOutlivesTheEdit() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let part = try await a.create("part", ["sku": "valve", "name": "Valve"])
+        try await expectConverged(world, a, b)
+        try await b.replica.write { try $0.set("part", part, ["detail": ["rating": 6]]) }
+        try await b.sync()
+        try await a.shell.execute(
+            """
+            BEGIN; INSERT INTO tideline_group (summary) VALUES ('what I found');
+            INSERT INTO note (subject_type, subject_id, body) VALUES ('part', '\(part.text)', 'It leaked.');
+            UPDATE part SET detail = '{"rating":1}' WHERE id = '\(part.text)';
+            DELETE FROM tideline_group; COMMIT;
+            """)
+        try await a.sync()
+        let problems = try await a.replica.problems()
+        #expect(problems.map { $0.violations.map(\.code) } == [["conflict"]])
+        try await expectConverged(world, a, b)
+        #expect(try await b.replica.count("note") == 1, "the record of what happened reached the others")
+        #expect(try await b.value("part", part, "detail") == ["rating": 6])
+    }
+
     /// Each row of it is a patch and a transition: more changes than one set may have, kept readable all the same.
     @Test func groupThatIsTooLarge_becomesProblemsThatCanBeRead() async throws {
         let world = try World()

@@ -8,6 +8,27 @@ import Testing
 @testable import Replica
 
 @Suite struct ForeignWriterTests {
+    @Test func opening_doesNotWaitForAToolThatWrites() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme")
+        await a.replica.close()
+        try await a.shell.execute("UPDATE client SET phone = '+15550100' WHERE id = '\(id.text)';")
+        let tool = try SQLiteConnection(path: world.path("a"), mode: .readWrite)
+        defer { tool.close() }
+        try tool.execute("BEGIN IMMEDIATE")
+        let began = DispatchTime.now().uptimeNanoseconds
+        let replica = try await world.open("a", a.transport)
+        #expect(try await replica.get("client", id)?["phone"] == "+15550100")
+        #expect(replica.unsealed == nil, "a lock is no failure")
+        // Far from the 30 seconds that a write waits.
+        #expect(DispatchTime.now().uptimeNanoseconds - began < 15_000_000_000)
+        try tool.execute("ROLLBACK")
+        try await replica.sync()
+        #expect(world.server.record("client", id)?["phone"] == "+15550100")
+        await replica.close()
+    }
+
     @Test func twoShellsAndTheLibrary_writingAtOnce_loseNothing() async throws {
         let world = try World()
         let a = try await world.replica("a")

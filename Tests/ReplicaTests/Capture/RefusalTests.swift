@@ -110,6 +110,24 @@ import Testing
     }
 
     /// The file can be read, checked and exported whatever became of what tools wrote; why it could not be taken up is told.
+    @Test func whatCannotBeRead_isNotDoneAgain_asNothing() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let id = try await a.client("Acme", ["tags": ["x"]])
+        try await expectConverged(world, a)
+        try await a.shell.execute("UPDATE client SET name = CAST(X'41ff42' AS TEXT), phone = '+15550100' WHERE id = '\(id.text)';")
+        try await a.sync()
+        let problem = try #require(try await a.replica.problems().first)
+        #expect(problem.violations.first?.parameters["text"]?.stringValue?.contains("+15550100") == true, "the words are kept")
+        let error = try await replicaError { try await a.replica.retry(problem) }
+        #expect(error?.code == .refused && error?.violations.map(\.code) == ["invalid_syntax"])
+        #expect(try await a.replica.problems().count == 1, "it waits until somebody says what was meant")
+        try await a.replica.edit(problem, ["phone": "+15550100", "name": "Acme Ltd"])
+        try await expectConverged(world, a)
+        #expect(try await a.value("client", id, "phone") == "+15550100")
+        #expect(try await a.value("client", id, "name") == "Acme Ltd")
+    }
+
     @Test func fileWhoseEditsCannotBeSealed_opensAllTheSame_andSaysWhy() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -53,6 +53,25 @@ import Testing
         #expect(try await site.replica.integrityCheck() == [])
     }
 
+    @Test func write_refusesAFactBesideAnEditThatCouldBeRefused() async throws {
+        let world = try World(schema: .testing)
+        let site = try await world.replica("one")
+        let part = try await site.create("part", ["sku": "valve", "name": "Valve"])
+        let note: [String: JSONValue] = ["subject_type": "part", "subject_id": .string(part.text), "body": "It leaked."]
+        let error = try await replicaError {
+            try await site.replica.write { edit in
+                try edit.create("note", note)
+                try edit.set("part", part, ["detail": ["rating": 6]])
+            }
+        }
+        #expect(error?.code == .refused && error?.violations.map(\.code) == ["fact_bundled"])
+        #expect(try await site.replica.count("note") == 0)
+        let pending = try await site.replica.pending().count
+        try await site.replica.write { try $0.create("note", note) }
+        try await site.replica.write { try $0.set("part", part, ["detail": ["rating": 6]]) }
+        #expect(try await site.replica.pending().count == pending + 2)
+    }
+
     @Test func write_changesNothing_whenItsBodyThrows() async throws {
         struct Stop: Error {}
         let world = try World()

@@ -108,6 +108,7 @@ enum GuideSnippets {
             case .pulling(let records): showStatus("fetched \(records)")
             case .applying: showStatus("applying")
             case .waiting(let milliseconds, let reason): showStatus("\(reason); again in \(milliseconds / 1000) s")
+            case .refused(let reason): showStatus("up to date; not sent: \(reason)")
             case .stopped(let reason): showStatus(reason)
             }
         }

@@ -205,6 +205,42 @@ import Testing
         try await expectConverged(world, a, b)
     }
 
+    /// A server that takes nothing (older than the program, or the member may only read) is no reason to hear nothing.
+    @Test func continuousSync_staysLive_whenOnlyPushesAreRefused() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        try await b.client("Waits")
+        let isOpen = Locked(false)
+        b.transport.breaking { call, _ in
+            call == .push && !isOpen.with { $0 } ? .fail(.reply(ErrorReply(.schemaTooOld, "older"), status: 409)) : nil
+        }
+        var states = b.replica.state.makeAsyncIterator()
+        var notices = b.replica.changes().makeAsyncIterator()
+        let sleeps = world.clock.sleeps.count
+        let watching = Task { try await b.replica.syncContinuously() }
+        while let state = await states.next() { if case .refused = state { break } }
+        for name in ["One", "Two", "Three"] {
+            let id = try await a.client(name)
+            try await a.sync()
+            while try await b.replica.get("client", id) == nil { _ = await notices.next() }
+        }
+        #expect(world.clock.sleeps.count == sleeps, "no pause between what comes down")
+        #expect(b.transport.count(.push) <= 4, "what is refused is not offered with each poll: \(b.transport.count(.push))")
+        #expect(try await b.replica.pending().count == 1)
+        // Time passes, the server is updated, and what waited goes up by itself.
+        isOpen.with { $0 = true }
+        world.clock.sleep(400_000)
+        while try await !b.replica.pending().isEmpty {
+            _ = try await a.client("News")
+            try await a.sync()
+            _ = await notices.next()
+        }
+        watching.cancel()
+        try await watching.value
+        try await expectConverged(world, a, b)
+    }
+
     @Test func continuousSync_waitsLongerAfterEachFailure() async throws {
         let world = try World()
         let site = try await world.replica("a")

@@ -56,6 +56,53 @@ import Testing
         #expect(try await seen.next()?.data.map(\.title) == ["A", "C"])
     }
 
+    @Test func commitsOfAnotherProcess_tellWhatChanged_andNothingElse() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let client = try await a.client("A")
+        // As another program would open the file.
+        let other = try await world.open("a", a.transport)
+        var notices = a.replica.changes().makeAsyncIterator()
+        let watching = Task { await a.replica.watchFile(every: 5) }
+        // The watch has looked once when it tells of a first commit.
+        var isWatched = false
+        while !isWatched {
+            try await other.write { _ = try $0.create("contact", ["last_name": "Ortiz"]) }
+            isWatched = await withTaskGroup(of: Bool.self) { group in
+                group.addTask {
+                    for await notice in a.replica.changes() where notice.entities == ["contact"] { return true }
+                    return false
+                }
+                group.addTask {
+                    try? await Task.sleep(nanoseconds: 300_000_000)
+                    return false
+                }
+                defer { group.cancelAll() }
+                return await group.next() ?? false
+            }
+        }
+        while let notice = await notices.next(), notice.entities == ["contact"] {
+            if try await other.pending().count == a.replica.pending().count { break }
+        }
+        try await other.write { try $0.set("client", client, ["name": "B"]) }
+        var told: Set<String> = []
+        while let notice = await notices.next() {
+            told.formUnion(notice.entities)
+            if notice.entities.contains("client") { break }
+        }
+        #expect(told.isSubset(of: ["client", "contact"]), "\(told)")
+        // A tool that knows nothing of this library.
+        try await a.shell.execute("UPDATE client SET phone = '+15550100' WHERE id = '\(client.text)';")
+        while let notice = await notices.next() {
+            told.formUnion(notice.entities)
+            if try await a.value("client", client, "phone") == "+15550100" { break }
+        }
+        #expect(told.isSubset(of: ["client", "contact"]), "\(told)")
+        watching.cancel()
+        await watching.value
+        await other.close()
+    }
+
     @Test func observers_endWithTheReplica_andBadOnesFail() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -44,6 +44,70 @@ import Testing
         #expect(try await b.value("client", id, "notes") == "second, seeing")
     }
 
+    @Test func predictedRejection_canBeSettledBeforeTheServerSaysSo() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        var ids: [Identifier] = []
+        for name in ["One", "Two", "Three"] { ids.append(try await a.client(name, ["notes": "base"])) }
+        try await expectConverged(world, a, b)
+        for id in ids {
+            try await a.set("client", id, ["notes": "mine", "phone": "+15550100"])
+            try await b.set("client", id, ["notes": "theirs"])
+        }
+        try await b.sync()
+        #expect(try await pullOnly(a).predictedRejections == 3)
+        #expect(try await a.replica.problems().isEmpty, "nothing was refused yet")
+        let predicted = try await a.replica.predictedProblems()
+        #expect(predicted.map(\.counter) == (try await a.replica.pending().map(\.counter)) && predicted.allSatisfy(\.isPredicted))
+        let first = try #require(predicted.first?.violations.first)
+        #expect(first.parameters["server"] == "theirs" && first.parameters["yours"] == "mine" && first.parameters["by"] != nil)
+        // What would not make a set any more is no longer undone, but discarded.
+        #expect(try await a.replica.undoableSets(limit: 9).allSatisfy { set in !predicted.contains { $0.counter == set.counter } })
+
+        try await a.replica.retry(predicted[0])
+        try await a.replica.edit(predicted[1], ["notes": "both"])
+        try await a.replica.discard(predicted[2])
+        #expect(try await a.replica.predictedProblems().isEmpty)
+        #expect(try await a.value("client", ids[0], "notes") == "mine")
+        #expect(try await a.value("client", ids[1], "notes") == "both")
+        #expect(try await a.value("client", ids[2], "notes") == "theirs")
+        let late = try await replicaError { try await a.replica.discard(predicted[0]) }
+        #expect(late?.code == .notFound)
+        let report = try await a.sync()
+        #expect(report.rejected == 0 && report.newProblems.isEmpty)
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("client", ids[0], "notes") == "mine")
+        #expect(try await b.value("client", ids[0], "phone") == "+15550100")
+        #expect(try await b.value("client", ids[1], "notes") == "both")
+        #expect(try await b.value("client", ids[2], "phone") == .null)
+        #expect(try await a.replica.problems().isEmpty)
+    }
+
+    @Test func editOfAProblem_goesIntoWhatItIsAbout() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let deal = try await a.ownDeal("Refit", ["amount": 100], on: world)
+        try await expectConverged(world, a, b)
+        // A transition that was overtaken: the values are its arguments.
+        try await a.replica.write { try $0.transition("lose", "deal", deal, ["reason": "price"]) }
+        try await b.replica.write { try $0.transition("qualify", "deal", deal) }
+        try await b.replica.write { try $0.transition("win", "deal", deal) }
+        try await b.sync()
+        try await a.sync()
+        var problem = try #require(try await a.replica.problems().first)
+        let refused = try await replicaError { try await a.replica.edit(problem, ["title": "Changed"]) }
+        #expect(refused?.code == .refused, "the transition takes no title, and nothing is passed over in silence")
+        try await b.replica.write { try $0.transition("reopen", "deal", deal) }
+        try await expectConverged(world, b)
+        try await a.sync()
+        problem = try #require(try await a.replica.problems().first)
+        try await a.replica.edit(problem, ["reason": "too late"])
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("deal", deal, "lost_reason") == "too late")
+    }
+
     @Test func pendingEdits_stayVisible_whileOthersArrive() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -83,7 +83,7 @@ import Testing
         let table: [(AccessClass, String, String, String, String)] = [
             (.config, "crud", "r", "r", "r"), (.manage, "crud", "crud", "r", "r"), (.collab, "crud", "crud", "ru", "r"),
             (.work, "crud", "crud", "cru", "r"), (.fact, "crud", "crud", "crud", "r"), (.log, "cr", "cr", "cr", "r"),
-            (.money, "crud", "crud", "r", "r"), (.collect, "cr", "cr", "r", "r"), (.ledger, "cr", "r", "", "r"),
+            (.money, "crud", "crud", "r", "r"), (.collect, "cr", "cr", "cr", "r"), (.ledger, "cr", "r", "", "r"),
             (.auto, "crud", "crud", "", "r"),
             (.sys, "r", "r", "r", "r"), (.own, "r", "r", "r", "r"), (.secret, "", "", "", ""),
         ]

@@ -70,6 +70,36 @@ import Testing
         }
     }
 
+    @Test func log_hasNoSecretsAndNoFieldValues() async throws {
+        try await onOwnThread {
+            let url = try ServerProcess.migratedDatabase()
+            let tenant = try tenant(url)
+            let token = try text(
+                try ServerProcess.json(["token", "create", "--tenant", tenant.tenant, "--member", tenant.member, "--database-url", url]),
+                "token")
+            let server = try ServerProcess(["--database-url", url])
+            let replica = try server.enroll(tenant.code)
+            let client = Identifier.version7(milliseconds: 1, random: (1, 2))
+            let value = "Zanzibar Quay"
+            // Taken, refused, broken, and in the address.
+            for (counter, name) in [(Int64(1), value), (2, value + String(repeating: "z", count: 300))] {
+                let body = replica.pushBody(counter: counter, client: client, name: name)
+                #expect(try server.post("/v1/sync/push", body, token: replica.token).status == 200)
+                #expect(try server.post("/v1/sync/push", Array(body.dropLast(3)), token: replica.token).status == 400)
+            }
+            #expect(try server.post("/v1/client", Array("{\"name\":\"\(value)\",\"email\":\"\(value)\"}".utf8), token: token).status >= 400)
+            #expect(try server.get("/v1/client?name=Zanzibar%20Quay&q=Zanzibar", token: token).status < 500)
+            _ = try server.get("/v1/client?access_token=\(token)", token: token)
+            server.signal(SIGTERM)
+            #expect(server.waitForExit() == 0)
+            let log = try server.lines.map(\.canonicalText).joined(separator: "\n")
+            #expect(log.contains("/v1/sync/push"), "requests are logged")
+            for secret in [replica.token, String(replica.token.suffix(43)), token, String(token.suffix(43)), tenant.code, "Zanzibar"] {
+                #expect(!log.contains(secret), "\(secret.prefix(8))… in the log")
+            }
+        }
+    }
+
     @Test func routes_answerProblems_withRequestIDs() async throws {
         try await onOwnThread {
             let server = try ServerProcess(["--database-url", try ServerProcess.migratedDatabase()])
