@@ -23,6 +23,8 @@ struct HeldSets {
         var undoes: Int64?
         /// What `sealed` says.
         var set: ChangeSet?
+        /// Of what is on its way: in whose name, nil for this replica's.
+        var author: Identifier?
     }
 
     private let connection: SQLiteConnection
@@ -48,12 +50,12 @@ struct HeldSets {
         // What is pending stands before what is in the journal, and the newest problem before older ones.
         try connection.forEach(
             """
-            SELECT counter, 0 AS place, hash, NULL, 0, summary, NULL, NULL, 0 AS age FROM _tideline_pending \
+            SELECT counter, 0 AS place, hash, NULL, 0, summary, NULL, NULL, 0 AS age, author FROM _tideline_pending \
             WHERE counter >= ?1 AND counter < ?2 \
-            UNION ALL SELECT counter, 1, hash, sealed, sealed_at, summary, undo, undoes, 0 FROM _tideline_journal \
+            UNION ALL SELECT counter, 1, hash, sealed, sealed_at, summary, undo, undoes, 0, NULL FROM _tideline_journal \
             WHERE counter >= ?1 AND counter < ?2 \
             UNION ALL SELECT counter, CASE status WHEN 'rejected' THEN 2 ELSE 3 END, hash, NULL, created_at, \
-            summary, NULL, NULL, -id FROM _tideline_problem WHERE counter >= ?1 AND counter < ?2 ORDER BY 2, 9
+            summary, NULL, NULL, -id, NULL FROM _tideline_problem WHERE counter >= ?1 AND counter < ?2 ORDER BY 2, 9
             """, [.integer(page.lowerBound), .integer(page.upperBound)]
         ) { row in
             let counter = row.integer(0)
@@ -61,7 +63,8 @@ struct HeldSets {
             let sealed = row.optionalBlob(3)
             found[counter] = Held(
                 place: place, hash: row.text(2), sealed: sealed, sealedAt: row.integer(4), summary: row.text(5), undo: row.optionalText(6),
-                undoes: row.optionalInteger(7), set: try sealed.map { try ChangeSet(sealed: $0) })
+                undoes: row.optionalInteger(7), set: try sealed.map { try ChangeSet(sealed: $0) },
+                author: row.optionalText(9).flatMap { Identifier($0) })
         }
     }
 }
@@ -73,7 +76,8 @@ extension Store {
     func offerAgain(_ counter: Int64, _ held: HeldSets.Held?, own: Identifier, author: Identifier? = nil) throws -> Int? {
         guard let held else { return nil }
         switch held.place {
-        case .pending: return 0
+        // In somebody else's name it does not fill a gap of the author's.
+        case .pending: return author == nil || held.author == author ? 0 : nil
         case .withdrawn where author != nil: return nil
         case .rejected, .withdrawn:
             try insertAgain(counter, held, author: author)

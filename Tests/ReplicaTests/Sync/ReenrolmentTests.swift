@@ -234,6 +234,25 @@ import Testing
         for one in [site, copy] { #expect(try await one.replica.problems().isEmpty) }
     }
 
+    /// A gap in the author's counters that this file fills with something of its own is a gap all the same: asking again for ever
+    /// would not close it.
+    @Test func gapThatOnlyAnotherNameFills_isLeftToTheOtherCopy() async throws {
+        let site = try await world.replica("laptop", member: ben)
+        for number in 1...3 { try await site.client("Pending \(number)") }
+        world.server.revoked.insert(site.id)
+        try await enrolAgain(site)
+        let author = site.id
+        let gap = ErrorReply(.counterGap, "", details: ["expected": 1])
+        let names = try await site.replica.file.write { store -> [Identifier?] in
+            try store.connection.execute("DELETE FROM _tideline_pending WHERE counter = 1")
+            try store.connection.execute("UPDATE _tideline_pending SET author = NULL WHERE counter = 2")
+            #expect(try store.settleCourier(gap, of: author))
+            return try store.pendingRows().map(\.author)
+        }
+        #expect(names == [nil])
+        #expect(try await site.replica.problems().map(\.violations) == [[Store.leftToOtherCopy]])
+    }
+
     @Test func fileThatItsServerAccepts_keepsItsID_andTheCode() async throws {
         let site = try await world.replica("laptop", member: ben)
         let code = world.server.invite("laptop", role: .owner, member: ben).code
