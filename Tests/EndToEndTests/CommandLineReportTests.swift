@@ -247,6 +247,33 @@ extension Worker {
         }
     }
 
+    @Test func watch_staysLive_andSaysOnce_thatNothingIsTaken() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            try await olivia.json("sync")
+            let added = try await company.admin(
+                "member", "add", "--tenant", await company.tenant, "--name", "Rita", "--email", "rita@example.com", "--role", "manager",
+                "--replication", "readonly")
+            let rita = try await company.enrolled("rita", code: added["code"]?.stringValue ?? "")
+            try await rita.json("sync")
+            try await rita.json("add", "client", "name=Never taken")
+            let watch = try RunningProgram("replica", ["--db", rita.file, "sync", "--watch"])
+            #expect(try await watch.wait { $0.errors.contains("news keeps coming") }, "\(watch.errors)")
+            for name in ["North", "South"] {
+                try await olivia.json("add", "client", "name=\(name)")
+                try await olivia.json("sync")
+                var isThere = false
+                while !isThere { isThere = try await rita.json("list", "client", "--where", "name = \(name)")["total"] == 1 }
+            }
+            watch.signal(SIGTERM)
+            let finished = await watch.finish()
+            #expect(finished.code == 0)
+            let told = finished.errors.split(separator: "\n").filter { $0.contains("news keeps coming") }
+            #expect(told.count == 1 && told.first?.contains("read-only") == true && told.first?.contains("request") == false, "\(told)")
+            #expect(try await rita.json("pending")["total"] == 1)
+        }
+    }
+
     @Test func programThatOnlyExplains_needsNoHome() async throws {
         let environment = ["HOME": "/proc/nowhere", "XDG_DATA_HOME": "", "TIDELINE_DB": ""]
         for arguments in [["help"], ["schema"], ["schema", "client"], ["completions", "bash"], ["--version"], ["help", "--man"]] {

@@ -41,6 +41,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case comparesWithEverything
     /// Pages have every row of every entity, whoever asks.
     case sendsEverything
+    /// What a set is about is not held against what its author may see.
+    case writesUnseen
     /// Pulled events leave one out.
     case skipsEvents
     /// An event that is told again has another id.

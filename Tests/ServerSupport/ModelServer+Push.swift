@@ -78,6 +78,7 @@ extension ModelServer {
                 submission.vouchesForRestricted = restrictedSince.map { clock.feed.position >= $0 } ?? false
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
+                submission.isOfLostHistory = fault == .writesUnseen || (isOpen && content.clock.feed.epoch < state.epoch)
                 outcome =
                     fault == .dropsHealed && push.isHealing && content.clock.feed.epoch < state.epoch
                     ? Outcome(status: .accepted) : decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)

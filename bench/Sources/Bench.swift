@@ -10,13 +10,13 @@ import SyncProtocol
 struct Bench {
     static func main() async throws {
         let arguments = CommandLine.arguments
-        guard arguments.count == 7, let url = URL(string: arguments[1]) else {
-            FileHandle.standardError.write(Data("usage: tideline-bench URL CODE CODE DATA-FOLDER WORK-FOLDER TOKEN\n".utf8))
+        guard arguments.count == 8, let url = URL(string: arguments[1]) else {
+            FileHandle.standardError.write(Data("usage: tideline-bench URL CODE CODE CODE DATA-FOLDER WORK-FOLDER TOKEN\n".utf8))
             exit(2)
         }
-        let bench = Bench(url: url, codes: [arguments[2], arguments[3]], data: arguments[4], work: arguments[5])
+        let bench = Bench(url: url, codes: Array(arguments[2...4]), data: arguments[5], work: arguments[6])
         if ProcessInfo.processInfo.environment["BENCH_ONLY"] == "deliveries" { try await bench.fill() } else { try await bench.run() }
-        for figures in try await Deliveries(url: url, token: arguments[6]).run(events: 10_000) { bench.line(figures) }
+        for figures in try await Deliveries(url: url, token: arguments[7]).run(events: 10_000) { bench.line(figures) }
     }
 
     let url: URL
@@ -28,9 +28,12 @@ struct Bench {
         let writer = try await enrolled("writer", codes[0])
         try await writer.sync()
         try await push(writer, "real clients and sites", entity: "site", try realRecords())
+        let early = try await enrolled("early", codes[2])
+        try await firstSync(early, "real clients and sites")
+        await early.close()
         try await push(writer, "100,000 generated contacts", entity: "contact", generatedRecords(100_000))
         let reader = try await enrolled("reader", codes[1])
-        try await firstSync(reader)
+        try await firstSync(reader, "100,000 generated contacts, and the real clients and sites")
         try await visible(from: writer, on: reader)
         await writer.close()
         await reader.close()
@@ -143,14 +146,14 @@ struct Bench {
     }
 
     /// Rows a fresh replica applies per second, and the same rows written by SQLite alone.
-    private func firstSync(_ replica: Replica) async throws {
+    private func firstSync(_ replica: Replica, _ what: String) async throws {
         let started = Date()
         let report = try await replica.sync(SyncOptions(pageLimit: 5000))
         let seconds = Date().timeIntervalSince(started)
-        let raw = try RawSQLite.copy(from: replica.path, to: "\(work)/raw.db")
+        let raw = try RawSQLite.copy(from: replica.path, to: "\(work)/raw-\(UUID().uuidString).db")
         let synced = Double(report.pulledRecords) / seconds
         line([
-            "measure": "first_sync", "data": "all of it", "rows": .integer(Int64(report.pulledRecords)),
+            "measure": "first_sync", "data": .string(what), "rows": .integer(Int64(report.pulledRecords)),
             "rows_per_second": rate(report.pulledRecords, seconds),
             "bytes": .integer(Int64(report.bytesReceived)), "raw_sqlite_rows_per_second": rate(raw.rows, raw.seconds),
             "ratio_to_raw": .string(String(format: "%.2f", synced / (Double(raw.rows) / raw.seconds))),

@@ -202,9 +202,17 @@ struct CaptureGates {
         ]
     }
 
+    /// What a text may have nothing but, as SQL. A function takes 127 arguments.
+    private static let invisible = {
+        let scalars = TextNormalization.invisibleScalars.map { String($0) }
+        return stride(from: 0, to: scalars.count, by: 100).map { start in
+            "char(\(scalars[start..<min(start + 100, scalars.count)].joined(separator: ", ")))"
+        }.joined(separator: " || ")
+    }()
+
     private func requiredCheck(_ field: FieldSchema, _ new: String) -> Check? {
         guard field.isRequired, field.isWritable || field.policy == .transition else { return nil }
-        let isEmpty = field.type.storage == .text ? " OR trim(\(new)) = ''" : ""
+        let isEmpty = field.type.storage == .text ? " OR trim(\(new), \(Self.invisible)) = ''" : ""
         return check(field.name, .required, "is required", when: "\(new) IS NULL\(isEmpty)")
     }
 

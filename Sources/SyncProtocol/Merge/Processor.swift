@@ -18,6 +18,11 @@ public struct Submission: Sendable {
     public var waitsFor: [Dot]?
     /// The author's checkpoint was made when restricted fields were sent to it, so that the feed lane speaks for them too.
     public var vouchesForRestricted: Bool
+    /// Made before the server lost what came after its backup, and brought back: what its author could see then, nobody knows any
+    /// more.
+    public var isOfLostHistory = false
+    /// Sets that led to this one, each written because of an entry of the one before (``ActivityEntry/depth``).
+    public var depth = 0
 
     public init(
         changes: [Change], author: Author, dot: Dot?, clock: VectorClock, timestamp: HybridTimestamp, isSkewed: Bool = false,
@@ -189,8 +194,8 @@ struct SetDecider {
     /// Records whose final state is checked at the end of the set, with the fields that changed, in order.
     var touched: [(key: RecordKey, before: RecordState?, fields: Set<String>, isCreation: Bool)] = []
     /// Every record that was written, as it was before this set, in the order of first writes.
-    var committed: [(key: RecordKey, before: RecordState?)] = []
-    private var committedKeys: Set<RecordKey> = []
+    private(set) var committed: [(key: RecordKey, before: RecordState?)] = []
+    private(set) var committedKeys: Set<RecordKey> = []
     /// At least one change did something, or tried to.
     var hadEffect = false
 
@@ -272,6 +277,14 @@ struct SetDecider {
             refuse(change.key, "entity", .forbidden, "\(entity.name) never leaves the server")
             return
         }
+        var isCreation = false
+        if case .create = change.operation { isCreation = true }
+        if !isCreation, let reader, !reader.mayRead(entity) {
+            refuse(
+                change.key, nil, .forbidden, "a \(author.role.rawValue) may not see \(entity.name) records",
+                ["role": .string(author.role.rawValue)])
+            return
+        }
         switch change.operation {
         case .create(let fields): create(entity, change.key.id, fields)
         case .patch(let fields, let was): patch(entity, change.key.id, fields, was: was)
@@ -308,14 +321,7 @@ struct SetDecider {
 
     /// The live record that a change is about, or nil after saying what is wrong.
     mutating func liveRecord(_ key: RecordKey) -> RecordState? {
-        guard let record = workspace.record(key) else {
-            if workspace.wasRejectedCreation(key.id) {
-                refuse(key, "id", .dependsOnRejected, "the set that would have created this \(key.entity) was rejected")
-            } else {
-                refuse(key, "id", .notFound, "there is no such \(key.entity)")
-            }
-            return nil
-        }
+        guard let record = knownRecord(key) else { return nil }
         guard record.isLive else {
             var parameters: JSONObject = ["deleted_at": .integer(record.deletedAt ?? 0)]
             if let by = record.versions.lifecycle?.actor { parameters["by"] = .string(by.text) }
@@ -467,7 +473,7 @@ struct SetDecider {
                 position: position, atMilliseconds: nowMilliseconds, author: author, dot: submission.dot, key: key, operation: operation,
                 kind: kind, category: author.kind == .portal ? "portal" : category, isMajor: isMajor, changes: open,
                 restrictedChanges: restricted,
-                anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: 0,
+                anchors: mode == .server ? anchors(of: record, key: key) : [], scopeKeys: scopeKeys, cause: cause, depth: submission.depth,
                 operationMilliseconds: submission.timestamp.milliseconds))
         if mode == .server { head = position }
     }

@@ -77,7 +77,7 @@ extension SetDecider {
             if let found = workspace.record(target) {
                 if !found.isLive {
                     refuse(
-                        record.key, field.name, .referenceDeleted, "\(target.entity) \(found.title) was deleted",
+                        record.key, field.name, .referenceDeleted, "\(name(of: found)) was deleted",
                         ["entity": .string(target.entity), "id": .string(target.id.text)])
                 }
             } else if workspace.wasRejectedCreation(target.id) {
@@ -104,9 +104,11 @@ extension SetDecider {
         guard let holder = same.first(where: { other in other.id != record.id && others.allSatisfy { other[$0] == record[$0] } }) else {
             return
         }
+        var parameters: JSONObject = ["value": record[field.name]]
+        if isVisible(holder) { parameters["id"] = .string(holder.id.text) }
         refuse(
-            record.key, field.name, .duplicate, "\(field.name) is already used by \(holder.title)",
-            ["id": .string(holder.id.text), "value": record[field.name]])
+            record.key, field.name, .duplicate,
+            "\(field.name) is already used by \(isVisible(holder) ? holder.title : "another \(holder.schema.name)")", parameters)
     }
 
     // MARK: Place in the tenant

@@ -3,11 +3,7 @@
 extension SetDecider {
     mutating func delete(_ entity: EntitySchema, _ id: Identifier) {
         let key = RecordKey(entity.name, id)
-        guard let root = workspace.record(key) else {
-            _ = liveRecord(key)
-            return
-        }
-        guard root.isLive else { return }
+        guard let root = knownRecord(key), root.isLive else { return }
         guard entity.isDeletable || author.kind == .system else {
             refuse(key, nil, .forbidden, "a \(entity.name) is never deleted")
             return
@@ -34,7 +30,7 @@ extension SetDecider {
                 key, "id", .deleteConflict,
                 row.key == key
                     ? "\(row.title) \(what) by someone else meanwhile"
-                    : "\(row.schema.name) \(row.title), which would go with it, \(what) meanwhile",
+                    : "\(name(of: row)), which would go with it, \(what) meanwhile",
                 parameters)
         }
         checkRestrictions(on: plan, root: key)
@@ -78,18 +74,23 @@ extension SetDecider {
     private mutating func checkRestrictions(on plan: [RecordState], root: RecordKey) {
         let taken = Set(plan.map(\.key))
         var by: [JSONValue] = []
+        var count = 0
         for row in plan {
             for referrer in schema.referrers(of: row.schema.name) where referrer.action == .restrict {
                 for holder in workspace.lookup(referrer.entity, referrer.field, .string(row.id.text)) where !taken.contains(holder.key) {
+                    count += 1
+                    guard isVisible(holder) else { continue }
                     by.append(["entity": .string(holder.schema.name), "id": .string(holder.id.text), "title": .string(holder.title)])
                 }
             }
         }
-        guard !by.isEmpty else { return }
+        guard count > 0 else { return }
         let names = by.prefix(3).compactMap { one in one["entity"]?.stringValue.map { "\($0) \(one["title"]?.stringValue ?? "")" } }
+        let others = count - names.count
+        let more = others == 0 ? "" : names.isEmpty ? "\(others) that you do not see" : " and \(others) more"
         refuse(
-            root, "id", .referenced, "still used by \(names.joined(separator: ", "))\(by.count > 3 ? " and \(by.count - 3) more" : "")",
-            ["by": .array(Array(by.prefix(20))), "count": .integer(Int64(by.count))])
+            root, "id", .referenced, "still used by \(names.joined(separator: ", "))\(more)",
+            ["by": .array(Array(by.prefix(20))), "count": .integer(Int64(count))])
     }
 
     private mutating func nullifyReferences(to row: RecordState, among plan: [RecordState], cause: Int64?) {
@@ -113,10 +114,7 @@ extension SetDecider {
 
     mutating func restore(_ entity: EntitySchema, _ id: Identifier) {
         let key = RecordKey(entity.name, id)
-        guard let root = workspace.record(key) else {
-            _ = liveRecord(key)
-            return
-        }
+        guard let root = knownRecord(key) else { return }
         guard authorize(.restore, entity, root) else { return }
         guard !root.isLive else { return }
         var plan = [root]

@@ -121,7 +121,7 @@ extension SetDecider {
             FeedEntry(
                 position: record.position, atMilliseconds: nowMilliseconds, author: .system, dot: nil, key: record.key,
                 operation: .derived, kind: FeedEntry.rescoped, category: "sync", isMajor: false, changes: JSONObject(),
-                restrictedChanges: JSONObject(), anchors: [], scopeKeys: [], cause: cause, depth: 0,
+                restrictedChanges: JSONObject(), anchors: [], scopeKeys: [], cause: cause, depth: submission.depth,
                 operationMilliseconds: submission.timestamp.milliseconds))
         head = record.position
     }

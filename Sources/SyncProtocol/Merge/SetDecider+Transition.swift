@@ -143,7 +143,7 @@ extension SetDecider {
             let id = record.identifier(field), let root = workspace.record(target, id), let state = lockedState(of: root)
         else { return true }
         refuse(
-            record.key, field, .locked, "\(root.title) is \(state); it can no longer change",
+            record.key, field, .locked, "\(isVisible(root) ? root.title : name(of: root)) is \(state); it can no longer change",
             ["root": .string(root.id.text), "state": .string(state)])
         return false
     }

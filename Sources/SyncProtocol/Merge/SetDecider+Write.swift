@@ -40,7 +40,7 @@ extension SetDecider {
         guard checkAggregateOpen(record) else { return }
         created.append(id)
         if let existing = workspace.record(key) {
-            if entity.deterministicKeys.isEmpty {
+            if entity.deterministicKeys.isEmpty || !isVisible(existing) {
                 refuse(key, "id", .duplicate, "there already is a \(entity.name) with this id")
             } else {
                 mergeLink(existing, with: record, named: named)

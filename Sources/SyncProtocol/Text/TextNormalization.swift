@@ -3,9 +3,10 @@
 import Foundation
 
 public enum TextNormalization {
-    /// NFC, without Unicode white space at either end.
+    /// NFC, without Unicode white space at either end; empty if nothing of it can be seen.
     public static func singleLine(_ text: String) -> String {
         let composed = canonical(text)
+        if isBlank(composed) { return "" }
         guard hasWhiteSpaceAtEnds(composed) else { return composed }
         let scalars = composed.unicodeScalars
         guard let first = scalars.firstIndex(where: { !$0.properties.isWhitespace }),
@@ -14,9 +15,10 @@ public enum TextNormalization {
         return String(scalars[first...last])
     }
 
-    /// NFC, lines ended by LF only, without Unicode white space at the end. Indentation at the start is kept.
+    /// NFC, lines ended by LF only, without Unicode white space at the end; empty if nothing of it can be seen. Indentation at the start is kept.
     public static func multiLine(_ text: String) -> String {
         let composed = withLineFeeds(canonical(text))
+        if isBlank(composed) { return "" }
         let scalars = composed.unicodeScalars
         guard scalars.last?.properties.isWhitespace == true else { return composed }
         guard let last = scalars.lastIndex(where: { !$0.properties.isWhitespace }) else { return "" }
@@ -34,7 +36,21 @@ public enum TextNormalization {
         return fast ?? text.unicodeScalars.count
     }
 
+    /// Whether a person sees nothing of the text: white space, controls, and what Unicode says is not to be shown, such as zero-width
+    /// spaces and joiners, the soft hyphen and the byte order mark. Among visible characters these mean something and stay.
+    public static func isBlank(_ text: String) -> Bool { text.unicodeScalars.allSatisfy(isInvisible) }
+
+    /// All such scalars of the basic plane but NUL, in order: for engines that have no property to ask.
+    public static let invisibleScalars: [UInt32] = (1...0xFFFF).filter { Unicode.Scalar($0).map(isInvisible) ?? false }
+
     // MARK: Private
+
+    private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+        // The first letter of nearly every text.
+        if (0x21...0x7E).contains(scalar.value) { return false }
+        let properties = scalar.properties
+        return properties.isWhitespace || properties.isDefaultIgnorableCodePoint || properties.generalCategory == .control
+    }
 
     private static func canonical(_ text: String) -> String {
         // Below U+0300 (lead byte CC) nothing composes or reorders: the text is NFC already.

@@ -9,6 +9,8 @@ enum ExitCode: Int32 {
     case refused = 1
     case usage = 2
     case unreachable = 3
+    /// The role of the database URL may not do this.
+    case notAllowed = 4
     case storage = 5
 }
 
@@ -105,7 +107,9 @@ enum Command {
         case let error as UsageError: return fail(.usage, "usage", "\(error.message); see sync-server help")
         case let error as CommandFailure: return fail(error.exit, "refused", error.message)
         case let error as ErrorReply: return fail(.refused, error.code, error.message, error.violations)
-        case let error as MigrationError: return fail(.storage, error.code, error.message)
+        case let error as MigrationError: return fail(error.isPermission ? .notAllowed : .storage, error.code, error.message)
+        case let error as PostgresError where error.kind == .permissionDenied:
+            return fail(.notAllowed, "not_allowed", "the database says: \(error.message)")
         case let error as PostgresError:
             return fail(
                 error.isConnectionLost ? .unreachable : .storage, error.isConnectionLost ? "unreachable" : "storage",

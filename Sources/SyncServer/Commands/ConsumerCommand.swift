@@ -33,6 +33,7 @@ enum ConsumerCommand {
         let tenantText = try arguments.required("--tenant")
         let kindText = try arguments.value("--kind")
         let url = try arguments.value("--url")
+        let handler = try arguments.value("--handler")
         let kinds = try arguments.value("--kinds").map { $0.split(separator: ",").map(String.init) } ?? []
         let orderedBy = try arguments.value("--ordered-by") ?? "tenant"
         let attempts = try number(&arguments, "--max-attempts")
@@ -42,8 +43,9 @@ enum ConsumerCommand {
         let includesRestricted = arguments.flag("--include-restricted")
         guard let name = arguments.word() else { throw UsageError("consumer add needs a NAME") }
         try arguments.finish()
+        let usual = handler != nil ? "builtin" : url == nil ? "pull" : "webhook"
         let consumer = try Consumer(
-            name: name, kind: try Consumer.kind(kindText ?? (url == nil ? "pull" : "webhook")), kinds: kinds, url: url,
+            name: name, kind: try Consumer.kind(kindText ?? usual), kinds: kinds, url: url, handler: handler,
             orderedBy: try Consumer.ordering(orderedBy), attemptsMax: attempts ?? 12, concurrency: concurrency ?? 1, ratePerMinute: rate,
             includesRestricted: includesRestricted, schema: .tideline)
         let start = try StartPosition(checking: from)

@@ -27,7 +27,7 @@ enum Help {
             Environment:
             \(environment)
 
-            Exit: 0 done, 1 refused, 2 usage, 3 cannot reach the database, 5 storage.
+            Exit: 0 done, 1 refused, 2 usage, 3 cannot reach the database, 4 not allowed (the role of the database URL may not do this), 5 storage.
             """
     }
 
@@ -93,19 +93,24 @@ enum Help {
             "token create", "Make an API token for a member.",
             "sync-server token create --tenant ID --member ID [--label TEXT] [--days N | --expires TIME]",
             "Shown once; only its hash is stored."),
-        topic("token revoke", "Stop an API token.", "sync-server token revoke TOKEN", "Takes effect with the next request."),
         topic(
-            "consumer add", "Register a reader of the feed: a webhook, or a program that pulls.",
+            "token revoke", "Stop an API token.", "sync-server token revoke TOKEN | --tenant ID --member ID",
+            "With --tenant and --member: all API tokens of a member, when nobody knows them any more. Takes effect with the next request."),
+        topic(
+            "consumer add", "Register a reader of the feed: a webhook, a program that pulls, or a part of the server.",
             """
-            sync-server consumer add --tenant ID NAME --url URL [--kinds client.*,deal.won] [--from now|beginning|POSITION|TIME] \
+            sync-server consumer add --tenant ID NAME --url URL|--handler HANDLER [--kinds client.*,deal.won] [--from now|beginning|POSITION|TIME] \
             [--ordered-by tenant|record] [--max-attempts 12] [--concurrency 1] [--rate-per-minute N] [--include-restricted]
             """,
             """
             Without --url (or with --kind pull) the consumer asks for events itself. The secret of a webhook is shown once.
+            With --handler it is built in, told what its handler is for, and changes records itself:
+            \(BuiltinConsumer.all.map { "  \($0.name)  \($0.summary)" }.joined(separator: "\n"))
 
             Examples:
               sync-server consumer add --tenant ID billing --url https://billing.example/hooks --kinds deal.won,client.*
               sync-server consumer add --tenant ID warehouse --kind pull --from beginning
+              sync-server consumer add --tenant ID offboarding --handler revoke_replicas
             """),
         topic(
             "consumer list", "Show the consumers of a tenant.", "sync-server consumer list --tenant ID",

@@ -41,10 +41,33 @@ enum TokenCommand {
         }
     }
 
+    /// One token, by itself; or every token for the API that a member has, with `--tenant` and `--member`, when nobody knows them any more.
     static func revoke(_ configuration: Configuration, _ arguments: inout Arguments, _ console: Console) throws -> ExitCode {
-        let text = try arguments.value("--token") ?? arguments.word() ?? ""
+        let (tenantText, memberText) = (try arguments.value("--tenant"), try arguments.value("--member"))
+        let text = try arguments.value("--token") ?? arguments.word()
         try arguments.finish()
-        guard let token = AccessToken(text) else { throw UsageError("token revoke needs the token") }
+        if text == nil, let tenantText, let memberText {
+            return try Administration.run(configuration) { administration in
+                let tenant = try administration.identifier(tenantText, "--tenant")
+                let member = try administration.identifier(memberText, "--member")
+                let count = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
+                    let found = try connection.run(
+                        "SELECT 1 FROM public.member WHERE tenant = $1::uuid AND id = $2::uuid", .identifier(tenant), .identifier(member))
+                    guard !found.isEmpty else { throw ErrorReply(.notFound, "there is no member \(member.text)") }
+                    return try connection.run(
+                        """
+                        UPDATE tideline.token SET revoked_at = $3 \
+                        WHERE tenant = $1::uuid AND member = $2::uuid AND kind = 'api' AND revoked_at IS NULL
+                        """, .identifier(tenant), .identifier(member), .integer(administration.context.now())
+                    ).affectedRows
+                }
+                console.show(["revoked": true, "tokens": .integer(Int64(count))], "revoked \(count) \(count == 1 ? "token" : "tokens")")
+                return .done
+            }
+        }
+        guard let text, tenantText == nil, memberText == nil, let token = AccessToken(text) else {
+            throw UsageError("token revoke needs the token, or --tenant and --member for all of a member's")
+        }
         return try Administration.run(configuration) { administration in
             let updated = try administration.connection.transaction(.readWrite, tenant: token.tenant) { connection in
                 try connection.run(
@@ -53,7 +76,7 @@ enum TokenCommand {
                 ).affectedRows
             }
             guard updated == 1 else { throw ErrorReply(.notFound, "there is no such token") }
-            console.show(["revoked": true], "revoked")
+            console.show(["revoked": true, "tokens": 1], "revoked")
             return .done
         }
     }

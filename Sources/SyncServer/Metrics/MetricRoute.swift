@@ -3,7 +3,7 @@
 enum MetricRoute {
     private static let exact: Set<String> = [
         "/healthz", "/readyz", "/metrics", "/v1/enroll", "/v1/schema", "/v1/sync/push", "/v1/sync/pull", "/v1/sync/digest", "/v1/activity",
-        "/v1/consumers", "/v1/openapi.json",
+        "/v1/consumers", "/v1/openapi.json", "/v1/reports",
     ]
     private static let consumerActions: Set<String> = [
         "pause", "resume", "replay", "rotate-secret", "dead", "events", "ack", "attempts",
@@ -19,6 +19,7 @@ enum MetricRoute {
             guard consumerActions.contains(parts[3]) else { return "other" }
             return "/v1/consumers/{name}/\(parts[3])"
         }
+        if parts[1] == "reports", parts.count == 3 { return "/v1/reports/{name}" }
         if entities.contains(parts[1]) {
             switch parts.count {
             case 2: return "/v1/{entity}"

@@ -90,7 +90,29 @@ enum ConsumerSchemas {
                 alternative(
                     "Pull consumer, in order for each record", webhook: false, parallel: true,
                     example: ["name": "mirror", "kind": "pull", "ordered_by": "record", "concurrency": 1]),
+                builtin("Built-in consumer", common, parallel: false),
+                builtin("Built-in consumer, in order for each record", common, parallel: true),
             ]
+        ]
+    }
+
+    /// It is told what its handler is for.
+    private static func builtin(_ title: String, _ common: JSONObject, parallel: Bool) -> JSONValue {
+        var properties = common
+        properties["kinds"] = ["type": ["array", "null"], "maxItems": 0]
+        properties["kind"] = nullable(["const": "builtin"])
+        properties["handler"] = [
+            "type": "string", "enum": .array(BuiltinConsumer.all.map { .string($0.name) }),
+            "description": .string(BuiltinConsumer.all.map { "\($0.name): \($0.summary)." }.joined(separator: " ")),
+        ]
+        properties["ordered_by"] = parallel ? ["const": "record"] : ["enum": ["tenant", "record", .null]]
+        properties["concurrency"] = parallel ? range(Consumer.concurrencyRange) : nullable(["const": 1])
+        var example: JSONObject = ["name": "offboarding", "handler": .string(BuiltinConsumer.all[0].name)]
+        if parallel { (example["ordered_by"], example["concurrency"]) = ("record", 2) }
+        return [
+            "title": .string(title), "type": "object", "additionalProperties": false, "properties": .object(properties),
+            "required": .array((["name", "handler"] + (parallel ? ["ordered_by", "concurrency"] : [])).map { .string($0) }),
+            "examples": [.object(example)],
         ]
     }
 
@@ -143,11 +165,12 @@ enum ConsumerSchemas {
             "failures": ["type": "integer", "minimum": 0, "description": "Failed batches in a row."], "created_at": time,
             "last_attempt_at": ["type": ["string", "null"], "format": "date-time"],
             "last_success_at": ["type": ["string", "null"], "format": "date-time"], "url": text,
+            "handler": ["type": "string", "description": "Of a built-in consumer."],
             "rate_per_minute": range(Consumer.rateRange),
             "reason": ["type": "string", "description": "Why it is paused or disabled."], "previous_secret_until": time,
             "blocked_until": time,
         ]
-        var optional: Set<String> = ["url", "rate_per_minute", "reason", "previous_secret_until", "blocked_until"]
+        var optional: Set<String> = ["url", "handler", "rate_per_minute", "reason", "previous_secret_until", "blocked_until"]
         if withSecret {
             properties["secret"] = ["type": "string", "pattern": "^whsec_", "description": "Of a webhook; shown this once."]
             optional.insert("secret")

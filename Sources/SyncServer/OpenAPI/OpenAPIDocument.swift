@@ -22,6 +22,7 @@ struct OpenAPIDocument: Sendable {
             operations[one.method.lowercased()] = one.operation
             paths[one.path] = .object(operations)
         }
+        for one in ReportPaths.all(schema) { paths[one.path] = ["get": one.operation] }
         var schemas = JSONObject(SharedSchemas.all(schema) + ConsumerSchemas.all(schema))
         var tags: [JSONValue] = []
         for entity in schema.entities where entity.isServed {

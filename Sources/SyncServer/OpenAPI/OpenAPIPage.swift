@@ -11,7 +11,8 @@ struct OpenAPIPage {
     private var entities: [EntitySchema] { document.schema.entities.filter(\.isServed) }
 
     private static let beside: [(id: String, title: String, isIn: @Sendable (String) -> Bool)] = [
-        ("timeline", "Timeline", { $0 == "/v1/activity" }), ("consumers", "Consumers", { $0.hasPrefix("/v1/consumers") }),
+        ("timeline", "Timeline", { $0 == "/v1/activity" }), ("reports", "Reports", { $0.hasPrefix("/v1/reports") }),
+        ("consumers", "Consumers", { $0.hasPrefix("/v1/consumers") }),
         ("sync", "Sync", { $0.hasPrefix("/v1/sync") || $0 == "/v1/enroll" }), ("server", "Server", { _ in true }),
     ]
 
@@ -111,7 +112,9 @@ struct OpenAPIPage {
     // MARK: Beside records
 
     private var besideRecords: String {
-        let paths = Route.all.map { ($0.method, "/" + $0.path.joined(separator: "/")) } + ConsumerPaths.all.map { ($0.method, $0.path) }
+        let paths =
+            Route.all.map { ($0.method, "/" + $0.path.joined(separator: "/")) } + ConsumerPaths.all.map { ($0.method, $0.path) }
+            + ReportPaths.all(document.schema).map { ("GET", $0.path) }
         return OpenAPIPage.beside.map { group in
             let own = paths.filter { _, path in OpenAPIPage.beside.first { $0.isIn(path) }?.id == group.id }
             return section(

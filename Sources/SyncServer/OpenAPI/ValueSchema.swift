@@ -224,7 +224,23 @@ enum ValueSchema {
         return "^[Hh][Tt][Tt][Pp][Ss]?://\(label)(\\.\(label)){0,4}(:[1-9][0-9]{0,3})?([/?]\(character)*)?(#\(character)*)?$"
     }()
 
-    private static let somethingVisible = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$"
+    /// One character that is neither white space nor never shown. Beyond the basic plane regular expressions differ, and all pass.
+    private static let somethingVisible: String = {
+        func escaped(_ scalar: UInt32) -> String {
+            let digits = String(scalar, radix: 16)
+            return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+        }
+        var ranges: [ClosedRange<UInt32>] = [0...0]
+        for scalar in TextNormalization.invisibleScalars {
+            if let last = ranges.last, last.upperBound + 1 == scalar {
+                ranges[ranges.count - 1] = last.lowerBound...scalar
+            } else {
+                ranges.append(scalar...scalar)
+            }
+        }
+        let invisible = ranges.map { $0.count == 1 ? escaped($0.lowerBound) : "\(escaped($0.lowerBound))-\(escaped($0.upperBound))" }
+        return "^[^\\u0000]*[^\(invisible.joined())][^\\u0000]*$"
+    }()
 
     static func text(_ minimum: Int, _ maximum: Int) -> JSONObject {
         var schema: JSONObject = ["type": "string", "maxLength": .integer(Int64(maximum)), "pattern": "^[^\\u0000]*$"]

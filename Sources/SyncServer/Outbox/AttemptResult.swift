@@ -10,10 +10,12 @@ enum AttemptResult: Sendable, Equatable {
         case address = "address_not_allowed"
         /// The entry could not be made into an event.
         case event
+        /// A built-in consumer could not do what it has to.
+        case handler
     }
 
-    /// Any 2xx.
-    case delivered(status: Int)
+    /// Any 2xx; nil: there is no endpoint, the server did it itself.
+    case delivered(status: Int?)
     /// Any other status; redirects are not followed.
     case refused(status: Int, retryAfterMilliseconds: Int64?)
     case failed(Failure, String)
@@ -25,7 +27,8 @@ enum AttemptResult: Sendable, Equatable {
 
     var status: Int? {
         switch self {
-        case .delivered(let status), .refused(let status, _): return status
+        case .delivered(let status): return status
+        case .refused(let status, _): return status
         case .failed: return nil
         }
     }

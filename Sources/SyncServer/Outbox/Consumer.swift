@@ -8,6 +8,8 @@ struct Consumer: Sendable, Equatable {
         case webhook
         /// The consumer asks for events and acknowledges them.
         case pull
+        /// Part of the server (``BuiltinConsumer``).
+        case builtin
     }
 
     enum Ordering: String, Sendable, CaseIterable {
@@ -30,6 +32,8 @@ struct Consumer: Sendable, Equatable {
     var filter: EventFilter
     /// Webhooks only.
     var url: WebhookURL?
+    /// Built-in ones only: which.
+    var handler: String?
     var orderedBy: Ordering = .tenant
     /// Attempts at one event before it is a dead letter.
     var attemptsMax: Int64 = 12
@@ -46,8 +50,9 @@ struct Consumer: Sendable, Equatable {
 
     /// Checks what an operator or owner asked for. Throws `validation_failed` naming the field.
     init(
-        name: String, kind: Kind, kinds: [String], url: String?, orderedBy: Ordering = .tenant, attemptsMax: Int64 = 12,
-        concurrency: Int64 = 1, ratePerMinute: Int64? = nil, includesRestricted: Bool = false, schema: Schema
+        name: String, kind: Kind, kinds: [String], url: String?, handler: String? = nil, orderedBy: Ordering = .tenant,
+        attemptsMax: Int64 = 12, concurrency: Int64 = 1, ratePerMinute: Int64? = nil, includesRestricted: Bool = false, schema: Schema,
+        builtins: [BuiltinConsumer] = BuiltinConsumer.all
     ) throws(ErrorReply) {
         guard Consumer.isName(name) else {
             throw Consumer.invalid("name", "a name is 1 to 60 lower-case letters, digits, - or _, beginning with a letter")
@@ -56,8 +61,10 @@ struct Consumer: Sendable, Equatable {
         case (.webhook, let url?): self.url = try WebhookURL(checking: url)
         case (.webhook, nil): throw Consumer.invalid("url", "a webhook needs a URL")
         case (.pull, _?): throw Consumer.invalid("url", "a pull consumer has no URL")
-        case (.pull, nil): self.url = nil
+        case (.builtin, _?): throw Consumer.invalid("url", "a built-in consumer has no URL")
+        case (.pull, nil), (.builtin, nil): self.url = nil
         }
+        let builtin = try Consumer.builtin(kind, handler, kinds, among: builtins)
         guard Consumer.attemptsRange.contains(attemptsMax) else {
             throw Consumer.invalid("max_attempts", "max_attempts is a number from 1 to \(Consumer.attemptsRange.upperBound)")
         }
@@ -70,7 +77,8 @@ struct Consumer: Sendable, Equatable {
         if let ratePerMinute, !Consumer.rateRange.contains(ratePerMinute) {
             throw Consumer.invalid("rate_per_minute", "rate_per_minute is a number from 1 to \(Consumer.rateRange.upperBound)")
         }
-        filter = try EventFilter(checking: kinds, schema: schema)
+        filter = try EventFilter(checking: builtin?.kinds ?? kinds, schema: schema)
+        self.handler = builtin?.name
         self.name = name
         self.kind = kind
         self.orderedBy = orderedBy
@@ -80,15 +88,30 @@ struct Consumer: Sendable, Equatable {
         self.includesRestricted = includesRestricted
     }
 
+    private static func builtin(
+        _ kind: Kind, _ handler: String?, _ kinds: [String], among builtins: [BuiltinConsumer]
+    ) throws(ErrorReply) -> BuiltinConsumer? {
+        guard kind == .builtin else {
+            if handler != nil { throw invalid("handler", "only a built-in consumer has a handler") }
+            return nil
+        }
+        guard let found = builtins.first(where: { $0.name == handler }) else {
+            throw invalid("handler", "a built-in consumer has a handler: \(builtins.map(\.name).joined(separator: ", "))")
+        }
+        guard kinds.isEmpty else { throw invalid("kinds", "a built-in consumer is told what its handler is for") }
+        return found
+    }
+
     /// As stored; checked when it was.
     init(
-        stored name: String, kind: Kind, filter: EventFilter, url: WebhookURL?, orderedBy: Ordering, attemptsMax: Int64,
+        stored name: String, kind: Kind, filter: EventFilter, url: WebhookURL?, handler: String?, orderedBy: Ordering, attemptsMax: Int64,
         concurrency: Int64, ratePerMinute: Int64?, includesRestricted: Bool
     ) {
         self.name = name
         self.kind = kind
         self.filter = filter
         self.url = url
+        self.handler = handler
         self.orderedBy = orderedBy
         self.attemptsMax = attemptsMax
         self.concurrency = concurrency

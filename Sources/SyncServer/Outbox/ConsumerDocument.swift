@@ -15,6 +15,7 @@ extension RegisteredConsumer {
             "last_attempt_at": time(lastAttemptAt), "last_success_at": time(lastSuccessAt),
         ]
         if let url = consumer.url { object["url"] = .string(url.text) }
+        if let handler = consumer.handler { object["handler"] = .string(handler) }
         if let rate = consumer.ratePerMinute { object["rate_per_minute"] = .integer(rate) }
         if let reason { object["reason"] = .string(reason) }
         if let until = previousSecretUntil, until > now { object["previous_secret_until"] = time(until) }
@@ -34,23 +35,28 @@ extension RegisteredConsumer {
             "  open \(openCount), dead \(deadCount), failed batches in a row \(failures)",
         ]
         if let url = consumer.url { lines.insert("  to \(url.text)", at: 1) }
+        if let handler = consumer.handler { lines.insert("  does \(handler)", at: 1) }
         if let last = lastSuccessAt { lines.append("  last delivered \(Instant.iso(fromMilliseconds: last))") }
         return lines.joined(separator: "\n")
     }
 
     func line(nowMilliseconds now: Int64) -> String {
         [
-            consumer.name, consumer.kind.rawValue, status.rawValue, "\(lag) behind", "\(deadCount) dead", consumer.url?.redacted ?? "",
+            consumer.name, consumer.kind.rawValue, status.rawValue, "\(lag) behind", "\(deadCount) dead",
+            consumer.url?.redacted ?? consumer.handler ?? "",
         ].filter { !$0.isEmpty }.joined(separator: "  ")
     }
 }
 
 extension Consumer {
     /// From the body of `POST /v1/consumers`. Throws `validation_failed` or `bad_request` naming the field.
-    static func received(_ json: JSONValue, schema: Schema) throws -> (consumer: Consumer, start: StartPosition) {
+    static func received(_ json: JSONValue, schema: Schema, builtins: [BuiltinConsumer]) throws -> (
+        consumer: Consumer, start: StartPosition
+    ) {
         guard let object = json.objectValue else { throw ErrorReply(.badRequest, "the body is a JSON object") }
         let known: Set<String> = [
             "name", "kind", "kinds", "url", "ordered_by", "max_attempts", "concurrency", "rate_per_minute", "includes_restricted", "from",
+            "handler",
         ]
         if let unknown = object.keys.first(where: { !known.contains($0) }) { throw invalid(unknown, "there is no field \(unknown)") }
         func text(_ name: String) throws -> String? {
@@ -83,16 +89,17 @@ extension Consumer {
             from = try StartPosition(checking: try text("from") ?? "now")
         }
         guard let name = try text("name") else { throw invalid("name", "a consumer needs a name") }
+        let handler = try text("handler")
         let consumer = try Consumer(
-            name: name, kind: try kind(try text("kind") ?? "webhook"), kinds: kinds, url: try text("url"),
-            orderedBy: try ordering(try text("ordered_by") ?? "tenant"), attemptsMax: try integer("max_attempts") ?? 12,
+            name: name, kind: try kind(try text("kind") ?? (handler == nil ? "webhook" : "builtin")), kinds: kinds, url: try text("url"),
+            handler: handler, orderedBy: try ordering(try text("ordered_by") ?? "tenant"), attemptsMax: try integer("max_attempts") ?? 12,
             concurrency: try integer("concurrency") ?? 1, ratePerMinute: try integer("rate_per_minute"),
-            includesRestricted: includesRestricted, schema: schema)
+            includesRestricted: includesRestricted, schema: schema, builtins: builtins)
         return (consumer, from)
     }
 
     static func kind(_ text: String) throws(ErrorReply) -> Kind {
-        guard let kind = Kind(rawValue: text) else { throw invalid("kind", "kind is webhook or pull") }
+        guard let kind = Kind(rawValue: text) else { throw invalid("kind", "kind is webhook, pull or builtin") }
         return kind
     }
 

@@ -85,7 +85,7 @@ struct ConsumerRequests {
                 let all = try store.read()
                 return .json(200, ["data": .array(all.map { $0.json(nowMilliseconds: now) }), "total": .integer(Int64(all.count))])
             }
-            let (consumer, start) = try Consumer.received(.object(try body(request)), schema: context.schema)
+            let (consumer, start) = try Consumer.received(.object(try body(request)), schema: context.schema, builtins: context.builtins)
             let secret = try store.add(consumer, from: start, nowMilliseconds: now)
             var json = try store.require(consumer.name).json(nowMilliseconds: now).objectValue ?? JSONObject()
             if let secret { json["secret"] = .string(secret.text) }

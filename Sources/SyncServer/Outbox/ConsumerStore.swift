@@ -43,7 +43,7 @@ struct ConsumerStore {
     private static let columns = """
         c.name, c.kind, c.kinds, c.url, c.ordered_by, c.max_attempts, c.concurrency, c.rate_per_minute, c.includes_restricted, \
         c.status, c.reason, c.epoch, c.position, c.failures, c.blocked_until, c.last_attempt_at, c.last_success_at, c.created_at, \
-        c.previous_secret_until, h.epoch, h.position, d.open, d.dead, d.done, f.at
+        c.previous_secret_until, h.epoch, h.position, d.open, d.dead, d.done, f.at, c.handler
         """
 
     /// All, or one by name, in name order.
@@ -76,7 +76,8 @@ struct ConsumerStore {
         else { throw ErrorReply(.internal, "a consumer's row cannot be read") }
         let consumer = Consumer(
             stored: name, kind: kind, filter: EventFilter(stored: kinds), url: try result.text(row, 3).map { try WebhookURL(checking: $0) },
-            orderedBy: ordering, attemptsMax: attempts, concurrency: concurrency, ratePerMinute: result.integer(row, 7),
+            handler: result.text(row, 25), orderedBy: ordering, attemptsMax: attempts, concurrency: concurrency,
+            ratePerMinute: result.integer(row, 7),
             includesRestricted: restricted)
         return RegisteredConsumer(
             consumer: consumer, status: status, reason: result.text(row, 10), cursor: FeedPosition(epoch: epoch, position: position),
@@ -100,15 +101,15 @@ struct ConsumerStore {
             PostgresStatement(
                 """
                 INSERT INTO tideline.consumer (tenant, name, epoch, position, kind, kinds, url, secret, max_attempts, ordered_by, \
-                concurrency, rate_per_minute, includes_restricted, created_at) \
-                SELECT $1::uuid, $2, epoch, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13 FROM tideline.tenant_head \
+                concurrency, rate_per_minute, includes_restricted, created_at, handler) \
+                SELECT $1::uuid, $2, epoch, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14 FROM tideline.tenant_head \
                 WHERE tenant = $1::uuid ON CONFLICT DO NOTHING
                 """,
                 [
                     .identifier(tenant), .text(consumer.name), .integer(position), .text(consumer.kind.rawValue),
                     .textArray(consumer.filter.patterns), .optional(consumer.url?.text), .optional(secret?.text),
                     .integer(consumer.attemptsMax), .text(consumer.orderedBy.rawValue), .integer(consumer.concurrency),
-                    .optional(consumer.ratePerMinute), .bool(consumer.includesRestricted), .integer(now),
+                    .optional(consumer.ratePerMinute), .bool(consumer.includesRestricted), .integer(now), .optional(consumer.handler),
                 ]))
         guard added.affectedRows == 1 else { throw Consumer.conflict("name", "there is a consumer \(consumer.name) already") }
         return secret

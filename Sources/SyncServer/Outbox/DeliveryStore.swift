@@ -58,32 +58,36 @@ struct DeliveryStore {
     /// - Parameters:
     ///   - limit: Deliveries to take at most.
     ///   - withheld: Entities whose entries never leave the server.
+    ///   - handlers: Of built-in consumers that this process has.
     func claim(
         _ name: String, lease: Identifier, leaseMilliseconds: Int64, nowMilliseconds now: Int64, limit: Int = DeliveryStore.batchFirst,
-        withheld: [String]
+        withheld: [String], handlers: [String] = []
     ) throws -> ClaimedBatch? {
         let opening = try connection.batch([
             PostgresStatement(
                 """
                 SELECT kind, kinds, url, ordered_by, max_attempts, concurrency, rate_per_minute, includes_restricted, secret, \
-                previous_secret, previous_secret_until, position, failures, rate_minute, rate_used FROM tideline.consumer \
-                WHERE tenant = $1::uuid AND name = $2 AND kind = 'webhook' AND status = 'active' AND blocked_until <= $3 \
+                previous_secret, previous_secret_until, position, failures, rate_minute, rate_used, handler \
+                FROM tideline.consumer WHERE tenant = $1::uuid AND name = $2 \
+                AND (kind = 'webhook' OR kind = 'builtin' AND handler = ANY($4::text[])) AND status = 'active' AND blocked_until <= $3 \
                 FOR UPDATE SKIP LOCKED
-                """, [.identifier(tenant), .text(name), .integer(now)]),
+                """, [.identifier(tenant), .text(name), .integer(now), .textArray(handlers)]),
             TenantHead.read(tenant),
         ])
         let row = opening[0]
-        guard !row.isEmpty, let head = TenantHead(opening[1]), let kinds = row.textArray(0, 1), let urlText = row.text(0, 2),
-            let ordering = row.text(0, 3).flatMap(Consumer.Ordering.init(rawValue:)), let attemptsMax = row.integer(0, 4),
+        guard !row.isEmpty, let head = TenantHead(opening[1]), let kind = row.text(0, 0).flatMap(Consumer.Kind.init(rawValue:)),
+            let kinds = row.textArray(0, 1), let ordering = row.text(0, 3).flatMap(Consumer.Ordering.init(rawValue:)),
+            let attemptsMax = row.integer(0, 4),
             let concurrency = row.integer(0, 5), let position = row.integer(0, 11)
         else { return nil }
         let consumer = Consumer(
-            stored: name, kind: .webhook, filter: EventFilter(stored: kinds), url: try WebhookURL(checking: urlText), orderedBy: ordering,
-            attemptsMax: attemptsMax, concurrency: concurrency, ratePerMinute: row.integer(0, 6),
+            stored: name, kind: kind, filter: EventFilter(stored: kinds), url: try row.text(0, 2).map { try WebhookURL(checking: $0) },
+            handler: row.text(0, 15), orderedBy: ordering, attemptsMax: attemptsMax, concurrency: concurrency,
+            ratePerMinute: row.integer(0, 6),
             includesRestricted: row.bool(0, 7) ?? false)
         let isRotating = (row.integer(0, 10) ?? 0) > now
         let secrets = [row.text(0, 8), isRotating ? row.text(0, 9) : nil].compactMap { $0.flatMap { WebhookSecret($0) } }
-        guard !secrets.isEmpty else { return nil }
+        guard kind == .builtin || !secrets.isEmpty else { return nil }
 
         // The locks of rows are taken now, so what is read from here on is what holds until commit.
         let (open, isLookedThrough) = try look(consumer, position: position, head: head.position.position, withheld: withheld)
@@ -222,6 +226,21 @@ struct DeliveryStore {
             }
         }
         return events
+    }
+
+    /// Whether a delivery is still the batch's to do, and stays so until commit. Locks the consumer and the delivery.
+    func isHeld(_ position: Int64, of batch: ClaimedBatch) throws -> Bool {
+        let found = try connection.batch([
+            PostgresStatement(
+                "SELECT 1 FROM tideline.consumer WHERE tenant = $1::uuid AND name = $2 AND status = 'active' FOR UPDATE",
+                [.identifier(tenant), .text(batch.consumer.name)]),
+            PostgresStatement(
+                """
+                SELECT 1 FROM tideline.delivery WHERE tenant = $1::uuid AND consumer = $2 AND position = $3 AND status = 'open' \
+                AND lease = $4::uuid FOR UPDATE
+                """, [.identifier(tenant), .text(batch.consumer.name), .integer(position), .identifier(batch.lease)]),
+        ])
+        return found.allSatisfy { !$0.isEmpty }
     }
 
     // MARK: Settling

@@ -1,5 +1,5 @@
-// Delivers webhooks: finds consumers with something to do, claims a few of their deliveries, sends them, writes down what
-// became of them. Works beside other dispatchers, in this process and others, on the same database.
+// Delivers webhooks, and runs built-in consumers: finds consumers with something to do, claims a few of their deliveries, sends
+// them, writes down what became of them. Works beside other dispatchers, in this process and others, on the same database.
 //
 //   hint or poll ─► planner: due consumers ─► queue ─► sender threads: claim │ HTTP │ settle ─► queue again
 //
@@ -210,7 +210,7 @@ final class Dispatcher: @unchecked Sendable {
             try connection.transaction(.readWrite, tenant: job.key.tenant) { connection in
                 let batch = try DeliveryStore(tenant: job.key.tenant, connection: connection).claim(
                     job.key.name, lease: lease, leaseMilliseconds: Int64(settings.leaseSeconds * 1000), nowMilliseconds: context.now(),
-                    limit: size, withheld: withheld)
+                    limit: size, withheld: withheld, handlers: context.builtins.map(\.name))
                 step(.claiming)
                 return batch
             }
@@ -220,11 +220,7 @@ final class Dispatcher: @unchecked Sendable {
         if batch.leavesMore { enqueue(Job(key: job.key, isFailing: batch.failures > 0)) }
         guard !batch.items.isEmpty else { return }
         let began = DispatchTime.now().uptimeNanoseconds
-        let report = DeliveryRun(
-            batch: batch, sender: sender, schedule: settings.schedule, limits: settings.limits, now: context.now,
-            newRequestID: { [context] in context.identifiers.next(milliseconds: context.now()).text }, isStopping: { [self] in stopped },
-            step: step
-        ).run()
+        let report = run(batch)
         let isQuick =
             report.settled.count == batch.items.count && report.settled.allSatisfy { $0.verdict == .delivered }
             && Double(DispatchTime.now().uptimeNanoseconds - began) / 1_000_000_000 < settings.quickSeconds
@@ -234,6 +230,20 @@ final class Dispatcher: @unchecked Sendable {
         try settle(report, of: batch)
         step(.settled)
         enqueue(Job(key: job.key, isFailing: report.failures > 0))
+    }
+
+    private func run(_ batch: ClaimedBatch) -> DeliveryRun.Report {
+        if let handler = batch.consumer.handler, let builtin = context.builtins.first(where: { $0.name == handler }) {
+            return BuiltinRun(
+                batch: batch, builtin: builtin, context: context, connections: connections, schedule: settings.schedule,
+                isStopping: { [self] in stopped }, step: step
+            ).run()
+        }
+        return DeliveryRun(
+            batch: batch, sender: sender, schedule: settings.schedule, limits: settings.limits, now: context.now,
+            newRequestID: { [context] in context.identifiers.next(milliseconds: context.now()).text }, isStopping: { [self] in stopped },
+            step: step
+        ).run()
     }
 
     /// Tried again while the lease lasts: what is not written down is delivered again.

@@ -43,9 +43,11 @@ struct EventFilter: Sendable, Equatable {
 
     var isEverything: Bool { patterns.isEmpty || patterns.contains("*") }
 
-    func matches(_ kind: String) -> Bool {
-        isEverything || kind == EventFilter.always
-            || patterns.contains { $0.hasSuffix(".*") ? kind.hasPrefix($0.dropLast()) : kind == $0 }
+    func matches(_ kind: String) -> Bool { kind == EventFilter.always || wants(kind) }
+
+    /// Whether it was asked for, not only told.
+    func wants(_ kind: String) -> Bool {
+        isEverything || patterns.contains { $0.hasSuffix(".*") ? kind.hasPrefix($0.dropLast()) : kind == $0 }
     }
 
     /// The same for Postgres: kinds, and beginnings of kinds with their dot.

@@ -104,7 +104,11 @@ struct PulledEvents {
 
     private static func require(_ registered: RegisteredConsumer) throws {
         let name = registered.consumer.name
-        guard registered.consumer.kind == .pull else { throw Consumer.conflict("name", "\(name) is a webhook; events are sent to it") }
+        switch registered.consumer.kind {
+        case .pull: break
+        case .webhook: throw Consumer.conflict("name", "\(name) is a webhook; events are sent to it")
+        case .builtin: throw Consumer.conflict("name", "\(name) is part of the server, which tells it itself")
+        }
         guard registered.status == .active else { throw Consumer.conflict("name", "\(name) is \(registered.status.rawValue)") }
     }
 }

@@ -250,6 +250,14 @@ final class RequestWorker: HTTPWorker {
         }
     }
 
+    /// - Parameter name: nil: which there are.
+    func report(_ name: String?, _ request: HTTPRequest) throws -> HTTPReply {
+        let token = try bearer(request)
+        let reports = ReportRequests(context: context, connection: try connection())
+        if let name { return .respond(try reports.run(name, request, token: token)) }
+        return .respond(try reports.list(request, token: token))
+    }
+
     func openAPI(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply { .respond(.json(200, documents.openAPI)) }
 
     func documentation(_: HTTPRequest, _: HTTPAttempt) throws -> HTTPReply {

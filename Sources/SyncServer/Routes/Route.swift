@@ -36,6 +36,10 @@ struct Route: Sendable {
     /// Throws `not_found` or `method_not_allowed` (with the methods that are, in `allow`). HEAD asks what GET would answer.
     static func find(_ request: HTTPRequest) throws -> Route {
         if let target = ConsumerRequests.Target(request.pathSegments) { return try consumers(target, request) }
+        if let name = ReportRequests.name(request.pathSegments) {
+            guard request.method == "GET" || request.method == "HEAD" else { throw methodNotAllowed(["GET"]) }
+            return Route(request.method, request.path) { worker, request, _ in try worker.report(name, request) }
+        }
         let candidates = all.filter { $0.path == request.pathSegments }
         guard !candidates.isEmpty else {
             // Everything else below /v1 is an entity's, or nothing.

@@ -109,7 +109,7 @@ enum EngineTables {
         ADD COLUMN IF NOT EXISTS due_at bigint, ADD COLUMN IF NOT EXISTS open_count bigint NOT NULL DEFAULT 0, \
         ADD COLUMN IF NOT EXISTS rate_minute bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS rate_used bigint NOT NULL DEFAULT 0, \
         ADD COLUMN IF NOT EXISTS last_attempt_at bigint, ADD COLUMN IF NOT EXISTS last_success_at bigint, \
-        ADD COLUMN IF NOT EXISTS created_at bigint NOT NULL DEFAULT 0
+        ADD COLUMN IF NOT EXISTS created_at bigint NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS handler text
         """,
         // Status: open or dead. A lease is one dispatcher's, for a while; it settles only what still carries it.
         """
@@ -148,12 +148,12 @@ enum EngineTables {
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog \
         AS 'SELECT h.tenant, h.position, h.changed_at FROM tideline.tenant_head h WHERE h.changed_at >= since'
         """,
-        // Webhooks with something to do; the longest untouched first, so that none starves.
+        // Webhooks and built-in consumers with something to do; the longest untouched first, so that none starves.
         """
         CREATE OR REPLACE FUNCTION tideline.outbox_due(now bigint, open_max bigint, count bigint) \
         RETURNS TABLE (tenant uuid, name text, failures bigint) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS \
         'SELECT c.tenant, c.name, c.failures FROM tideline.consumer c JOIN tideline.tenant_head h ON h.tenant = c.tenant \
-        WHERE c.kind = ''webhook'' AND c.status = ''active'' AND c.blocked_until <= now \
+        WHERE c.kind IN (''webhook'', ''builtin'') AND c.status = ''active'' AND c.blocked_until <= now \
         AND (c.due_at <= now OR (h.position > c.position AND c.open_count < open_max)) \
         ORDER BY c.last_attempt_at NULLS FIRST LIMIT count'
         """,

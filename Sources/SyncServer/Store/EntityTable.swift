@@ -175,7 +175,7 @@ struct EntityTable: Sendable {
         }
     }
 
-    private static func columnType(of column: String, in entity: EntitySchema) -> String {
+    static func columnType(of column: String, in entity: EntitySchema) -> String {
         switch storage(of: column, in: entity) {
         case .text: "text"
         case .integer: "bigint"

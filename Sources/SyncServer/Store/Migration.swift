@@ -82,7 +82,8 @@ struct Migration {
         } catch let error as PostgresError where !error.isRetryable {
             throw MigrationError(
                 "the extension pgcrypto is missing and could not be created (\(error.message)); "
-                    + "install postgresql-contrib and let a superuser run CREATE EXTENSION pgcrypto")
+                    + "install postgresql-contrib and let a superuser run CREATE EXTENSION pgcrypto",
+                isPermission: error.kind == .permissionDenied)
         }
         // An older installation may have put it elsewhere.
         let home = try connection.run(
@@ -115,7 +116,7 @@ struct Migration {
         } catch let error as PostgresError where error.kind == .permissionDenied {
             throw MigrationError(
                 "the role \(role) is missing or not granted (\(error.message)); let a superuser run "
-                    + "CREATE ROLE \(role) NOLOGIN and GRANT \(role) TO the server's role")
+                    + "CREATE ROLE \(role) NOLOGIN and GRANT \(role) TO the server's role", isPermission: true)
         }
     }
 
@@ -225,6 +226,12 @@ struct MigrationError: Error, Sendable, CustomStringConvertible {
     let code = "migration_failed"
     let isRetryable = false
 
-    init(_ message: String) { self.message = message }
+    /// Somebody with more rights has to do something first.
+    let isPermission: Bool
+
+    init(_ message: String, isPermission: Bool = false) {
+        self.message = message
+        self.isPermission = isPermission
+    }
     var description: String { message }
 }

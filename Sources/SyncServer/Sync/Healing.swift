@@ -60,6 +60,9 @@ struct Healing {
         }
     }
 
+    /// Whether the set comes back from before the restore: it is not asked again what its author could see.
+    func isOfLostHistory(_ set: ChangeSet, epoch: Int64) -> Bool { isOpen && set.clock.feed.epoch < epoch }
+
     /// Records that the replica's waiting sets name; what is offered again now is decided anew.
     func heldRecords(except offered: [Int64]) -> Set<Identifier> {
         own.filter { !offered.contains($0.key) }.values.reduce(into: []) { $0.formUnion($1.ids) }

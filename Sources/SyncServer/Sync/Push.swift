@@ -279,6 +279,7 @@ struct Push {
                 let isLate = healing.own[received.dot.counter] != nil
                 var submission = try admission.admit(set, seen: received.after, isLate: isLate, author: author)
                 submission.waitsFor = healing.waitsFor(received.after)
+                submission.isOfLostHistory = healing.isOfLostHistory(set, epoch: admission.head.epoch)
                 return Fresh(received: received, submission: submission)
             } catch {
                 return Fresh(received: received, outcome: .rejected([error]))

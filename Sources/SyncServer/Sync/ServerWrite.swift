@@ -31,16 +31,20 @@ struct ServerWrite {
     }
 
     /// The first half: what becomes of one set, on a head that this transaction has locked. Nothing is written yet.
-    /// - Parameter vouchesForRestricted: False: what the author had seen was without restricted fields.
+    /// - Parameters:
+    ///   - vouchesForRestricted: False: what the author had seen was without restricted fields.
+    ///   - depth: Sets that led to this one.
     func decide(
-        _ changes: [Change], author: Author, knowledge: FeedPosition?, vouchesForRestricted: Bool = true, from head: TenantHead
+        _ changes: [Change], author: Author, knowledge: FeedPosition?, vouchesForRestricted: Bool = true, depth: Int = 0,
+        from head: TenantHead
     ) throws -> ChangePipeline.Decided {
         precondition(!changes.isEmpty, "a set has at least one change")
         let now = context.now()
         let timestamp = max(HybridTimestamp(milliseconds: now), head.timestamp.next)
-        let submission = Submission(
+        var submission = Submission(
             changes: changes, author: author, dot: nil, clock: VectorClock(feed: knowledge ?? head.position), timestamp: timestamp,
             vouchesForRestricted: vouchesForRestricted)
+        submission.depth = depth
         do {
             return try ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
                 .decide([submission], from: head)

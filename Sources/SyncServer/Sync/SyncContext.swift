@@ -14,6 +14,8 @@ struct SyncContext: Sendable {
     let metrics: Metrics
     /// Called at each point of a push that a test may want to be the last.
     let pushStep: @Sendable (PushStep) -> Void
+    /// Consumers that this process can run itself.
+    let builtins: [BuiltinConsumer]
 
     var schema: Schema { tables.schema }
 
@@ -21,7 +23,8 @@ struct SyncContext: Sendable {
         tables: EntityTables, cursorSeal: CursorSeal, now: @escaping @Sendable () -> Int64,
         identifiers: IdentifierSource = IdentifierSource(),
         announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in },
-        metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in }
+        metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in },
+        builtins: [BuiltinConsumer] = BuiltinConsumer.all
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -31,5 +34,6 @@ struct SyncContext: Sendable {
         self.log = log
         self.metrics = metrics
         self.pushStep = pushStep
+        self.builtins = builtins
     }
 }

@@ -4,7 +4,7 @@
 //
 // It knows: last writer, guarded, add-wins sets, counters, maps, write-once, server-assigned; creation, merging of links;
 // transitions with rebase and their guards; delete, cascade, restrict, nullify, restore; aggregates and locks; references,
-// uniqueness, sizes of sets; stock, primary contacts, closing times and numbers as effects; roles; clamped clocks; dependents of
+// uniqueness, sizes of sets; stock, primary contacts, closing times and numbers as effects; roles and what they see; clamped clocks; dependents of
 // rejected creations. It does not know: hierarchies, definitions of custom fields, order and text of violations.
 
 import SyncProtocol
@@ -14,7 +14,7 @@ struct Reference {
     enum Mistake: String, CaseIterable {
         case lastWriterByArrival, guardedTakesUnknown, removeTakesUnknown, countersOverwrite
         case mapsMergeWhole, linksDuplicate, deleteIsUnguarded, cascadeTakesNothing, rebaseNever, staleIsNoop
-        case lockIgnoresChildren, rejectionLeavesPart, dependentsPass, everythingIsKnown, effectMissing
+        case lockIgnoresChildren, rejectionLeavesPart, dependentsPass, everythingIsKnown, effectMissing, writesUnseen
     }
 
     /// A set as the server took it in, with what was injected.
@@ -70,6 +70,7 @@ struct Reference {
                 position: position, replica: offer.dot?.replica, counter: offer.dot?.counter ?? 0, stamp: stamp, event: events))
         for change in offer.changes { decision.apply(change) }
         decision.checkTouched()
+        decision.lookAround()
         guard decision.violations.isEmpty else {
             if offer.dot != nil, mistake != .dependentsPass {
                 for change in offer.changes {

@@ -102,7 +102,7 @@ extension ReferenceDecision {
     }
 
     mutating func delete(_ entity: EntitySchema, _ key: RecordKey) {
-        guard let root = records[key] else {
+        guard let root = known(key) else {
             _ = living(key)
             return
         }
@@ -153,7 +153,7 @@ extension ReferenceDecision {
     }
 
     mutating func restore(_ entity: EntitySchema, _ key: RecordKey) {
-        guard let root = records[key] else {
+        guard let root = known(key) else {
             _ = living(key)
             return
         }
@@ -164,6 +164,7 @@ extension ReferenceDecision {
             let key = RecordKey(row.entity, row.id)
             records[key]?.deletedBy = nil
             records[key]?.lifecycle = write
+            look(at: key)
             touch(key, schema.entity(row.entity)?.fields.map(\.name) ?? [])
         }
     }

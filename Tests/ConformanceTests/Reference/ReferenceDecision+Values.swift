@@ -33,11 +33,14 @@ extension ReferenceDecision {
         }
         guard isAggregateOpen(entity, record) else { return }
         if let existing = records[key] {
-            guard !entity.deterministicKeys.isEmpty, mistake != .linksDuplicate else { return refuse(key, "id", "duplicate") }
+            guard !entity.deterministicKeys.isEmpty, mistake != .linksDuplicate, known(key) != nil else {
+                return refuse(key, "id", "duplicate")
+            }
             return mergeLink(entity, existing, with: record, named)
         }
         hadEffect = true
         records[key] = record
+        look(at: key)
         touch(key, entity.fields.map(\.name))
         follow(key, changed: Set(entity.fields.map(\.name)), isNew: true)
     }
@@ -77,6 +80,7 @@ extension ReferenceDecision {
         }
         let key = RecordKey(entity.name, record.id)
         records[key] = record
+        look(at: key)
         touch(key, changed)
         follow(key, changed: changed, isNew: false)
     }
@@ -123,6 +127,7 @@ extension ReferenceDecision {
             if record[name] != old { changed.insert(name) }
         }
         records[key] = record
+        look(at: key)
         touch(key, changed)
         follow(key, changed: changed, isNew: false)
     }

@@ -82,7 +82,7 @@ struct ReferenceDecision {
 
     /// The record, alive, or nil after saying what is wrong.
     mutating func living(_ key: RecordKey) -> ReferenceRecord? {
-        guard let record = records[key] else {
+        guard let record = known(key) else {
             refuse(key, "id", reference.rejectedCreations.contains(key.id) ? "depends_on_rejected" : "not_found")
             return nil
         }

@@ -59,6 +59,8 @@ struct ReferenceRecord: Equatable {
     var lifecycle: Write?
     /// The delete that took it; nil while it lives.
     var deletedBy: String?
+    /// Of a contact: whether a link connected it to a client when it was last looked at. What was deleted stays as it was.
+    var isLinked = false
 
     var isLive: Bool { deletedBy == nil }
 

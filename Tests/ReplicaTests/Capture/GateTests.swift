@@ -11,6 +11,8 @@ import Testing
     @Test(arguments: [
         ("UPDATE client SET name = NULL", "required: client.name"),
         ("UPDATE client SET name = '  '", "required: client.name"),
+        ("UPDATE client SET name = char(8203, 8288, 65279, 173, 9)", "required: client.name"),
+        ("INSERT INTO client (name) VALUES (char(8203))", "required: client.name"),
         ("UPDATE client SET name = printf('%0300d', 7)", "too_long: client.name"),
         ("UPDATE client SET name = x'4142'", "invalid_format: client.name"),
         ("UPDATE client SET name = 'a' || char(0) || 'b'", "invalid_format: client.name"),

@@ -17,7 +17,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
         overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
-        decidesBroughtAgain, believesClaimedCounters, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything
+        decidesBroughtAgain, believesClaimedCounters, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
 
@@ -70,7 +70,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .skipsDeduplication: Self.entry("a set seen before is processed again", ["I2", "I3"])
         case .acknowledgesBeforeCommit: Self.entry("a push is answered before its transaction commits", ["I2"])
         case .commitsLate: Self.entry("positions are given out without the lock, so a commit may come late", ["I1", "I13"])
-        case .lastWriterByArrival: Self.entry("of two concurrent writes the one that arrives later stands", ["I8"], seed: 8)
+        case .lastWriterByArrival: Self.entry("of two concurrent writes the one that arrives later stands", ["I8"], seed: 4)
         case .knowsEverything: Self.entry("a set counts as having known everything", ["I8"], seed: 4)
         case .mistakesCopies:
             Self.entry("a copied file's set is taken for the one with its counter", ["I2", "I8", "I9"], more: [.copyFile])
@@ -78,7 +78,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry("a restored server is not noticed", ["I1", "I2", "I5", "I12", "I13"], more: [.snapshotServer, .restoreServer])
         case .reusesPositions:
             Self.entry(
-                "a new epoch goes on at the positions of the lost one", ["I1", "I5", "I8"], seed: 11,
+                "a new epoch goes on at the positions of the lost one", ["I1", "I5", "I8"], seed: 10,
                 more: [.snapshotServer, .restoreServer])
         case .forgetsTombstonesSilently:
             Self.entry("tombstones go before their horizon", ["I1", "I13"], seed: 4, more: [.forgetTombstones])
@@ -93,11 +93,14 @@ enum PlantedBug: String, Sendable, CaseIterable {
                 "a file that enrols again is believed how far its sets were decided", ["I3", "I8", "I12"],
                 more: [.snapshotServer, .restoreServer, .sync])
         case .keepsWhatLeft:
-            Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], seed: 2, more: [.handOver, .sync])
+            Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], seed: 6, more: [.handOver, .sync])
         case .skipsRescope:
             Self.entry("what takes its scope from a link stays where it was when the link goes", ["I7"], seed: 4, more: [.handOver, .sync])
         case .comparesWithEverything: Self.entry("digests are of everything, whoever asks", ["I13"])
         case .sendsEverything: Self.entry("pages have every row, whoever asks", ["I1", "I7", "I13"])
+        case .writesUnseen:
+            Self.entry(
+                "a set may change what its author does not see any more", ["I7"], seed: 4, more: [.handOver, .changeRole, .write])
         case .skipsEvents: Self.entry("a consumer is never told of an event", ["I10"])
         case .renamesEvents: Self.entry("an event that is told again has another id", ["I10"], seed: 3)
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"])

@@ -60,7 +60,7 @@ extension Simulation {
     }
 
     /// Who may hold what, as the schemas of these tests mean it.
-    private struct Reader {
+    struct Reader {
         let member: Identifier
         let role: Role
         let records: [RecordKey: RecordState]

@@ -232,6 +232,7 @@ extension Simulation {
         try checkMerges()
         try checkConsumers()
         try await checkNothingLost(going)
+        try checkSight()
         for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) {
             note("\(entity) \(digest.count) \(digest.hash.prefix(12))")
         }

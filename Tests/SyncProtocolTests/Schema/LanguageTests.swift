@@ -108,8 +108,48 @@ import Testing
         #expect(codes(patch("reminder", own, ["read_at": 5]), role: .field, member: farah) == [])
         #expect(codes(patch("reminder", own, ["reason": "x"]), role: .field, member: farah) == ["reason forbidden"])
         #expect(codes(patch("reminder", own, ["marks": ["add": ["x"], "remove": []]]), role: .field, member: farah) == ["marks forbidden"])
-        #expect(codes(patch("reminder", others, ["read_at": 5]), role: .field, member: farah) == [" forbidden"])
-        #expect(codes(patch("reminder", others, ["read_at": 5]), role: .manager, member: farah) == [" forbidden"])
+        #expect(codes(patch("reminder", others, ["read_at": 5]), role: .field, member: farah) == ["id not_found"], "not theirs to see")
+        #expect(codes(patch("reminder", others, ["read_at": 5]), role: .manager, member: farah) == ["id not_found"])
+    }
+
+    // MARK: Sight
+
+    /// Where a set touches on a record that its author does not see, it hears that there is one, and nothing of what is in it.
+    @Test func unseenRecord_isNeitherMergedWith_norNamed() throws {
+        let secret = make("thread", ["title": "Secret", "participants": [.string(tenant.owner.text)]])
+        let paper = make("paper", ["name": "Plan", "folder": .string(make("folder", ["name": "Everybody's"]).text)])
+        var fields: JSONObject = ["paper": .string(paper.text), "subject_type": "thread", "subject_id": .string(secret.text)]
+        let link = try #require(Schema.language.entity("attachment")?.deterministicID { fields[$0] })
+        fields["role"] = "receipt"
+        _ = make("attachment", fields, id: link)
+        fields["role"] = "general"
+        let again = Change("attachment", link, .create(fields: fields))
+        #expect(codes(again, role: .field, member: farah) == ["id duplicate"], "a write to what is there, like any other")
+        #expect(codes(again, role: .manager) == [])
+        #expect(codes(patch("thread", secret, ["title": "Mine"]), role: .field, member: farah) == ["id not_found"])
+        // A creation outside of its author's scope is one all the same.
+        func attach(_ thread: Identifier) throws -> Outcome {
+            let fields: JSONObject = ["paper": .string(paper.text), "subject_type": "thread", "subject_id": .string(thread.text)]
+            let id = try #require(Schema.language.entity("attachment")?.deterministicID { fields[$0] })
+            var author = ModelAuthor(tenant, member: farah, role: .field)
+            return tenant.submit(author.seal([Change("attachment", id, .create(fields: fields))], at: tenant.nowMilliseconds))
+        }
+        func unseenThread() -> Identifier { make("thread", ["title": "Other", "participants": [.string(tenant.owner.text)]]) }
+        #expect(try attach(unseenThread()).status == .accepted)
+        let gone = unseenThread()
+        #expect(tenant.server([Change("thread", gone, .delete)]).status == .accepted)
+        let outcome = try attach(gone)
+        #expect(outcome.violations.map(\.code) == ["reference_deleted"])
+        #expect(outcome.violations.first?.message == "a thread that you do not see was deleted")
+    }
+
+    /// An entity that a role reads nothing of says so, whether the record is there or not.
+    @Test func unreadableEntity_isForbidden_thereOrNot() {
+        let budget = make("budget", ["name": "2026"])
+        for id in [budget, tenant.newID()] {
+            #expect(codes(patch("budget", id, ["name": "x"]), role: .field, member: farah) == [" forbidden"])
+            #expect(codes(Change("budget", id, .delete), role: .field, member: farah) == [" forbidden"])
+        }
     }
 
     // MARK: References

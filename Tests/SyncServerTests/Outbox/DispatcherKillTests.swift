@@ -71,7 +71,7 @@ import Testing
         if doomed.isRunning { doomed.signal(SIGTERM) }
     }
 
-    @Test(arguments: OutboxStep.allCases) func death_atAStep_losesNothing(step: OutboxStep) async throws {
+    @Test(arguments: OutboxStep.ofWebhooks) func death_atAStep_losesNothing(step: OutboxStep) async throws {
         try await onOwnThread {
             let place = try Place()
             let receiver = try WebhookReceiver()
@@ -106,6 +106,60 @@ import Testing
                 #expect(one.waitForExit() == 0)
             }
             #expect(try place.open() == 0)
+        }
+    }
+
+    /// A built-in consumer in a process that is killed: everybody who was disabled is shut out, each device by one set that the log of
+    /// attempts knows once. That nothing is done twice shows with handlers that count: BuiltinConsumerTests.
+    @Test func builtinConsumer_isKilledAtEachStep_andDoesEverythingOnce() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let steady = try place.serve(["TIDELINE_WEBHOOK_THREADS": "0"])
+            let owner = try steady.enroll(place.code)
+            _ = try ServerProcess.json(
+                ["consumer", "add", "--tenant", place.tenant, "hook", "--handler", "revoke_replicas", "--database-url", place.url])
+            var counter: Int64 = 0
+            var devices: [Identifier] = []
+            func dismissOne() throws {
+                let added = try ServerProcess.json([
+                    "member", "add", "--tenant", place.tenant, "--name", "Temp", "--email", "temp\(counter)@acme.example", "--role",
+                    "field",
+                    "--database-url", place.url,
+                ])
+                let device = try steady.enroll(try required(added["code"]?.stringValue))
+                devices.append(device.replica)
+                counter += 1
+                let response = try steady.post(
+                    "/v1/sync/push", owner.disableBody(counter: counter, member: device.member), token: owner.token)
+                guard response.status == 200, response.text.contains("accepted") else {
+                    throw ServerProcess.Failure(description: response.text)
+                }
+            }
+            for step in OutboxStep.ofBuiltins {
+                let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": "\(step.rawValue):1"])
+                try dismissOne()
+                #expect(doomed.waitForExit() == -SIGKILL, "\(step)")
+                try place.endLeases()
+            }
+            let server = try place.serve()
+            try dismissOne()
+            let connection = try PostgresConnection(PostgresConfiguration(url: place.url))
+            defer { connection.close() }
+            func count(_ statement: String) throws -> [Int64] {
+                let result = try connection.run(statement)
+                return result.rows.compactMap { result.integer($0, 0) }
+            }
+            let revoked = "SELECT count(*) FROM tideline.feed WHERE kind = 'replica.revoked' GROUP BY record"
+            let limit = Date(timeIntervalSinceNow: 60)
+            while try count(revoked).count < devices.count, Date() < limit { usleep(20_000) }
+            #expect(try count(revoked) == devices.map { _ in 1 })
+            for one in [server, steady] {
+                one.signal(SIGTERM)
+                #expect(one.waitForExit() == 0)
+            }
+            #expect(try place.open() == 0)
+            let attempts = "SELECT count(*) FROM tideline.delivery_attempt WHERE result = 'delivered' GROUP BY position"
+            #expect(try count(attempts) == devices.map { _ in 1 })
         }
     }
 

@@ -13,8 +13,8 @@ final class OutboxUnderTest {
     let metrics = Metrics()
     private var dispatchers: [Dispatcher] = []
 
-    init() throws {
-        server = try ServerUnderTest(isIsolated: true)
+    init(builtins: [BuiltinConsumer] = BuiltinConsumer.all) throws {
+        server = try ServerUnderTest(isIsolated: true, builtins: builtins)
         tenant = try server.makeTenant()
     }
 
@@ -40,7 +40,7 @@ final class OutboxUnderTest {
         let plain = PlainWebhookSender(resolver: HostResolver(addressGuard: settings.addressGuard), limits: settings.limits)
         let dispatcher = Dispatcher(
             context: server.context, sender: sender ?? plain, settings: settings, metrics: metrics,
-            connect: { try PostgresConnection(PostgresConfiguration(url: url)) }, step: step)
+            connect: { try PostgresConnection(PostgresConfiguration(url: url, applicationName: "outbox under test")) }, step: step)
         dispatchers.append(dispatcher)
         dispatcher.start()
         return dispatcher

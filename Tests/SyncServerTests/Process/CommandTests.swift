@@ -38,6 +38,13 @@ import Testing
             #expect(try ServerProcess.json(["migrate"] + database)["schema"]?.integerValue == Schema.currentVersion)
 
             let server = try ServerProcess(database)
+            // All of a member's, when nobody knows them any more.
+            let owners = ["--tenant", try text(made, "tenant"), "--member", try text(made, "member")] + database
+            let lost = try (0..<2).map { _ in try text(ServerProcess.json(["token", "create"] + owners), "token") }
+            for one in lost { #expect(try server.get("/v1/client", token: one).status == 200) }
+            #expect(try ServerProcess.json(["token", "revoke"] + owners)["tokens"] == 4, "two that were made above are among them")
+            for one in lost { #expect(try server.get("/v1/client", token: one).status == 401) }
+            #expect(try ServerProcess.json(["token", "revoke"] + owners)["tokens"] == 0)
             let replica = try server.enroll(try text(made, "code"))
             let viewer = try server.enroll(try text(added, "code"))
             #expect(viewer.role == .viewer && viewer.replication == "readonly")

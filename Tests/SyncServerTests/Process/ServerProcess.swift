@@ -155,10 +155,18 @@ final class ServerProcess: @unchecked Sendable {
 extension EnrollmentReply {
     /// The body of a push of one set that creates a client.
     func pushBody(counter: Int64, client: Identifier, name: String) -> [UInt8] {
+        pushBody(counter: counter, Change("client", client, .create(fields: ["name": .string(name)])))
+    }
+
+    func disableBody(counter: Int64, member: Identifier) -> [UInt8] {
+        pushBody(
+            counter: counter, Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject())))
+    }
+
+    private func pushBody(counter: Int64, _ change: Change) -> [UInt8] {
         let set = ChangeSet(
             dot: Dot(replica: replica, counter: counter), clock: VectorClock(replicas: [replica: counter - 1]),
-            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter),
-            changes: [Change("client", client, .create(fields: ["name": .string(name)]))])
+            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter), changes: [change])
         let bytes = set.sealedBytes()
         let offered = OfferedSet(counter: counter, hash: ChangeSet.hash(ofSealed: bytes), sealed: bytes)
         return PushRequest(schemaVersion: Schema.currentVersion, cursor: nil, sets: [offered]).bytes(replica: replica)

@@ -44,6 +44,19 @@ import Testing
         #expect(try rest.get("/v1/client/\(id)").status == 200)
     }
 
+    @Test func nameOfNothingVisible_isNoName() throws {
+        for name in [" \u{200B}", "\u{2060}\u{FEFF}\u{AD}", "\u{E0041}", "\t\u{7}"] {
+            let reply = try rest.send("POST", "/v1/client", ["name": .string(name)])
+            #expect(reply.status == 400 && reply.fields == ["name required"], "\(reply.text)")
+            let (id, _) = try rest.create("client", ["name": "Harbor", "legal_name": .string(name)])
+            #expect(try rest.get("/v1/client/\(id)").data["legal_name"] == .null)
+            #expect(try rest.send("PATCH", "/v1/client/\(id)", ["name": .string(name)]).fields == ["name required"])
+            #expect(try rest.send("PATCH", "/v1/client/\(id)", ["tags": ["add": [.string(name)]]]).fields == ["tags invalid_format"])
+        }
+        let joined = "\u{1F468}\u{200D}\u{1F469} o\u{AD}k"
+        #expect(try rest.get("/v1/client/\(try rest.create("client", ["name": .string(joined)]).id)").data["name"] == .string(joined))
+    }
+
     @Test func write_entersTheFeed_underItsMember() throws {
         let id = try rest.create("client", ["name": "Harbor"]).id
         let row = try rest.server.connection.run(

@@ -79,6 +79,7 @@ import Testing
         let all = Set(cases.map { "\($0.method) \($0.path)" })
         for route in Route.all { #expect(all.contains("\(route.method) /\(route.path.joined(separator: "/"))")) }
         for one in ConsumerPaths.all { #expect(all.contains("\(one.method) \(one.path)")) }
+        for report in Schema.testing.reports { #expect(all.contains("GET /v1/reports/\(report.name)")) }
         #expect(Set(cases.filter { !$0.needsToken }.map { "\($0.method) \($0.path)" }) == Self.open)
         for entity in Schema.testing.entities where entity.isServed {
             for operation in entity.restOperations where operation != .transition {

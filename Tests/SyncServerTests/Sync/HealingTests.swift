@@ -71,6 +71,25 @@ import Testing
         #expect(try b.pull().last?.checkpoint?.waiting == [])
     }
 
+    /// What its author could see when it was made went down with the server.
+    @Test func setOfTheLostHistory_isNotAskedWhatItsAuthorSeesNow() throws {
+        let contact = server.newIdentifier()
+        try tenant.write([Change("contact", contact, .create(fields: ["last_name": "Alone"]))]).requireAccepted()
+        let finn = try tenant.enroll(member: try tenant.addMember(role: .field))
+        try finn.pull()
+        func edit(_ clock: VectorClock? = nil) throws -> OfferedSet {
+            finn.seal([Edit.patch("contact", contact, ["job_title": "Chef"])], clock: clock)
+        }
+        let body = PushRequest(schemaVersion: 1, cursor: finn.cursor, sets: [try edit(lostClock(finn))]).bytes(replica: finn.id)
+        let reply = try Push(context: server.context, connection: server.connection, requestID: "plain").run(body, token: finn.token)
+        #expect(try finn.outcome(reply, 0).violations.map(\.code) == ["not_found"], "whoever does not heal is asked")
+        #expect(try push(finn, [edit(lostClock(finn))]).map(\.status) == [.accepted])
+        // Made after it: the record may come back to them, as one that is not there may.
+        let later = try required(try push(finn, [edit()]).first)
+        #expect(later.status == .deferred && later.violations.map(\.code) == ["not_found"])
+        #expect(try tenant.record("contact", contact)?.text("job_title") == "Chef")
+    }
+
     @Test func seenSet_isKnownByItsTimeAsWell() throws {
         let first = a.seal([Edit.patch("client", client, ["notes": "by a"])], clock: lostClock(a))
         for outcome in try push(a, [first]) { #expect(outcome.status == .accepted) }

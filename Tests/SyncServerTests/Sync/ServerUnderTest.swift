@@ -18,12 +18,14 @@ final class ServerUnderTest {
     let logged = Locked<[LogEntry]>([])
 
     /// - Parameter isIsolated: A database that no other test uses.
-    convenience init(isIsolated: Bool = false) throws {
-        try self.init(url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get())
+    convenience init(isIsolated: Bool = false, builtins: [BuiltinConsumer] = BuiltinConsumer.all) throws {
+        try self.init(url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get(), builtins: builtins)
     }
 
     /// - Parameter tables: Of the schema that the database was migrated to.
-    init(url: String, tables: EntityTables = ServerUnderTest.tables) throws {
+    init(
+        url: String, tables: EntityTables = ServerUnderTest.tables, builtins: [BuiltinConsumer] = BuiltinConsumer.all
+    ) throws {
         self.url = url
         connection = try PostgresConnection(PostgresConfiguration(url: url))
         let clock = Locked<Int64>(1_773_600_000_000)
@@ -37,7 +39,8 @@ final class ServerUnderTest {
                     return $0
                 }
             },
-            announce: { tenant in announced.with { $0.append(tenant) } }, log: { entry in logged.with { $0.append(entry) } })
+            announce: { tenant in announced.with { $0.append(tenant) } }, log: { entry in logged.with { $0.append(entry) } },
+            builtins: builtins)
     }
 
     private static let template = Result { try MigratedDatabase(.testing) }

@@ -53,6 +53,10 @@ struct HTTPRequestParser {
         (head.method, head.target?.path ?? "", head.requestID)
     }
 
+    /// The request being parsed without its body, with the headers that have come; nil before its target is known. For answers that
+    /// depend on who asks.
+    var unfinished: HTTPRequest? { head.target.map { request(to: $0, body: [], byteCount: byteCount) } }
+
     /// Bytes kept of requests that are not complete.
     var heldBytes: Int { buffer.count + head.headerBytes + body.count }
 
@@ -172,11 +176,7 @@ struct HTTPRequestParser {
 
     private mutating func finishRequest(consumed: Int) -> HTTPRequest? {
         guard let target = head.target else { return nil }
-        let request = HTTPRequest(
-            method: head.method, target: target.raw, path: target.path, pathSegments: target.pathSegments,
-            query: target.query, headers: head.headers, body: body, keepsConnection: head.keepsConnection,
-            minorVersion: head.minorVersion, byteCount: byteCount + consumed, requestID: head.requestID, peerAddress: ""
-        )
+        let request = request(to: target, body: body, byteCount: byteCount + consumed)
         stage = .requestLine
         head = HTTPRequestHead()
         body = []
@@ -185,5 +185,12 @@ struct HTTPRequestParser {
         skippedEmptyLine = false
         continueIsDue = false
         return request
+    }
+
+    private func request(to target: HTTPRequestTarget, body: [UInt8], byteCount: Int) -> HTTPRequest {
+        HTTPRequest(
+            method: head.method, target: target.raw, path: target.path, pathSegments: target.pathSegments,
+            query: target.query, headers: head.headers, body: body, keepsConnection: head.keepsConnection,
+            minorVersion: head.minorVersion, byteCount: byteCount, requestID: head.requestID, peerAddress: "")
     }
 }

@@ -68,6 +68,9 @@ struct HTTPConnectionState {
         (parser.current.method, parser.current.path, parser.current.requestID, parser.byteCount)
     }
 
+    /// The same as a request, with the headers that have come; nil before its target is known.
+    var unfinished: HTTPRequest? { parser.unfinished }
+
     mutating func received(_ bytes: UnsafeRawBufferPointer) -> Instruction {
         precondition(phase == .receiving, "nothing is read while a request is handled")
         if parser.progress == .body { bodyBytesInWindow += bytes.count }

@@ -160,6 +160,7 @@ extension HTTPEventLoop {
             configuration.amend?(request, &response)
             answer = (request.requestID, request.method, request.path, response.status, request.byteCount)
         } else {
+            if let unfinished = connection.state.unfinished { configuration.amend?(unfinished, &response) }
             let partial = connection.state.partial
             answer = (requestID ?? "", partial.method, partial.path, response.status, partial.byteCount)
         }

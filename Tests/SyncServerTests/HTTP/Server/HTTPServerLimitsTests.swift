@@ -29,6 +29,35 @@ import Testing
             })
     }
 
+    /// What depends on who asks, such as whether a page may read the answer, is known as far as the head had come.
+    @Test func refusalWhileReceiving_isAmended_onceItsTargetIsKnown() async throws {
+        let rules = try #require(CrossOrigin(["https://app.example"]))
+        try await withHTTPServer(
+            configure: {
+                $0.headerTimeoutSeconds = 0.2
+                $0.bodyTimeoutSeconds = 0.2
+                $0.amend = { rules.open(&$1, to: $0) }
+            },
+            run: { under in
+                let head = "POST /v1/client HTTP/1.1\r\nHost: test\r\nOrigin: https://app.example\r\n"
+                let huge = "Content-Length: 99999999999\r\n\r\n"
+                for (text, status, isReadable) in [
+                    (head + huge, 413, true), (head + "Content-Length: 10\r\n\r\nabc", 408, true), (head, 408, true),
+                    (head + "X-Long: \(String(repeating: "x", count: 70_000))\r\n\r\n", 431, true),
+                    (head.replacing("app.example", with: "other.example") + huge, 413, false),
+                    ("POST /v1/client HTTP/1.1\r\nHost: test\r\n", 408, false),
+                    ("POST  /v1/client HTTP/1.1\r\nOrigin: https://app.example\r\n\r\n", 400, false),
+                ] {
+                    let client = try under.client()
+                    try client.send(text)
+                    let response = try client.response()
+                    #expect(response.status == status, "\(text.prefix(100))")
+                    #expect((response.header("access-control-allow-origin") != nil) == isReadable, "\(text.prefix(100))")
+                    #expect(try client.isAtEnd())
+                }
+            })
+    }
+
     @Test func idleConnection_isClosed_withoutAWord() async throws {
         try await withHTTPServer(
             configure: { $0.idleTimeoutSeconds = 0.2 },

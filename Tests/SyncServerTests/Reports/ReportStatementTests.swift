@@ -6,7 +6,7 @@ import Testing
 
 @testable import SyncServer
 
-@Suite struct ReportTests {
+@Suite struct ReportStatementTests {
     private let server: ServerUnderTest
     private let tenant: TenantUnderTest
 
