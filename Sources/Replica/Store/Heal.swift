@@ -27,7 +27,9 @@ extension Store {
             counter -= 1
         }
         // Sets that waited in the backup, and had been decided since.
-        for counter in checkpoint.waiting { applied.healing += try offerAgain(counter, held.at(counter), own: own) ?? 0 }
+        for counter in checkpoint.waiting where counter <= acknowledged {
+            applied.healing += try offerAgain(counter, held.at(counter), own: own) ?? 0
+        }
         applied.healing += try offerForOthers(&applied)
         // 3. What each of them had seen. Positions of the lost history mean nothing any more; its sets do.
         for row in try pendingRows()
