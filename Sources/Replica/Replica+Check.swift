@@ -70,8 +70,8 @@ extension Replica {
             let (first, last, count) =
                 try store.connection.first(
                     """
-                    SELECT low, high, (SELECT count(*) FROM _tideline_pending WHERE counter BETWEEN low AND high) \
-                    FROM (SELECT min(counter) AS low, max(counter) AS high FROM _tideline_pending WHERE deferred = 0)
+                    SELECT low, high, (SELECT count(*) FROM _tideline_pending WHERE counter BETWEEN low AND high AND author IS NULL) \
+                    FROM (SELECT min(counter) AS low, max(counter) AS high FROM _tideline_pending WHERE deferred = 0 AND author IS NULL)
                     """
                 ) { ($0.integer(0), $0.integer(1), $0.integer(2)) } ?? (0, 0, 0)
             if count > 0, last - first + 1 != count { findings.append("pending sets \(first) to \(last) have gaps") }

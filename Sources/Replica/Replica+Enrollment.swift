@@ -25,36 +25,59 @@ public struct ReplicaStatus: Sendable {
 }
 
 extension Replica {
-    /// Enrols with a one-time code. The server address is remembered.
+    /// Enrols with a one-time code. The server address is remembered. A file that was enrolled before and that its server does not
+    /// accept any more (it was restored to before that, or has revoked the replica) goes on with everything it holds.
     /// - Parameters:
     ///   - server: An http or https address; a path is kept as a prefix.
     ///   - code: Works once and expires after 72 hours.
     ///   - label: What its member calls the replica, e.g. the machine's name.
-    public func enroll(server: URL, code: String, label: String) async throws {
-        let existing = try await reading("enroll") { try Metadata(connection: $0.connection).identity() }
-        guard existing == nil else {
-            throw ReplicaError(.alreadyEnrolled, "this file is enrolled already; use another file", operation: "enroll")
+    /// - Returns: What became of a file that was enrolled before; nil for a new one.
+    @discardableResult
+    public func enroll(server: URL, code: String, label: String) async throws -> ContinuedReplica? {
+        guard let existing = try await identity() else {
+            try await enrolNew(server: server, code: code, label: label)
+            return nil
         }
-        let request = EnrollmentRequest(code: code, label: label, platform: Self.platform, schemaVersion: schema.version)
-        let reply: EnrollmentReply
-        do { reply = try await transport(to: server.absoluteString, "enroll").enroll(request) } catch {
-            throw ReplicaError.translated(error, operation: "enroll")
-        }
+        return try await enrolAgain(existing, server: server, code: code, label: label)
+    }
+
+    private func enrolNew(server: URL, code: String, label: String) async throws {
+        let attempt = try await attempt()
+        let request = EnrollmentRequest(
+            code: code, label: label, platform: Self.platform, schemaVersion: schema.version, attempt: attempt)
+        let reply = try await ask(server, request)
         try await writing("enroll") { store in
             try store.connection.immediateTransaction {
                 let meta = Metadata(connection: store.connection)
                 guard try meta.identity() == nil else {
                     throw ReplicaError(.alreadyEnrolled, "this file was enrolled meanwhile", operation: "enroll")
                 }
-                try meta.set(.tenant, reply.tenant.text)
-                try meta.set(.member, reply.member.text)
-                try meta.set(.replica, reply.replica.text)
-                try meta.set(.role, reply.role.rawValue)
-                try meta.set(.replication, reply.replication)
-                try meta.set(.token, reply.token)
+                try meta.set(reply)
                 try meta.set(.server, server.absoluteString)
+                try meta.set(.attempt, nil)
                 try store.learn(serverMilliseconds: reply.serverMilliseconds)
             }
+        }
+    }
+
+    func ask(_ server: URL, _ request: EnrollmentRequest) async throws -> EnrollmentReply {
+        do { return try await transport(to: server.absoluteString, "enroll").enroll(request) } catch {
+            throw ReplicaError.translated(error, operation: "enroll")
+        }
+    }
+
+    /// Kept before anything is sent: if the answer gets lost, the same code can be used again by this file.
+    func attempt() async throws -> String {
+        try await writing("enroll") { store in
+            let meta = Metadata(connection: store.connection)
+            if let attempt = try meta.text(.attempt) { return attempt }
+            let random = (0..<4).map { _ in store.environment.random() }
+            let attempt = random.map { number in
+                let digits = String(number, radix: 16)
+                return String(repeating: "0", count: 16 - digits.count) + digits
+            }.joined()
+            try meta.set(.attempt, attempt)
+            return attempt
         }
     }
 
@@ -81,7 +104,7 @@ extension Replica {
         }
     }
 
-    private func identity() async throws -> ReplicaIdentity? {
+    func identity() async throws -> ReplicaIdentity? {
         try await reading("status") { try Metadata(connection: $0.connection).identity() }
     }
 

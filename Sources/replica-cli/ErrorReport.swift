@@ -18,7 +18,7 @@ enum ErrorReport {
             return exitCode(hinted.error.code)
         case let error as ReplicaError:
             report(
-                error.code.rawValue, error.message, violations: error.violations, hint: hint(error.violations) ?? hint(error.code), terminal
+                error.code.rawValue, error.message, violations: error.violations, hint: hint(error.violations) ?? hint(error), terminal
             )
             return exitCode(error.code)
         case let error as CSVError:
@@ -48,13 +48,15 @@ enum ErrorReport {
         }
     }
 
-    private static func hint(_ code: ReplicaError.Code) -> String? {
-        switch code {
+    private static func hint(_ error: ReplicaError) -> String? {
+        switch error.code {
+        case .unreachable where error.operation == "enroll": "run the same command again when there is a connection"
         case .unreachable: "your work is safe on this machine; sync again when there is a connection"
         case .firstSyncIncomplete: "run: replica sync"
-        case .notAllowed: "ask an owner for a new enrolment code; your work stays on this machine"
+        case .notAllowed where error.operation == "enroll": "ask an owner for a new enrolment code; your work stays on this machine"
+        case .notAllowed: "ask an owner for a code, then run on this same file: replica enroll URL CODE; everything in it stays"
         case .notEnrolled: "enrol it: replica enroll URL CODE; an owner makes the code"
-        case .alreadyEnrolled: "name another file: replica --db FILE enroll URL CODE"
+        case .alreadyEnrolled: "replica sync goes on with it; a further replica needs another file: replica --db FILE enroll URL CODE"
         case .ambiguous: "give more characters of the id, or the whole id"
         case .syncInProgress: "another replica sync is running on this file; wait for it or stop it"
         case .newerFile, .outdated: "install a newer replica program"

@@ -33,7 +33,9 @@ import Testing
             #expect(finished.code == Int32(code), "\(finished.errors)")
             #expect(finished.errors.contains(words), "\(finished.errors)")
         }
-        #expect(!FileManager.default.fileExists(atPath: file), "a failed call leaves no file behind")
+        // An enrolment that got no answer may have spent its code: the file can ask for the answer.
+        let mayStay = arguments.first == "enroll" && code == 3
+        #expect(mayStay || !FileManager.default.fileExists(atPath: file), "a failed call leaves no file behind")
     }
 
     @Test func filesThatAreNoReplica_areStorageErrors_andStayAsTheyAre() async throws {

@@ -29,6 +29,10 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case forgetsSuperseded
     /// A set that comes back after a restore is acknowledged and not applied.
     case dropsHealed
+    /// What a courier brings is decided, whether it was decided before or not.
+    case decidesBroughtAgain
+    /// A file that enrols again is believed how far its sets were decided.
+    case believesClaimedCounters
     /// Nobody is told that a record has left.
     case keepsWhatLeft
     /// What takes its scope from another record stays where it was when that one moves.

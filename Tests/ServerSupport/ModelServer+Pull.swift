@@ -47,7 +47,12 @@ extension ModelServer {
             evictions.append(exit.key)
         }
         let mark = CheckpointMark(position: FeedPosition(epoch: state.epoch, position: end), fingerprint: state.fingerprints[end] ?? "")
-        let next = seal(Place(mark: mark, floor: floor, role: reader.role))
+        let head =
+            hasMore
+            ? CheckpointMark(
+                position: FeedPosition(epoch: state.epoch, position: state.position), fingerprint: state.fingerprints[state.position] ?? "")
+            : nil
+        let next = seal(Place(mark: mark, floor: floor, role: reader.role, head: head))
         guard !hasMore else {
             return PullPage.write(
                 serverMilliseconds: now(), blocks: blocks, evictions: evictions, next: next, checkpoint: nil, outcomes: [])
@@ -107,11 +112,15 @@ extension ModelServer {
         var floor: Int64
         /// Of the reader, which decides what was on the pages.
         var role: Role
+        /// Between pages: head when the page was read.
+        var head: CheckpointMark?
     }
 
     private func seal(_ place: Place) -> String {
+        let head = place.head.map { "\($0.position.position).\($0.fingerprint)" } ?? "."
+        let mark = place.mark
         let text =
-            "\(place.mark.position.epoch).\(place.mark.position.position).\(place.mark.fingerprint).\(place.floor).\(place.role.rawValue)"
+            "\(mark.position.epoch).\(mark.position.position).\(mark.fingerprint).\(place.floor).\(place.role.rawValue).\(head)"
         return "\(text).\(Self.code(text))"
     }
 
@@ -121,11 +130,17 @@ extension ModelServer {
     /// cursor proves that it is needed.
     func place(_ cursor: String?) throws -> Place? {
         guard let cursor else { return nil }
-        let parts = cursor.split(separator: ".").map(String.init)
-        guard parts.count == 6, Self.code(parts.dropLast().joined(separator: ".")) == parts[5], let epoch = Int64(parts[0]),
+        let parts = cursor.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 8, Self.code(parts.dropLast().joined(separator: ".")) == parts[7], let epoch = Int64(parts[0]),
             let position = Int64(parts[1]), let floor = Int64(parts[3]), let role = Role(rawValue: parts[4])
         else { throw refusal(.invalidCursor) }
-        if epoch >= state.epoch, epoch > state.epoch || position > state.position || state.fingerprints[position] != parts[2] {
+        let head = Int64(parts[5]).map {
+            CheckpointMark(position: FeedPosition(epoch: epoch, position: $0), fingerprint: parts[6])
+        }
+        let isOther =
+            position > state.position || state.fingerprints[position] != parts[2]
+            || head.map { $0.position.position > state.position || state.fingerprints[$0.position.position] != $0.fingerprint } ?? false
+        if epoch >= state.epoch, epoch > state.epoch || isOther {
             if fault == .overlooksRestores {
                 let here = FeedPosition(epoch: state.epoch, position: min(position, state.position))
                 return Place(
@@ -135,7 +150,8 @@ extension ModelServer {
         }
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
         return Place(
-            mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor, role: role)
+            mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor, role: role,
+            head: head)
     }
 
     private func beginEpoch(after number: Int64) {

@@ -8,7 +8,7 @@ extension ModelServer {
     public func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
         let reply = try lock.withLock {
             let reply = try pushLocked(bytes, token)
-            try checkStored(reply, token)
+            try checkStored(reply, bytes, token)
             return reply
         }
         poke()
@@ -16,8 +16,8 @@ extension ModelServer {
     }
 
     /// An answer leaves only after what it says is stored: looked at here, because a replica may hear another one by the end of its sync.
-    private func checkStored(_ reply: [UInt8], _ token: String) throws {
-        let replica = try account(token).replica
+    private func checkStored(_ reply: [UInt8], _ push: [UInt8], _ token: String) throws {
+        let replica = try author(try PushRequest.receive(push), account(token))
         let stored = state.outcomes[replica] ?? [:]
         for (counter, outcome) in try PushReply(parsing: reply).outcomes where stored[counter]?.bytes != outcome {
             if state.deferred[Dot(replica: replica, counter: counter)] != nil { continue }
@@ -40,9 +40,11 @@ extension ModelServer {
         guard push.schemaVersion <= schema.version else { throw refusal(.schemaTooOld, details: ["schema": .integer(schema.version)]) }
         let account = try account(token)
         guard account.role != .viewer else { throw refusal(.forbidden) }
-        try checkOrder(push.sets, account.replica)
+        let replica = try author(push, account)
+        let isCourier = replica != account.replica
+        try checkOrder(push.sets, replica)
         _ = try place(push.cursor)
-        let fresh = try unseen(push.sets, account.replica)
+        let fresh = try unseen(push.sets, replica, isCourier: isCourier)
         // It dies before anything is kept.
         for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
             throw TransportFailure.dropped("the server died")
@@ -55,11 +57,11 @@ extension ModelServer {
         let head = FeedPosition(epoch: state.epoch, position: state.position)
         let isOpen = push.isHealing && state.epoch > 0 && now() - state.epochBegan < Limits.healingMilliseconds
         let offered = Set(fresh.map(\.dot))
-        var held = state.deferred.filter { $0.key.replica == account.replica && !offered.contains($0.key) }.values
+        var held = state.deferred.filter { $0.key.replica == replica && !offered.contains($0.key) }.values
             .reduce(into: Set<Identifier>()) { $0.formUnion($1.ids) }
         let deferred = state.deferred
-        let restrictedSince = account.role.seesRestricted ? state.restrictedSince[account.replica] ?? head.position : nil
-        if let restrictedSince, !fresh.isEmpty { state.restrictedSince[account.replica] = restrictedSince }
+        let restrictedSince = account.role.seesRestricted ? state.restrictedSince[replica] ?? head.position : nil
+        if let restrictedSince, !fresh.isEmpty { state.restrictedSince[replica] = restrictedSince }
         let recognised = push.recognised.filter { state.fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         var waiting: [Int64: [UInt8]] = [:]
         for set in fresh {
@@ -68,10 +70,10 @@ extension ModelServer {
             case .withdrawn: outcome = Outcome(status: .withdrawn)
             case .undecodable(_, let violation): outcome = .rejected([violation])
             case .set(let content):
-                let clock = capped(content.clock, own: account.replica, head: head, lanes: lanes, recognised: recognised)
+                let clock = capped(content.clock, own: replica, head: head, lanes: lanes, recognised: recognised)
                 var submission = Submission(
                     changes: content.changes,
-                    author: Author(kind: .member, member: account.member, role: account.role, replica: account.replica), dot: set.dot,
+                    author: Author(kind: .member, member: account.member, role: account.role, replica: replica), dot: set.dot,
                     clock: clock, timestamp: content.timestamp, schemaVersion: content.schemaVersion ?? push.schemaVersion)
                 submission.vouchesForRestricted = restrictedSince.map { clock.feed.position >= $0 } ?? false
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
@@ -88,13 +90,13 @@ extension ModelServer {
                 waiting[set.dot.counter] = outcome.json.canonicalBytes()
             } else {
                 state.deferred[set.dot] = nil
-                state.outcomes[account.replica, default: [:]][set.dot.counter] = (set.hash, outcome.json.canonicalBytes())
+                state.outcomes[replica, default: [:]][set.dot.counter] = (set.hash, outcome.json.canonicalBytes())
             }
-            state.acknowledged[account.replica] = max(set.dot.counter, state.acknowledged[account.replica] ?? 0)
-            state.lastEpoch[account.replica] = state.epoch
+            state.acknowledged[replica] = max(set.dot.counter, state.acknowledged[replica] ?? 0)
+            if !isCourier { state.lastEpoch[replica] = state.epoch }
         }
         let outcomes = push.sets.compactMap { set in
-            (state.outcomes[account.replica]?[set.dot.counter]?.bytes ?? waiting[set.dot.counter]).map { (set.dot.counter, $0) }
+            (state.outcomes[replica]?[set.dot.counter]?.bytes ?? waiting[set.dot.counter]).map { (set.dot.counter, $0) }
         }
         return PushReply(serverMilliseconds: now(), outcomes: outcomes).bytes()
     }
@@ -110,15 +112,18 @@ extension ModelServer {
     }
 
     /// The sets that were not decided before. Throws `fork` and `counter_gap`.
-    private func unseen(_ sets: [PushRequest.Received], _ replica: Identifier) throws -> [PushRequest.Received] {
+    private func unseen(
+        _ sets: [PushRequest.Received], _ replica: Identifier, isCourier: Bool
+    ) throws -> [PushRequest.Received] {
         var unseen: [PushRequest.Received] = []
         var last = state.acknowledged[replica] ?? 0
-        var mayJump = state.lastEpoch[replica] ?? 0 < state.epoch
+        var mayJump = !isCourier && state.lastEpoch[replica] ?? 0 < state.epoch
         for set in sets {
             let counter = set.dot.counter
             if let hash = state.outcomes[replica]?[counter]?.hash ?? state.deferred[set.dot]?.hash {
                 guard hash == set.hash || mistakesForItsOwn(set) else { throw refusal(.fork, details: ["counter": .integer(counter)]) }
-                if state.deferred[set.dot] != nil || fault == .skipsDeduplication { unseen.append(set) }
+                let isAgain = fault == .skipsDeduplication || fault == .decidesBroughtAgain && isCourier
+                if state.deferred[set.dot] != nil || isAgain { unseen.append(set) }
             } else if counter <= state.acknowledged[replica] ?? 0 {
                 throw refusal(.fork, details: ["counter": .integer(counter)])
             } else {

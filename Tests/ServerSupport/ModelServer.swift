@@ -22,6 +22,9 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         var role: Role
         var expiresAt: Int64
         var isUsed = false
+        /// Which replica it has made, and for which attempt.
+        var replica: Identifier?
+        var attempt: String?
     }
 
     /// Of the build that runs; see ``upgrade(to:)``.
@@ -30,8 +33,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     let lock = NSLock()
     let now: @Sendable () -> Int64
     var state = State()
-    private var accounts: [String: Account] = [:]
+    private(set) var accounts: [String: Account] = [:]
+    /// Of every token that was ever given: a backup brings back those that it knows.
+    private var everyAccount: [String: Account] = [:]
     private var codes: [String: Code] = [:]
+    /// What was stated of replicas. The key to such statements outlives every restore.
+    var statements: [String: Statement] = [:]
     private var secrets = 0
     private var generator: IdentifierGenerator
     var history = 1
@@ -119,11 +126,24 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         pokes.poke()
     }
 
-    public func snapshot() -> State { lock.withLock { state } }
+    public func snapshot() -> State {
+        lock.withLock {
+            var state = state
+            state.tokens = Set(accounts.keys)
+            state.codes = codes.mapValues(\.isUsed)
+            return state
+        }
+    }
 
-    public func restore(_ old: State) {
+    public func restore(_ old: State, keepsEnrolments: Bool) {
         lock.withLock {
             state = readable(old)
+            if !keepsEnrolments {
+                accounts = [:]
+                codes = codes.filter { old.codes[$0.key] != nil }
+                for (text, isUsed) in old.codes where !isUsed { codes[text]?.isUsed = false }
+            }
+            for token in old.tokens { accounts[token] = everyAccount[token] }
             ordered = nil
             history += 1
         }
@@ -211,19 +231,37 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     // MARK: Enrolment
 
     public func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
-        let reply = try lock.withLock {
-            guard let code = codes[request.code] else { throw refusal(.codeInvalid) }
-            guard !code.isUsed else { throw refusal(.codeUsed) }
-            guard code.expiresAt > now() else { throw refusal(.codeExpired) }
-            guard let role = role(of: Account(member: code.member, replica: .zero, role: code.role)) else { throw refusal(.forbidden) }
-            var changes: [Change] = []
-            if state.records[RecordKey("member", code.member)]?.text("status") == "invited" {
-                changes.append(Change("member", code.member, .transition(name: "accept", observed: "invited", arguments: [:])))
-            }
-            codes[request.code]?.isUsed = true
-            return register(code.member, role, label: request.label, platform: request.platform, acknowledged: 0, along: changes)
-        }
+        let reply = try lock.withLock { try enrollLocked(request) }
         pokes.poke()
+        return reply
+    }
+
+    private func enrollLocked(_ request: EnrollmentRequest) throws -> EnrollmentReply {
+        guard let code = codes[request.code] else { throw refusal(.codeInvalid) }
+        guard !code.isUsed || code.attempt != nil && code.attempt == request.attempt else { throw refusal(.codeUsed) }
+        guard code.expiresAt > now() else { throw refusal(.codeExpired) }
+        guard let role = role(of: Account(member: code.member, replica: .zero, role: code.role)) else { throw refusal(.forbidden) }
+        let former = try request.continues.map { try statement($0.identity, member: code.member) }
+        let counter = request.continues?.counter ?? 0
+        if code.isUsed, let made = code.replica {
+            guard isUntouched(made) else { throw refusal(.codeUsed) }
+            accounts = accounts.filter { $0.value.replica != made }
+            state.acknowledged[made] = former.map { $0.replica == made ? $0.base : counter } ?? 0
+            return reply(made, code.member, role, base: state.acknowledged[made] ?? 0)
+        }
+        var changes: [Change] = []
+        if state.records[RecordKey("member", code.member)]?.text("status") == "invited" {
+            changes.append(Change("member", code.member, .transition(name: "accept", observed: "invited", arguments: [:])))
+        }
+        let isLost = former.map { !isKnown($0.replica) } ?? false
+        let reply = register(
+            code.member, role, label: request.label, platform: request.platform,
+            acknowledged: former.map { isLost && fault != .believesClaimedCounters ? $0.base : counter } ?? 0,
+            as: isLost ? former?.replica : nil,
+            along: changes)
+        var spent = code
+        (spent.isUsed, spent.replica, spent.attempt) = (true, reply.replica, request.attempt)
+        codes[request.code] = spent
         return reply
     }
 
@@ -232,30 +270,70 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             let account = try account(token)
             let acknowledged = state.acknowledged[account.replica] ?? 0
             guard request.counter <= acknowledged else { throw refusal(.badRequest, details: ["acknowledged": .integer(acknowledged)]) }
+            let common = request.commonID(tenant: tenant, member: account.member)
+            if let common, accounts.values.contains(where: { $0.replica == common }), isLive(common) {
+                return self.reply(common, account.member, account.role, base: request.counter)
+            }
             return register(
-                account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter)
+                account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter,
+                as: common.flatMap { isKnown($0) ? nil : $0 }, isLost: false)
         }
         pokes.poke()
         return reply
     }
 
-    private func register(
-        _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, along changes: [Change] = []
+    private func isKnown(_ replica: Identifier) -> Bool {
+        state.acknowledged[replica] != nil || state.records[RecordKey("replica", replica)] != nil
+            || state.outcomes[replica]?.isEmpty == false || accounts.values.contains { $0.replica == replica }
+    }
+
+    private func isLive(_ replica: Identifier) -> Bool {
+        guard !revoked.contains(replica) else { return false }
+        guard schema.entity("replica") != nil else { return true }
+        return state.records[RecordKey("replica", replica)].map { $0.isLive && $0.text("status") != "revoked" } ?? false
+    }
+
+    /// Nothing was asked as this replica that left a trace, and it may.
+    private func isUntouched(_ replica: Identifier) -> Bool {
+        let record = state.records[RecordKey("replica", replica)]
+        return record.map { $0.isLive && $0.text("status") != "revoked" } ?? true && state.outcomes[replica]?.isEmpty ?? true
+            && !state.deferred.keys.contains { $0.replica == replica }
+    }
+
+    func register(
+        _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, as known: Identifier? = nil,
+        isLost: Bool = true, along changes: [Change] = []
     ) -> EnrollmentReply {
-        let replica = generator.next(milliseconds: now())
+        let replica = known ?? generator.next(milliseconds: now())
+        create(
+            replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: known != nil && isLost, along: changes)
+        return reply(replica, member, role, base: acknowledged)
+    }
+
+    /// Without a token.
+    func create(
+        _ replica: Identifier, _ member: Identifier, label: String, platform: String, acknowledged: Int64, isLost: Bool,
+        along changes: [Change] = []
+    ) {
         if schema.entity("replica") != nil {
             var fields: JSONObject = ["member": .string(member.text), "label": .string(label), "replication": "full"]
             if !platform.isEmpty { fields["platform"] = .string(platform) }
             let outcome = writeLocked([Change("replica", replica, .create(fields: fields))] + changes)
             precondition(outcome.status == .accepted, "a replica cannot be made: \(outcome.violations)")
         }
+        state.lastEpoch[replica] = state.epoch - (isLost ? 1 : 0)
+        state.acknowledged[replica] = acknowledged
+    }
+
+    private func reply(_ replica: Identifier, _ member: Identifier, _ role: Role, base: Int64) -> EnrollmentReply {
         let token = secret("token")
         accounts[token] = Account(member: member, replica: replica, role: role)
-        state.lastEpoch[replica] = state.epoch
-        state.acknowledged[replica] = acknowledged
+        everyAccount[token] = accounts[token]
+        let identity = secret("identity")
+        statements[identity] = Statement(member: member, replica: replica, base: base)
         return EnrollmentReply(
             token: token, tenant: tenant, member: member, replica: replica, role: role, replication: "full", serverMilliseconds: now(),
-            schemaVersion: schema.version)
+            schemaVersion: schema.version, identity: identity)
     }
 
     // MARK: Waiting

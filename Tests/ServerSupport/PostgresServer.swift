@@ -276,16 +276,28 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     /// Whose rows are what a person holds, not what a disk does.
     private static let keptTables: Set<String> = ["tideline.token", "tideline.enrollment_code", "tideline.replica"]
 
-    public func restore(_ old: ServerState) {
+    public func restore(_ old: ServerState, keepsEnrolments: Bool) {
+        let keptTables = keepsEnrolments ? Self.keptTables : []
         administer { connection in
             try connection.transaction(.readWrite) { connection in
                 _ = try connection.run(TenantHead.lock(tenant))
                 var statements: [PostgresStatement] = []
-                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where !Self.keptTables.contains(name) {
+                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where !keptTables.contains(name) {
                     statements.append(PostgresStatement("DELETE FROM \(name) WHERE tenant = $1::uuid", [.identifier(tenant)]))
                     statements.append(
                         PostgresStatement(
                             "INSERT INTO \(name) SELECT * FROM json_populate_recordset(null::\(name), $1::json)", [.utf8(rows)]))
+                }
+                guard keepsEnrolments else {
+                    try connection.batch(statements)
+                    return
+                }
+                // What an earlier restore had taken comes back with this backup.
+                for (name, rows) in old.tables.sorted(by: { $0.key < $1.key }) where keptTables.contains(name) {
+                    statements.append(
+                        PostgresStatement(
+                            "INSERT INTO \(name) SELECT * FROM json_populate_recordset(null::\(name), $1::json) ON CONFLICT DO NOTHING",
+                            [.utf8(rows)]))
                 }
                 // Replicas that came since are known by their tokens, and nothing of theirs was processed.
                 statements.append(

@@ -2,12 +2,12 @@
 
 import SyncProtocol
 
-enum ServerBeginnings {
+public enum ServerBeginnings {
     static func tenant(_ id: Identifier) -> Change {
         Change("tenant", id, .create(fields: ["name": "Model", "base_currency": "USD", "timezone": "UTC"]))
     }
 
-    static func member(_ id: Identifier, _ name: String, _ role: Role) -> Change {
+    public static func member(_ id: Identifier, _ name: String, _ role: Role) -> Change {
         let box = name.lowercased().filter { $0.isASCII && ($0.isLetter || $0.isNumber) }
         return Change(
             "member", id,

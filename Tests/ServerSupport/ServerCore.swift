@@ -37,8 +37,11 @@ public protocol ServerCore: AnyObject, Sendable {
     /// Puts rows in place without deciding.
     func load(_ records: [RecordState])
     func snapshot() -> ServerState
-    /// The disk is an old copy now; nobody told the server. Tokens and codes made since hold on: people would enrol again.
-    func restore(_ old: ServerState)
+    /// The disk is an old copy now; nobody told the server.
+    /// - Parameter keepsEnrolments: Tokens, replicas and codes made since hold on, as if nobody had enrolled meanwhile.
+    func restore(_ old: ServerState, keepsEnrolments: Bool)
+    /// Shuts a replica out, as an owner does. A later restore may have forgotten it.
+    func revoke(_ replica: Identifier)
     /// Tombstones up to now are gone.
     func forgetTombstones()
     /// While true every token of the tenant is void.
@@ -55,7 +58,11 @@ public protocol ServerCore: AnyObject, Sendable {
 
 extension ServerCore {
     public func invite(_ name: String, role: Role) -> (member: Identifier, code: String) { invite(name, role: role, member: nil) }
+    public func restore(_ old: ServerState) { restore(old, keepsEnrolments: true) }
     @discardableResult public func write(_ changes: [Change]) -> Outcome { write(changes, knowing: nil) }
+    public func revoke(_ replica: Identifier) {
+        write([Change("replica", replica, .transition(name: "revoke", observed: "active", arguments: JSONObject()))])
+    }
     public func digest() -> [String: EntityDigest] { digest(for: nil) }
     /// What a replica of an older build may hold; nothing can be said where the store does not know that build.
     public func digest(for replica: Identifier?, build: Schema) -> [String: EntityDigest] {
@@ -90,6 +97,9 @@ public struct ServerState: Sendable {
     /// Records taken from a circle of readers (``ReaderAccess/circles``).
     var exits: [(position: Int64, circle: String, key: RecordKey)] = []
     var horizon: Int64 = 0
+    /// Of the model: who could ask, and which codes were spent.
+    var tokens: Set<String> = []
+    var codes: [String: Bool] = [:]
     /// Of a store in Postgres: the rows of each table as one JSON array.
     var tables: [String: [UInt8]] = [:]
 }

@@ -119,16 +119,23 @@ extension Store {
         for counter in checkpoint.waiting {
             try connection.execute("UPDATE _tideline_pending SET deferred = 1 WHERE counter = ?1 AND outcome IS NULL", [.integer(counter)])
         }
+        let common = try lastInCommon(outcomes)
         for var row in try pendingRows() where row.counter <= acknowledged {
+            // Of a set that another replica has sealed a checkpoint says nothing: the counter may be spent in both lanes.
+            let answer = row.author == nil ? told[row.counter] : nil
+            if row.author == nil, row.counter < common, answer.map({ $0.hash != row.hash }) ?? (row.outcome == nil && !row.isDeferred) {
+                applied.problems += try leaveToOtherCopy(row, Self.passedOverByOtherCopy)
+                continue
+            }
             // An outcome given to another set with this counter is not this one's.
-            if let other = told[row.counter], other.hash != row.hash {
+            if let answer, answer.hash != row.hash {
                 applied.forkedAt = min(applied.forkedAt ?? row.counter, row.counter)
                 continue
             }
             if let forkedAt = applied.forkedAt, row.counter >= forkedAt { continue }
-            // What waited was decided late; only a checkpoint behind its entries covers it.
-            if row.isDeferred, let last = try row.lastPosition(), last > checkpoint.mark.position.position { continue }
-            guard let text = told[row.counter].map({ String(decoding: $0.outcome, as: UTF8.self) }) ?? row.outcome else { continue }
+            // What waited, or came by a courier, was decided late; only a checkpoint behind its entries covers it.
+            if row.isDeferred || row.author != nil, let last = try row.lastPosition(), last > checkpoint.mark.position.position { continue }
+            guard let text = answer.map({ String(decoding: $0.outcome, as: UTF8.self) }) ?? row.outcome else { continue }
             guard let outcome = Outcome(json: try JSONValue(parsing: text)) else {
                 throw WireError("outcomes", "the outcome of set \(row.counter) has no status this build knows")
             }
@@ -176,7 +183,7 @@ extension Store {
         try connection.scalarInteger(
             """
             SELECT min(counter) FROM _tideline_pending \
-            WHERE counter <= ?1 AND outcome IS NULL AND sealed IS NOT NULL AND deferred = 0
+            WHERE counter <= ?1 AND outcome IS NULL AND sealed IS NOT NULL AND deferred = 0 AND author IS NULL
             """, [.integer(counter)])
     }
 

@@ -23,6 +23,14 @@ struct Metadata {
         case syncedAt = "synced_at"
         /// Replicas that this file was copied from, each with the last counter both have: `{replica: counter}`.
         case sharedLanes = "shared_lanes"
+        /// The server's statement of which replica this is; with it a server that was restored knows it again.
+        case identity
+        /// Such statements of the replicas that this file was copied from, or was itself before: `{replica: statement}`.
+        case formerIdentities = "former_identities"
+        /// What an enrolment that has not been answered yet says, so that it can be asked again.
+        case attempt
+        /// The file enrolled again under another id, and has offered nothing under that yet.
+        case unoffered
         /// Feed position up to which the copy of the timeline is complete.
         case activityNext = "activity_next"
     }
@@ -73,19 +81,40 @@ struct Metadata {
         return CheckpointMark(json: try JSONValue(parsing: text))
     }
 
-    func sharedLanes() throws -> [Identifier: Int64] {
-        guard let text = try text(.sharedLanes), let object = try JSONValue(parsing: text).objectValue else { return [:] }
-        var lanes: [Identifier: Int64] = [:]
+    func sharedLanes() throws -> [Identifier: Int64] { try object(.sharedLanes) { $0.integerValue } }
+
+    func formerIdentities() throws -> [Identifier: String] { try object(.formerIdentities) { $0.stringValue } }
+
+    func set(formerIdentities identities: [Identifier: String]) throws {
+        var object = JSONObject()
+        for (id, identity) in identities { object[id.text] = .string(identity) }
+        try set(.formerIdentities, JSONValue.object(object).canonicalText)
+    }
+
+    private func object<Value>(_ key: Key, _ read: (JSONValue) -> Value?) throws -> [Identifier: Value] {
+        guard let text = try text(key), let object = try JSONValue(parsing: text).objectValue else { return [:] }
+        var values: [Identifier: Value] = [:]
         for (name, value) in object {
-            if let id = Identifier(name), let counter = value.integerValue { lanes[id] = counter }
+            if let id = Identifier(name), let value = read(value) { values[id] = value }
         }
-        return lanes
+        return values
     }
 
     func set(sharedLanes lanes: [Identifier: Int64]) throws {
         var object = JSONObject()
         for (id, counter) in lanes { object[id.text] = .integer(counter) }
         try set(.sharedLanes, JSONValue.object(object).canonicalText)
+    }
+
+    /// Who the file is from now on.
+    func set(_ reply: EnrollmentReply) throws {
+        try set(.tenant, reply.tenant.text)
+        try set(.member, reply.member.text)
+        try set(.replica, reply.replica.text)
+        try set(.role, reply.role.rawValue)
+        try set(.replication, reply.replication)
+        try set(.token, reply.token)
+        try set(.identity, reply.identity)
     }
 
     func clock() throws -> HybridClock {

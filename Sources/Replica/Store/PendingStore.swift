@@ -19,11 +19,20 @@ struct PendingRow: Sendable {
     var seen: [SeenSet] = []
     /// The server waits for what it builds on (protocol §7.4); later sets may have been answered.
     var isDeferred = false
+    /// Who has sealed it, when that was not this replica but one whose file this was: it goes out in that one's name.
+    var author: Identifier?
+}
+
+/// What one push offers: sets of one author.
+struct PendingBatch: Sendable {
+    /// nil: this replica.
+    var author: Identifier?
+    var sets: [OfferedSet] = []
 }
 
 extension Store {
     private static let pendingColumns =
-        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes, seen, deferred"
+        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes, seen, deferred, author"
 
     private func pendingRow(_ row: borrowing SQLiteRow) throws -> PendingRow {
         PendingRow(
@@ -31,8 +40,8 @@ extension Store {
             isAnswered: row.text(5) != "pending", outcome: row.optionalText(6), predicted: row.optionalText(7),
             feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10),
             undoes: row.optionalInteger(11),
-            seen: try row.optionalText(12).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? [], isDeferred: row.boolean(13)
-        )
+            seen: try row.optionalText(12).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? [], isDeferred: row.boolean(13),
+            author: row.optionalText(14).flatMap { Identifier($0) })
     }
 
     func pendingRows(after counter: Int64 = 0) throws -> [PendingRow] {
@@ -69,22 +78,25 @@ extension Store {
             ])
     }
 
-    /// The next sets to offer, oldest first, within the limits of one push.
-    func nextBatch(maximumSets: Int) throws -> [OfferedSet] {
-        var batch: [OfferedSet] = []
+    /// The next sets to offer, oldest first, of one author, within the limits of one push. What another replica has sealed comes
+    /// before anything of this one: its counters are lower.
+    func nextBatch(maximumSets: Int) throws -> PendingBatch {
+        var batch = PendingBatch()
         var bytes = 1024
         try connection.withStatement(
-            "SELECT counter, hash, sealed, seen FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
+            "SELECT counter, hash, sealed, seen, author FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
         ) { statement in
             try statement.bind(1, min(maximumSets, Limits.setsPerPush))
             while try statement.step() {
                 let row = statement.row
+                let author = row.optionalText(4).flatMap { Identifier($0) }
+                if batch.sets.isEmpty { batch.author = author } else if batch.author != author { break }
                 let sealed = row.optionalBlob(2)
                 let seen = try row.optionalText(3).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? []
                 bytes += (sealed?.count ?? 64) + 128 + seen.count * 72
                 // One set always fits: its own limit is far below that of a push.
-                if bytes > Limits.bytesPerPush, !batch.isEmpty { break }
-                batch.append(OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen))
+                if bytes > Limits.bytesPerPush, !batch.sets.isEmpty { break }
+                batch.sets.append(OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen))
             }
             statement.reset()
         }
@@ -134,7 +146,8 @@ extension Store {
     func outcomesKnownUpTo() throws -> Int64 {
         let meta = Metadata(connection: connection)
         // What waits is answered by a push, when it is.
-        let first = try connection.scalarInteger("SELECT min(counter) FROM _tideline_pending WHERE outcome IS NULL AND deferred = 0")
+        let first = try connection.scalarInteger(
+            "SELECT min(counter) FROM _tideline_pending WHERE outcome IS NULL AND deferred = 0 AND author IS NULL")
         return try first.map { $0 - 1 } ?? meta.integer(.counter) ?? 0
     }
 

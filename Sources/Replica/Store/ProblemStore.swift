@@ -38,6 +38,14 @@ extension Store {
         entity: "", id: nil, field: "set", code: .withdrawn,
         message: "another copy of this file has this set too and sends it when the server can take it; retry only if that copy is gone")
 
+    static let passedOverByOtherCopy = Violation(
+        entity: "", id: nil, field: "set", code: .withdrawn,
+        message: "the server lost this set, and another copy of this file, which had forgotten it, passed it over; retry does it anew")
+
+    static let partedFromOtherCopy = Violation(
+        entity: "", id: nil, field: "set", code: .withdrawn,
+        message: "another copy of this file went another way before this set and was there first; retry does it on what is there now")
+
     /// A set that was taken out because no answer came, or that a server rejected before it was restored, was processed all the
     /// same: its own answer stands, and what waited for a person is settled by it. The row gets the set back, for the journal or a
     /// new problem.

@@ -135,27 +135,37 @@ struct SyncWork {
     // MARK: Push
 
     private struct Offer: Sendable {
+        var author: Identifier?
         var sets: [OfferedSet]
         var bytes: [UInt8]
         var token: String
     }
 
+    private static func offer(_ batch: PendingBatch, _ store: Store) throws -> Offer {
+        let meta = Metadata(connection: store.connection)
+        let identity = try meta.requireIdentity("push")
+        // Clocks of a lost history are capped by the newest checkpoint that the server still recognises.
+        let epoch = try meta.checkpoint()?.position.epoch ?? 0
+        let isOlder = try store.connection.scalarInteger(
+            "SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE sealed IS NOT NULL AND feed_position > 0 AND feed_epoch < ?1)",
+            [.integer(epoch)])
+        let request = PushRequest(
+            schemaVersion: store.schema.version, cursor: try meta.text(.cursor),
+            recognised: isOlder == 1 ? try store.checkpointMarks() : [], isHealing: try store.isHealing(),
+            identity: try batch.author.flatMap { try meta.formerIdentities()[$0] }, sets: batch.sets)
+        return Offer(
+            author: batch.author, sets: batch.sets, bytes: request.bytes(replica: batch.author ?? identity.replica), token: identity.token)
+    }
+
     private mutating func push(_ maximumSets: Int) async throws -> SyncSession.Event {
         let offer = try await file.write { store -> Offer? in
-            let meta = Metadata(connection: store.connection)
-            let identity = try meta.requireIdentity("push")
             try store.sealIfCaptured()
-            let sets = maximumSets == 0 ? [] : try store.nextBatch(maximumSets: maximumSets)
-            if sets.isEmpty, maximumSets > 0 { return nil }
-            // Clocks of a lost history are capped by the newest checkpoint that the server still recognises.
-            let epoch = try meta.checkpoint()?.position.epoch ?? 0
-            let isOlder = try store.connection.scalarInteger(
-                "SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE sealed IS NOT NULL AND feed_position > 0 AND feed_epoch < ?1)",
-                [.integer(epoch)])
-            let request = PushRequest(
-                schemaVersion: store.schema.version, cursor: try meta.text(.cursor),
-                recognised: isOlder == 1 ? try store.checkpointMarks() : [], isHealing: try store.isHealing(), sets: sets)
-            return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
+            let batch = maximumSets == 0 ? PendingBatch() : try store.nextBatch(maximumSets: maximumSets)
+            if batch.sets.isEmpty, maximumSets > 0 { return nil }
+            let offer = try Self.offer(batch, store)
+            // From here on something may be known under the id of this file.
+            if batch.author == nil, !batch.sets.isEmpty { try Metadata(connection: store.connection).set(.unoffered, nil) }
+            return offer
         }
         guard let offer else { return .pushed(0) }
         state.send(.pushing(pendingSets: offer.sets.count))
@@ -186,10 +196,29 @@ struct SyncWork {
             mayWait = false
             return .pushed(offer.sets.count)
         } catch let failure as TransportFailure {
+            if let author = offer.author, case .reply(let reply, _) = failure, try await settleCourier(reply, of: author) {
+                return .pushed(offer.sets.count)
+            }
             return .pushFailed(failure, sets: offer.sets.count)
         } catch is CancellationError {
             return .pushFailed(.cancelled, sets: offer.sets.count)
         }
+    }
+
+    /// Whether a refusal of what another replica has sealed is dealt with: then the next sets go out.
+    private mutating func settleCourier(_ reply: ErrorReply, of author: Identifier) async throws -> Bool {
+        let (isSettled, problems) = try await file.write { store in
+            try store.connection.immediateTransaction {
+                let newest = try store.connection.scalarInteger("SELECT max(id) FROM _tideline_problem") ?? 0
+                let isSettled = try store.settleCourier(reply, of: author)
+                let ids = try store.connection.query(
+                    "SELECT id FROM _tideline_problem WHERE id > ?1 ORDER BY id", [.integer(newest)]
+                ) { $0.integer(0) }
+                return (isSettled, try ids.map { try store.requireProblem($0) })
+            }
+        }
+        report.newProblems += problems
+        return isSettled
     }
 
     // MARK: Pull
@@ -367,7 +396,7 @@ struct SyncWork {
             let identity = try await file.read { try Metadata(connection: $0.connection).requireIdentity("fork") }
             let request = ForkRequest(
                 counter: counter - 1, label: String("copy on \(ProcessInfo.processInfo.hostName)".prefix(80)), platform: Replica.platform,
-                schemaVersion: file.tables.schema.version)
+                schemaVersion: file.tables.schema.version, first: try await file.write { [counter] in try $0.firstToMove(from: counter) })
             let reply = try await transport.fork(request, token: identity.token)
             // 3. Move.
             let moved = try await file.write { [counter] in try $0.fork(to: reply, at: counter) }
@@ -384,13 +413,9 @@ struct SyncWork {
 
     private func sharedOffer(below counter: Int64) async throws -> Offer? {
         try await file.write { store -> Offer? in
-            let meta = Metadata(connection: store.connection)
-            let identity = try meta.requireIdentity("fork")
-            let sets = try store.nextBatch(maximumSets: Limits.setsPerPush).filter { $0.counter < counter }
-            if sets.isEmpty { return nil }
-            let request = PushRequest(
-                schemaVersion: store.schema.version, cursor: try meta.text(.cursor), isHealing: try store.isHealing(), sets: sets)
-            return Offer(sets: sets, bytes: request.bytes(replica: identity.replica), token: identity.token)
+            var batch = try store.nextBatch(maximumSets: Limits.setsPerPush)
+            batch.sets = batch.sets.filter { $0.counter < counter }
+            return batch.sets.isEmpty ? nil : try Self.offer(batch, store)
         }
     }
 }

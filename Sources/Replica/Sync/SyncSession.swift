@@ -71,6 +71,8 @@ struct SyncSession: Sendable {
     private var rebuilds = 0
     private var reoffers = 0
     private var forks = 0
+    /// A push was refused because of another copy, and the pull that tells what the copies have in common was asked for.
+    private var hasLookedForCopies = false
     private var hasCheckpoint = false
     private var stagedPages = 0
     private var pageHasMore = false
@@ -124,6 +126,7 @@ struct SyncSession: Sendable {
             // Everything from here on is a new replica's: nothing of it was offered yet.
             (push, pushFailure, pullIsDue) = (.due, nil, true)
             (batchLimit, unanswered, singleUnanswered, isProbing) = (Limits.setsPerPush, 0, 0, false)
+            hasLookedForCopies = false
             return next()
         case .forkFailed(let failure): return .stop(failure)
         case .rebuildPrepared:
@@ -170,7 +173,13 @@ struct SyncSession: Sendable {
                     return .reoffer(from: expected)
                 }
             case .fork where forks < Self.forksMax:
-                if let counter = reply.details["counter"]?.integerValue { return fork(at: counter) }
+                guard let counter = reply.details["counter"]?.integerValue else { break }
+                guard hasLookedForCopies else {
+                    // What lies behind the counter may be common to both copies all the same. The pull tells.
+                    (hasLookedForCopies, push, pullIsDue, pushFailure) = (true, .putOff, true, failure)
+                    return next()
+                }
+                return fork(at: counter)
             case .payloadTooLarge:
                 guard sets > 1 else { return .withdrawFirst }
                 batchLimit = sets / 2

@@ -77,18 +77,24 @@ public struct PushRequest: Hashable, Sendable {
     public var recognised: [CheckpointMark]
     /// The server was restored and this replica still has sets from before: one that builds on what is not there may be deferred.
     public var isHealing: Bool
+    /// Of the replica that sealed the sets, when it is another one of the same member, from whose file this one was copied: the
+    /// statement that came with its token (``EnrollmentReply/identity``).
+    public var identity: String?
     public var sets: [OfferedSet]
 
     public init(
-        schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], isHealing: Bool = false, sets: [OfferedSet]
+        schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], isHealing: Bool = false, identity: String? = nil,
+        sets: [OfferedSet]
     ) {
         self.schemaVersion = schemaVersion
         self.cursor = cursor
         self.recognised = recognised
         self.isHealing = isHealing
+        self.identity = identity
         self.sets = sets
     }
 
+    /// - Parameter replica: The one that sealed the sets.
     public func bytes(replica: Identifier) -> [UInt8] {
         var writer = JSONWriter(reservingCapacity: 256 + sets.reduce(0) { $0 + ($1.sealed?.count ?? 100) + 100 })
         writer.beginObject()
@@ -105,6 +111,10 @@ public struct PushRequest: Hashable, Sendable {
         if isHealing {
             writer.key("healing")
             writer.value(.bool(true))
+        }
+        if let identity {
+            writer.key("identity")
+            writer.string(identity)
         }
         writer.key("sets")
         writer.beginArray()
@@ -159,6 +169,7 @@ public struct PushRequest: Hashable, Sendable {
         public var cursor: String?
         public var recognised: [CheckpointMark]
         public var isHealing = false
+        public var identity: String?
         public var sets: [Received]
     }
 
@@ -177,6 +188,7 @@ public struct PushRequest: Hashable, Sendable {
                     guard marks.count <= 64 else { throw WireError("recognised", "has at most 64 checkpoints") }
                     push.recognised = marks.compactMap(CheckpointMark.init(json:))
                 case "healing": push.isHealing = try reader.readValue().boolValue ?? false
+                case "identity": push.identity = try reader.readIfNull() ? nil : try reader.readString()
                 case "sets":
                     try reader.beginArray()
                     while try reader.nextElement() {

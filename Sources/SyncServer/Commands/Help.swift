@@ -78,7 +78,7 @@ enum Help {
             """),
         topic(
             "member add", "Invite a person.",
-            "sync-server member add --tenant ID --name N --email E --role owner|manager|field|viewer [--replication full|field|sales|readonly]",
+            "sync-server member add --tenant ID --name N --email E --role owner|manager|field|viewer [--replication full|field|sales|readonly] [--id ID]",
             "Prints member and code. The person joins with: replica enroll URL CODE"),
         topic(
             "code create", "Make another enrolment code for a member.", "sync-server code create --tenant ID --member ID [--replication P]",

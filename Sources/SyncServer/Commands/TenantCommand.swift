@@ -35,11 +35,13 @@ enum TenantCommand {
         let email = try arguments.required("--email")
         let role = try arguments.required("--role")
         let replication = try replication(&arguments, role: role)
+        // Of somebody whom a restored server has lost, and whose file knows the id.
+        let idText = try arguments.value("--id")
         try arguments.finish()
         return try Administration.run(configuration) { administration in
             let tenant = try administration.identifier(tenantText, "--tenant")
             try administration.requireTenant(tenant)
-            let member = administration.newIdentifier()
+            let member = try idText.map { try administration.identifier($0, "--id") } ?? administration.newIdentifier()
             let code = try invite(member, with: replication, to: tenant, administration) { _ in
                 [Change("member", member, .create(fields: ["name": .string(name), "email": .string(email), "role": .string(role)]))]
             }

@@ -61,6 +61,18 @@ enum FixedOperations {
                     "protocol": protocolVersion, "code": text(200), "label": text(80),
                     "platform": ["type": "string", "pattern": "^[^\\u0000]*$"],
                     "schema": integer,
+                    "attempt": [
+                        "type": ["string", "null"], "pattern": "^[0-9a-f]{64}$",
+                        "description": "Known to the file alone: with it the same code answers again if the first answer was lost.",
+                    ],
+                    "continues": [
+                        "type": ["object", "null"], "required": ["identity", "counter"],
+                        "description": "What a file that was enrolled before is, and the last counter that it has spent.",
+                        "properties": [
+                            "identity": text(1_000),
+                            "counter": ["type": "integer", "minimum": 0, "maximum": .integer(FormerReplica.counterMax)],
+                        ],
+                    ],
                 ],
                 "examples": [
                     ["protocol": 1, "code": "4QKX-7MPT-2WZD-9RHB", "label": "farah's laptop", "platform": "linux", "schema": 1]
@@ -75,6 +87,7 @@ enum FixedOperations {
                         "token": ["type": "string"], "tenant": uuid, "member": uuid, "replica": uuid,
                         "role": ["type": "string", "enum": .array(Role.allCases.map { .string($0.rawValue) })],
                         "replication": ["type": "string"], "server_time": integer, "schema": integer, "protocol": integer,
+                        "identity": ["type": "string", "description": "The server's statement of which replica of whom this is."],
                     ],
                 ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported, .tooManyRequests]),
         "POST /v1/sync/push": operation(
@@ -89,6 +102,9 @@ enum FixedOperations {
                         "items": [
                             "type": "array", "minItems": 3, "maxItems": 3, "description": "[epoch, position, fingerprint], newest first.",
                         ],
+                    ],
+                    "identity": [
+                        "type": ["string", "null"], "description": "Of the replica that sealed the sets, if it is not the one that asks.",
                     ],
                     "sets": [
                         "type": "array", "maxItems": .integer(Int64(Limits.setsPerPush)),
@@ -160,6 +176,7 @@ enum FixedOperations {
                 "properties": [
                     "protocol": protocolVersion, "counter": ["type": "integer", "format": "int64", "minimum": 0],
                     "label": text(80), "platform": ["type": "string"], "schema": integer,
+                    "first": ["type": "string", "minLength": 64, "maxLength": 64],
                 ],
             ],
             success: json("The new replica and its token", ["type": "object", "required": ["token", "replica"]]),

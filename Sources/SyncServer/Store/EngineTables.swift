@@ -83,6 +83,8 @@ enum EngineTables {
         CREATE TABLE IF NOT EXISTS tideline.enrollment_code (tenant uuid NOT NULL, hash bytea NOT NULL, member uuid NOT NULL, \
         replication text NOT NULL, created_at bigint NOT NULL, expires_at bigint NOT NULL, used_at bigint, PRIMARY KEY (tenant, hash))
         """,
+        // Which replica a spent code has made, and a hash of what its file alone knows: for the answer that was lost on the way.
+        "ALTER TABLE tideline.enrollment_code ADD COLUMN IF NOT EXISTS replica uuid, ADD COLUMN IF NOT EXISTS attempt text",
         "CREATE INDEX IF NOT EXISTS enrollment_code_hash_idx ON tideline.enrollment_code (hash)",
         """
         CREATE TABLE IF NOT EXISTS tideline.consumer (tenant uuid NOT NULL, name text NOT NULL, epoch bigint NOT NULL, \

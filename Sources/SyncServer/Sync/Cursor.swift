@@ -9,33 +9,43 @@ struct Cursor: Sendable, Hashable {
     var tombstoneFloor: Int64
     /// Of its reader, which decides what was on its pages; nil in a cursor of an earlier format, which did not say.
     var role: Role?
+    /// Between pages: head when the page was read. What had moved behind the page by then comes on a later one only as long as the
+    /// history reaches that far. nil at a checkpoint, where it is `mark`, and in a cursor of an earlier format.
+    var head: CheckpointMark?
 
-    static let formatVersion: Int64 = 3
+    static let formatVersion: Int64 = 4
+
+    /// What has to be in a server's history, or pages of this reader come from another one.
+    var marks: [CheckpointMark] { [mark] + (head.map { [$0] } ?? []) }
 
     fileprivate var bytes: [UInt8] {
         let backfills = JSONValue.array([])
         return JSONValue.array([
             .integer(Cursor.formatVersion), .string(tenant.text), .integer(mark.position.epoch), .integer(mark.position.position),
             .string(mark.fingerprint), .integer(tombstoneFloor), backfills, role.map { .string($0.rawValue) } ?? .null,
+            head?.json ?? .null,
         ]).canonicalBytes()
     }
 
     fileprivate init?(bytes: ArraySlice<UInt8>) {
         guard let parts = (try? JSONValue(parsing: bytes))?.arrayValue, let format = parts.first?.integerValue,
-            format == 1 && parts.count == 7 || (2...Cursor.formatVersion).contains(format) && parts.count == 8,
+            format == 1 && parts.count == 7 || (2...3).contains(format) && parts.count == 8
+                || format == Cursor.formatVersion && parts.count == 9,
             let tenant = parts[1].stringValue.flatMap({ Identifier($0) }), let epoch = parts[2].integerValue,
             let position = parts[3].integerValue, let fingerprint = parts[4].stringValue, let floor = parts[5].integerValue
         else { return nil }
         self.init(
             tenant: tenant, mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: fingerprint),
-            tombstoneFloor: floor, role: parts.count > 7 ? parts[7].stringValue.flatMap(Role.init(rawValue:)) : nil)
+            tombstoneFloor: floor, role: parts.count > 7 ? parts[7].stringValue.flatMap(Role.init(rawValue:)) : nil,
+            head: parts.count > 8 ? CheckpointMark(json: parts[8]) : nil)
     }
 
-    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, role: Role?) {
+    init(tenant: Identifier, mark: CheckpointMark, tombstoneFloor: Int64, role: Role?, head: CheckpointMark? = nil) {
         self.tenant = tenant
         self.mark = mark
         self.tombstoneFloor = tombstoneFloor
         self.role = role
+        self.head = head
     }
 }
 

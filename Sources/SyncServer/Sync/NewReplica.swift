@@ -4,39 +4,51 @@ import SyncProtocol
 
 /// A replica about to be: its record that people see, the engine's row, and its token.
 struct NewReplica {
+    /// nil: a new one.
+    var id: Identifier?
+    /// The id was given out by this server once, and it has lost it since.
+    var isLost = true
     var member: Identifier
     var label: String
     var platform: String
     var replication: String
     /// Its first set has the counter behind this one.
     var acknowledged: Int64
-    /// From which head on its file has restricted fields; nil: it has none.
+    /// From which head on its file has restricted fields; nil: it has none, or that is not known any more.
     var restrictedSince: Int64?
 
     /// Inside a transaction of the tenant; whoever opened it announces.
     func register(
         _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
     ) throws -> (replica: Identifier, token: AccessToken) {
+        let replica = try create(context, tenant, connection, along: changes)
+        let token = try AccessToken.make(tenant: tenant, on: connection)
+        try connection.run(token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: context.now()))
+        return (replica, token)
+    }
+
+    /// Without a token: nobody can ask as this replica.
+    func create(
+        _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
+    ) throws -> Identifier {
         let now = context.now()
-        let replica = context.identifiers.next(milliseconds: now)
+        let replica = id ?? context.identifiers.next(milliseconds: now)
         var fields: JSONObject = ["member": .string(member.text), "label": .string(label), "replication": .string(replication)]
         if !platform.isEmpty { fields["platform"] = .string(platform) }
         try ServerWrite(context: context, tenant: tenant, connection: connection)
             .writeInTransaction([Change("replica", replica, .create(fields: fields))] + changes, author: .system).requireAccepted()
-        let token = try AccessToken.make(tenant: tenant, on: connection)
-        try connection.batch([
+        // One that comes back was there in an earlier epoch: its first push may begin where its file does.
+        try connection.run(
             PostgresStatement(
                 """
                 INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at, \
                 restricted_since) \
-                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch, $6, $6, $8 FROM tideline.tenant_head WHERE tenant = $1::uuid
+                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch - $9, $6, $6, $8 FROM tideline.tenant_head WHERE tenant = $1::uuid
                 """,
                 [
                     .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
-                    .integer(acknowledged), .optional(restrictedSince),
-                ]),
-            token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: now),
-        ])
-        return (replica, token)
+                    .integer(acknowledged), .optional(restrictedSince), .integer(id != nil && isLost ? 1 : 0),
+                ]))
+        return replica
     }
 }

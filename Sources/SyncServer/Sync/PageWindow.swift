@@ -26,6 +26,8 @@ struct PageWindow {
         var upTo: Int64
         /// Of the feed entry there.
         var fingerprint: String
+        /// Of the entry at head.
+        var headFingerprint: String
         var isLast: Bool
     }
 
@@ -47,18 +49,20 @@ struct PageWindow {
             return PostgresStatement(table.selectPage(for: reader, withVersions: versionsAfter != nil), parameters)
         }
         let exits = filtered.compactMap { ScopeExits.gone(from: $0, reader: reader, tenant: tenant, after: exitsAfter, upTo: upTo) }
-        var results = try connection.batch(selects + exits + [FeedStore.fingerprints(at: [upTo], tenant: tenant)])
-        let mark = results.removeLast()
+        var results = try connection.batch(selects + exits + [FeedStore.fingerprints(at: [upTo, head], tenant: tenant)])
+        let mark = FeedStore.readFingerprints(results.removeLast())
         let gone = results.suffix(exits.count)
         results.removeLast(exits.count)
-        var fingerprint = FeedStore.readFingerprints(mark)[upTo]
+        var fingerprint = mark[upTo]
         if let cut = cut(results, bytesMax: bytesMax), cut < upTo {
             upTo = cut
             isLast = false
             fingerprint = FeedStore.readFingerprints(try connection.run(FeedStore.fingerprints(at: [upTo], tenant: tenant)))[upTo]
         }
-        guard let fingerprint else { throw ErrorReply(.internal, "the feed has no entry at position \(upTo)") }
-        var rows = Rows(upTo: upTo, fingerprint: fingerprint, isLast: isLast)
+        guard let fingerprint, let headFingerprint = mark[head] else {
+            throw ErrorReply(.internal, "the feed has no entry at position \(upTo) or \(head)")
+        }
+        var rows = Rows(upTo: upTo, fingerprint: fingerprint, headFingerprint: headFingerprint, isLast: isLast)
         for (table, result) in zip(tables, results) {
             let (text, count) = try join(result, table, upTo: upTo, versionsAfter: versionsAfter)
             guard count > 0 else { continue }

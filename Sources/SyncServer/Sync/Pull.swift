@@ -56,14 +56,14 @@ struct Pull {
         let start = cursor?.mark.position.position ?? 0
         let opening = try connection.batch([
             TenantHead.read(tenant),
-            FeedStore.fingerprints(at: cursor == nil ? [] : [start], tenant: tenant),
+            FeedStore.fingerprints(at: cursor?.marks.map(\.position.position) ?? [], tenant: tenant),
             PostgresStatement(
                 "SELECT entity FROM tideline.entity_head WHERE tenant = $1::uuid AND position > $2", [.identifier(tenant), .integer(start)]),
             Outcomes.after(request.outcomesAfter, replica: replica.id, tenant: tenant, count: Pull.outcomesMax),
             Healing.waiting(of: [replica.id], tenant: tenant),
         ])
         guard let head = TenantHead(opening[0]) else { throw Authentication.unauthorized }
-        if let mark = cursor?.mark {
+        for mark in cursor?.marks ?? [] {
             switch Epoch.judge(mark, head: head.position, fingerprints: FeedStore.readFingerprints(opening[1])) {
             case .current: break
             case .behind: throw Epoch.newEpoch(head.position.epoch)
@@ -91,7 +91,9 @@ struct Pull {
             limit: request.limit ?? Limits.recordsPerPageDefault, bytes: Pull.pageBytes,
             versionsAfter: request.versionsAfter ?? (cursor == nil ? nil : start), on: connection)
         let mark = CheckpointMark(position: FeedPosition(epoch: head.position.epoch, position: rows.upTo), fingerprint: rows.fingerprint)
-        let next = context.cursorSeal.seal(Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, role: reader.role))
+        let headMark = CheckpointMark(position: head.position, fingerprint: rows.headFingerprint)
+        let next = context.cursorSeal.seal(
+            Cursor(tenant: tenant, mark: mark, tombstoneFloor: floor, role: reader.role, head: rows.isLast ? nil : headMark))
         var outcomes: [ToldOutcome] = []
         if rows.isLast {
             outcomes = opening[3].rows.compactMap { row in

@@ -91,10 +91,13 @@ struct Push {
         let now = context.now()
         // 1. Authenticate.
         let principal = try Authentication.principal(of: token, nowMilliseconds: now, on: connection)
-        let replica = try Authentication.replica(of: principal)
-        guard principal.role != .viewer, replica.replication != "readonly" else {
+        let asking = try Authentication.replica(of: principal)
+        guard principal.role != .viewer, asking.replication != "readonly" else {
             throw ErrorReply(.forbidden, "this replica is read-only")
         }
+        // Whose sets these are: its own, unless it is a courier.
+        let replica = try push.identity.map { try Courier(context: context, connection: connection).author($0, principal) } ?? asking
+        let isCourier = replica.id != asking.id
         try checkOrder(push.sets, replica: replica.id)
         let cursor = try push.cursor.map { try context.cursorSeal.open($0, tenant: tenant) }
 
@@ -102,7 +105,7 @@ struct Push {
         let sets = push.sets.compactMap { if case .set(let set) = $0.content { set } else { nil } }
         let lanes = Set(SetAdmission.foreignLanes(of: sets) + push.sets.flatMap { $0.after.map(\.dot.replica) })
             .subtracting([replica.id]).sorted()
-        let marks = (cursor.map { [$0.mark] } ?? []) + push.recognised
+        let marks = (cursor?.marks ?? []) + push.recognised
         let locked = try connection.batch([
             TenantHead.lock(tenant),
             FeedStore.fingerprints(at: marks.map(\.position.position), tenant: tenant),
@@ -120,7 +123,7 @@ struct Push {
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
         context.pushStep(.locked)
         let fingerprints = FeedStore.readFingerprints(locked[1])
-        if let mark = cursor?.mark {
+        for mark in cursor?.marks ?? [] {
             switch Epoch.judge(mark, head: head.position, fingerprints: fingerprints) {
             case .current: break
             case .behind: throw Epoch.newEpoch(head.position.epoch)
@@ -150,7 +153,10 @@ struct Push {
 
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
         let known = Outcomes.read(locked[2])
-        let unseen = try unseen(push.sets, known: known, waiting: healing.own, registration: registration, head: head)
+        let unseen = try unseen(
+            push.sets, known: known, waiting: healing.own, registration: registration,
+            // In a new epoch a replica begins where its own record of the lost one does; a courier's may be the shorter one.
+            mayJump: !isCourier && registration.lastEpoch < head.position.epoch)
         let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         // A role that sees more than the replica was sent so far: no checkpoint before this head had it.
         let restrictedSince = principal.role.seesRestricted ? registration.restrictedSince ?? head.position.position : nil
@@ -188,12 +194,14 @@ struct Push {
                         PostgresStatement(
                             """
                             UPDATE tideline.replica SET acknowledged = $3, last_stamp_ms = $4, last_stamp_logical = $5, last_epoch = $6, \
-                            last_seen_at = $7, restricted_since = coalesce(restricted_since, $8) WHERE tenant = $1::uuid AND id = $2::uuid
+                            last_seen_at = coalesce($7, last_seen_at), restricted_since = coalesce(restricted_since, $8) WHERE tenant = $1::uuid AND id = $2::uuid
                             """,
                             [
                                 .identifier(tenant), .identifier(replica.id), .integer(max(last, registration.acknowledged)),
                                 .integer(admission.lastTimestamp.milliseconds),
-                                .integer(admission.lastTimestamp.logical), .integer(newHead.position.epoch), .integer(now),
+                                .integer(admission.lastTimestamp.logical),
+                                // A courier's push is not its author's: that one may still begin higher.
+                                .integer(isCourier ? registration.lastEpoch : newHead.position.epoch), .optional(isCourier ? nil : now),
                                 .optional(restrictedSince),
                             ]),
                     ])
@@ -226,12 +234,11 @@ struct Push {
     /// The sets that were not decided before. Throws `fork` and `counter_gap`.
     private func unseen(
         _ sets: [PushRequest.Received], known: [Int64: Outcomes.Stored], waiting: [Int64: (hash: String, ids: Set<Identifier>)],
-        registration: ReplicaRegistration, head: TenantHead
+        registration: ReplicaRegistration, mayJump: Bool
     ) throws -> [PushRequest.Received] {
         var unseen: [PushRequest.Received] = []
         var last = registration.acknowledged
-        // In a new epoch a replica begins where its own record of the lost one does.
-        var mayJump = registration.lastEpoch < head.position.epoch
+        var mayJump = mayJump
         for set in sets {
             let counter = set.dot.counter
             if let stored = known[counter] {

@@ -12,7 +12,12 @@ extension Command {
 
               replica enroll https://sync.example.com 4QKX-7MPT-2WZD-9RHB --label "farah's laptop"
 
-            Then run `replica sync` to fetch the data. Everything else works without a network.
+            Then run `replica sync` to fetch the data. Everything else works without a network. If the connection breaks, run the
+            same command again.
+
+            When the server does not accept this file any more (it was restored from a backup taken before the file was enrolled,
+            or somebody has shut this replica out), a new code makes the same file good again: everything in it stays, and the next
+            sync sends what the server does not have.
             """,
         options: [.value("label", "NAME", "what to call this replica; default: the name of this machine")], opensReplica: false,
         group: .exchange
@@ -25,28 +30,54 @@ extension Command {
         try DatabaseFile.makeFolder(for: context.databasePath)
         let isNew = !FileManager.default.fileExists(atPath: context.databasePath)
         let replica = try await Replica.open(context.databasePath)
+        let continued: ContinuedReplica?
         do {
-            try await replica.enroll(server: url, code: words[1].trimmingCharacters(in: .whitespaces), label: String(label.prefix(80)))
+            continued = try await replica.enroll(
+                server: url, code: words[1].trimmingCharacters(in: .whitespaces), label: String(label.prefix(80)))
         } catch {
             await replica.close()
-            // A file that never became a replica would only be in the way of the next try.
-            if isNew { try? FileManager.default.removeItem(atPath: context.databasePath) }
+            // A file that never became a replica would only be in the way of the next try, unless that is the same one again: the answer
+            // may be lost and the code spent, and only this file can ask for it.
+            if isNew, (error as? ReplicaError)?.code != .unreachable { try? FileManager.default.removeItem(atPath: context.databasePath) }
             throw error
         }
         let (tenant, member, id, role) = (
             try await replica.tenant, try await replica.member, try await replica.replicaID, try await replica.role
         )
         if context.terminal.isJSON {
-            context.terminal.json([
+            var object: JSONObject = [
                 "tenant": .string(tenant?.text ?? ""), "member": .string(member?.text ?? ""), "replica": .string(id?.text ?? ""),
                 "role": .string(role?.rawValue ?? ""), "server": .string(words[0]), "file": .string(context.databasePath),
-            ])
+            ]
+            if let continued {
+                object["continued"] = [
+                    "keeps_id": .bool(continued.keepsID), "pending": .integer(Int64(continued.pendingSets)),
+                    "held": .integer(Int64(continued.heldSets)),
+                ]
+            }
+            context.terminal.json(.object(object))
+        } else if let continued {
+            show(continued, context)
         } else {
             context.terminal.line("enrolled as \(role?.rawValue ?? "member") with \(context.databasePath)")
             context.terminal.line("next: replica sync")
         }
         await replica.close()
         return .done
+    }
+
+    /// What happened to a file that was enrolled before, what was kept, and what comes next.
+    private static func show(_ continued: ContinuedReplica, _ context: Context) {
+        func sets(_ count: Int) -> String { count == 1 ? "1 change" : "\(count) changes" }
+        context.terminal.line(
+            continued.keepsID
+                ? "enrolled again: the server had lost this replica, and knows it now; everything in \(context.databasePath) stays"
+                : "enrolled again as a new replica, as another copy of this file may use the old name; everything in "
+                    + "\(context.databasePath) stays")
+        context.terminal.line(
+            "kept: \(sets(continued.pendingSets)) not sent yet, and \(sets(continued.heldSets)) that the server had confirmed: what it lacks goes out again, once"
+        )
+        context.terminal.line("next: replica sync")
     }
 
     static let sync = Command(

@@ -38,8 +38,9 @@ final class Company {
         return Peer(self, name, reply)
     }
 
-    func enroll(code: String, label: String) throws -> EnrollmentReply? {
-        let request = EnrollmentRequest(code: code, label: label, platform: "linux", schemaVersion: 1)
+    func enroll(code: String, label: String, attempt: String? = nil, continues: FormerReplica? = nil) throws -> EnrollmentReply? {
+        let request = EnrollmentRequest(
+            code: code, label: label, platform: "linux", schemaVersion: 1, attempt: attempt, continues: continues)
         return try answered("enroll \(label)", Telling.enrollment) { try core.enroll(request) }
     }
 

@@ -10,6 +10,8 @@ final class Peer {
     let member: Identifier
     let role: Role
     let token: String
+    /// What the server has stated of this replica.
+    let identity: String?
     var counter: Int64 = 0
     /// Lanes of the replica that this one forked from.
     var lanes: [Identifier: Int64] = [:]
@@ -23,7 +25,7 @@ final class Peer {
     init(_ company: Company, _ name: String, _ reply: EnrollmentReply) {
         self.company = company
         self.name = name
-        (id, member, role, token) = (reply.replica, reply.member, reply.role, reply.token)
+        (id, member, role, token, identity) = (reply.replica, reply.member, reply.role, reply.token, reply.identity)
         company.add(self)
     }
 
@@ -55,6 +57,24 @@ final class Peer {
     @discardableResult
     func push(_ sets: [OfferedSet], recognised: [CheckpointMark] = [], schema: Int64 = 1) throws -> [Outcome]? {
         try push(raw: body(sets, recognised: recognised, schema: schema))
+    }
+
+    /// Brings sets that another replica has sealed.
+    func carry(_ sets: [OfferedSet], of author: Peer, identity: String? = nil) throws -> [Outcome]? {
+        let identity = try required(identity ?? author.identity)
+        return try push(
+            raw: PushRequest(schemaVersion: 1, cursor: cursor, identity: identity, sets: sets).bytes(replica: author.id))
+    }
+
+    /// The file enrols again with a code for its member.
+    func enrolAgain(code: String? = nil, attempt: String? = nil) throws -> Peer? {
+        let code = code ?? company.core.invite(name, role: role, member: member).code
+        let former = FormerReplica(identity: try required(identity), counter: counter)
+        guard let reply = try company.enroll(code: code, label: name, attempt: attempt, continues: former) else { return nil }
+        let again = Peer(company, "\(name)*", reply)
+        (again.counter, again.lanes) = (counter, reply.replica == id ? lanes : [id: counter])
+        (again.cursor, again.checkpoint, again.recent) = (cursor, checkpoint, recent)
+        return again
     }
 
     func push(raw body: [UInt8]) throws -> [Outcome]? {
@@ -124,8 +144,8 @@ final class Peer {
         try get("activity", request.query).map { try ActivityPage(parsing: $0) }
     }
 
-    func fork(counter: Int64) throws -> Peer? {
-        let request = ForkRequest(counter: counter, label: "copy", platform: "linux", schemaVersion: 1)
+    func fork(counter: Int64, first: OfferedSet? = nil) throws -> Peer? {
+        let request = ForkRequest(counter: counter, label: "copy", platform: "linux", schemaVersion: 1, first: first?.hash)
         let reply = try company.answered("\(name) forks", Telling.enrollment) { try company.core.fork(request, token: token) }
         guard let reply else { return nil }
         let copy = Peer(company, "\(name)'", reply)

@@ -7,6 +7,7 @@ enum Telling {
     static func enrollment(_ reply: EnrollmentReply) -> String {
         var json = reply.json.objectValue ?? JSONObject()
         json["token"] = nil
+        json["identity"] = nil
         return JSONValue.object(json).canonicalText
     }
 

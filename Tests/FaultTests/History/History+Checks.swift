@@ -37,12 +37,12 @@ extension History {
 
     /// Every text whose command said it was done is in the feed, which keeps lost values too, or among the problems of a file.
     private func writes() async throws -> [String] {
-        var found = Ledger.tokens(
-            in: try await offPool { [self] in
-                try cluster.sql("SELECT changes::text || restricted_changes::text FROM tideline.feed WHERE tenant = '\(tenant.id)'")
-                    .joined().joined(separator: "\n")
-            })
-        for person in people { found.formUnion(Ledger.tokens(in: try await person.json("problems").canonicalText)) }
+        let feed = try await offPool { [self] in
+            try cluster.sql("SELECT changes::text || restricted_changes::text FROM tideline.feed WHERE tenant = '\(tenant.id)'")
+                .joined().joined(separator: "\n")
+        }
+        var found = Tokens.found(in: feed.utf8)
+        for person in people { found.formUnion(Tokens.found(in: try await person.json("problems").canonicalText.utf8)) }
         let acknowledged = await ledger.acknowledged
         return acknowledged.keys.filter { !found.contains($0) }.sorted().map { "\($0) is lost: \(acknowledged[$0] ?? "")" }
     }

@@ -1,6 +1,8 @@
 // What a history remembers of its writes. Every text that somebody writes is a token that exists once, so any place that holds it
 // accounts for the write: a value, the feed, a problem.
 
+import TestSupport
+
 actor Ledger {
     private var written = 0
     /// Tokens of commands that said they were done.
@@ -12,10 +14,9 @@ actor Ledger {
     private(set) var counts: [String: Int] = [:]
     private(set) var surprises: [String] = []
 
-    /// `t17z`: found in any text, never part of another token.
     func token() -> String {
         written += 1
-        return "t\(written)z"
+        return Tokens.token(written)
     }
 
     func acknowledge(_ tokens: [String], by command: String) { for token in tokens { acknowledged[token] = command } }
@@ -32,22 +33,5 @@ actor Ledger {
     private static func recent(_ ids: [String], _ pick: UInt64) -> String? {
         let last = ids.suffix(14)
         return last.isEmpty ? nil : last[last.startIndex + Int(pick % UInt64(last.count))]
-    }
-
-    /// Every token in a text.
-    static func tokens(in text: String) -> Set<String> {
-        var found: Set<String> = []
-        var digits: [UInt8]?
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "t"): digits = []
-            case UInt8(ascii: "0")...UInt8(ascii: "9"): digits?.append(byte)
-            case UInt8(ascii: "z"):
-                if let number = digits, !number.isEmpty { found.insert("t\(String(decoding: number, as: UTF8.self))z") }
-                digits = nil
-            default: digits = nil
-            }
-        }
-        return found
     }
 }

@@ -53,8 +53,11 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     var sentPulls: [PullRequest] { lock.withLock { pulls } }
 
     func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
-        if case .fail(let failure) = next(.enroll) { throw failure }
-        return try server.enroll(request)
+        let fault = next(.enroll)
+        if case .fail(let failure) = fault { throw failure }
+        let reply = try server.enroll(request)
+        if case .loseReply(let failure) = fault { throw failure }
+        return reply
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {

@@ -113,6 +113,21 @@ final class World: Sendable {
     }
 }
 
+extension World {
+    /// A byte for byte copy of the site's file, opened beside the original.
+    func copy(of site: Site, _ name: String) async throws -> Site {
+        try await SQLiteShell(path: site.replica.path).execute("VACUUM INTO '\(path(name))';")
+        return try await reopened(name, like: site)
+    }
+
+    /// A file that is there already, with a connection of its own.
+    func reopened(_ name: String, like site: Site, faults: StorageFaults? = nil) async throws -> Site {
+        let transport = ModelTransport(server)
+        return Site(
+            name: name, replica: try await open(name, transport, faults: faults), transport: transport, id: site.id, member: site.member)
+    }
+}
+
 /// One replica of a test with what belongs to it.
 struct Site: Sendable {
     let name: String

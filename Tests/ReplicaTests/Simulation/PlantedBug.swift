@@ -17,7 +17,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
         overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
-        keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
+        decidesBroughtAgain, believesClaimedCounters, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
 
@@ -61,7 +61,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .baseNotSaved: Self.entry("the confirmed image under a local edit is not saved", ["I1", "I14"])
         case .dropsUnknownFields: Self.entry("an older build drops fields that it does not know", ["I1"], seed: 3, more: [.upgrade])
         case .cursorBeforeChanges: Self.entry("the cursor is stored before the changes it stands for", ["I1", "I4", "I13"], seed: 2)
-        case .losesReturnedEdit: Self.entry("an edit whose command has returned is lost with the process", ["I15"], more: [.crash])
+        case .losesReturnedEdit: Self.entry("an edit whose command has returned is lost with the process", ["I15", "I12"], more: [.crash])
         case .dropsHealed:
             Self.entry(
                 "a set that comes back after a restore is acknowledged and not applied", ["I2", "I8", "I3"],
@@ -81,9 +81,17 @@ enum PlantedBug: String, Sendable, CaseIterable {
                 "a new epoch goes on at the positions of the lost one", ["I1", "I5", "I8"], seed: 10,
                 more: [.snapshotServer, .restoreServer])
         case .forgetsTombstonesSilently:
-            Self.entry("tombstones go before their horizon", ["I1", "I13"], seed: 4, more: [.forgetTombstones])
+            Self.entry("tombstones go before their horizon", ["I1", "I13"], seed: 23, more: [.forgetTombstones])
         case .leavesOutEntries: Self.entry("an accepted change leaves no entry in the feed", ["I2", "I8", "I11"])
         case .forgetsSuperseded: Self.entry("the value that lost is recorded nowhere", ["I2", "I8"], seed: 8)
+        case .decidesBroughtAgain:
+            Self.entry(
+                "a set that a courier brings is decided though it was before", ["I2", "I3"],
+                more: [.copyFile, .snapshotServer, .restoreServer, .revoke])
+        case .believesClaimedCounters:
+            Self.entry(
+                "a file that enrols again is believed how far its sets were decided", ["I3", "I8", "I12"],
+                more: [.snapshotServer, .restoreServer, .sync])
         case .keepsWhatLeft:
             Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], seed: 6, more: [.handOver, .sync])
         case .skipsRescope:

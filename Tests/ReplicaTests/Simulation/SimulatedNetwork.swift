@@ -88,7 +88,7 @@ struct SimulatedNetwork: SyncTransport {
             page["entities"] = Self.rows(of: page, in: "client") { if $0.count > 1 { $0.removeFirst() } }
         case .pageCursorAsKnowledge:
             let parts = page["next"]?.stringValue?.split(separator: ".") ?? []
-            guard page["has_more"] == true, request.cursor != nil, parts.count == 6, let epoch = Int64(parts[0]),
+            guard page["has_more"] == true, request.cursor != nil, parts.count == 8, let epoch = Int64(parts[0]),
                 let position = Int64(parts[1])
             else { return reply }
             page["has_more"] = false

@@ -24,6 +24,8 @@ final class SimulatedSite {
     var tokens: Set<String> = []
     /// The newest checkpoint seen, and the replica id that it was seen with.
     var checkpoint: FeedPosition?
+    /// A code that was not seen to work yet.
+    var code: String?
     /// Open problems as of the last look.
     var openProblems: Set<Int64> = []
 

@@ -34,6 +34,9 @@ extension Simulation {
             return Self.words(report)
         }
         if isDone { try await checkContent(site) } else { try plantAfterFailure(site) }
+        if what.hasPrefix("not_allowed"), try await mayEnrolAgain(site, what), chance.percent(60) {
+            return "\(what); \(try await enrolAgain(site))"
+        }
         return what
     }
 
@@ -294,9 +297,13 @@ extension Simulation {
 
     // MARK: Server
 
-    func snapshotServer() -> String {
+    /// What comes after the backup is what a restore takes: often somebody new.
+    func snapshotServer() async throws -> String {
         snapshots.append(server.snapshot())
-        return "backed up"
+        guard !server.isRevoked, sites.count < Self.sitesMax, chance.percent(35) else { return "backed up" }
+        try await enroll("s\(sites.count)", role: chance.weighted([(4, .owner), (3, .manager)]))
+        tally.count(.enrolledLate)
+        return "backed up, and somebody new"
     }
 
     /// The server's disk dies; an old backup takes its place, and nobody is told.
@@ -312,9 +319,13 @@ extension Simulation {
                 lostHashes.insert(outcome.hash)
             }
         }
-        server.restore(old)
+        // The counter that an id of before began behind is known to nobody but who keeps the id, so such ids cannot outlive a restore.
+        let forgets = chance.percent(50) || laterIDs.contains { old.records[RecordKey("replica", $0)] == nil }
+        server.restore(old, keepsEnrolments: !forgets)
         tally.count(.serverRestored)
-        return "from \(now.position) back to \(old.position)"
+        var words = "from \(now.position) back to \(old.position)"
+        if forgets { words += try await noteForgotten() }
+        return words
     }
 
     func forgetTombstones() -> String {

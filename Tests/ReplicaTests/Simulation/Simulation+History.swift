@@ -32,6 +32,24 @@ extension Simulation {
             }
         }
         try checkCounters(state)
+        try checkSealedOnce(state)
+    }
+
+    /// I3: what was said once took effect under one dot, however many copies of a file had it to offer. Every edit has its own
+    /// moment; copies of a file have clocks of their own.
+    private func checkSealedOnce(_ state: ServerState) throws {
+        var seen: [String: Dot] = [:]
+        for (replica, outcomes) in state.outcomes.sorted(by: { $0.key < $1.key }) {
+            for (counter, one) in outcomes.sorted(by: { $0.key < $1.key }) {
+                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted, let set = sent[one.hash]
+                else { continue }
+                let dot = Dot(replica: replica, counter: counter)
+                let edit = "\(set.timestamp) \(JSONValue.array(set.changes.map(\.json)).canonicalText)"
+                if let other = seen.updateValue(dot, forKey: edit) {
+                    throw BrokenInvariant(name: "I3", detail: "\(other) and \(dot) are one edit, and both took effect")
+                }
+            }
+        }
     }
 
     /// I3: a counter is the sum of what the accepted sets say.

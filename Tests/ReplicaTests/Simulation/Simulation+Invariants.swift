@@ -2,6 +2,7 @@
 
 import ServerSupport
 import SyncProtocol
+import TestSupport
 
 @testable import Replica
 
@@ -26,7 +27,7 @@ extension Simulation {
         let orphans = try await site.replica.query(
             """
             SELECT counter FROM _tideline_pending WHERE outcome IS NULL AND sealed IS NOT NULL AND deferred = 0 \
-            AND counter <= (SELECT CAST(value AS INTEGER) FROM _tideline_meta WHERE key = 'acknowledged')
+            AND author IS NULL AND counter <= (SELECT CAST(value AS INTEGER) FROM _tideline_meta WHERE key = 'acknowledged')
             """)
         guard orphans.isEmpty || status.checkpoint == nil else {
             throw BrokenInvariant(name: "I6", detail: "\(site.name) shows sets no more that have no answer: \(orphans.map(\.values))")
@@ -110,36 +111,52 @@ extension Simulation {
             SELECT CAST(new AS BLOB) FROM _tideline_edit WHERE new IS NOT NULL
             """)
         var held: Set<String> = []
-        for row in rows { if case .blob(let bytes)? = row["b"] { held.formUnion(Ledger.tokens(in: bytes)) } }
+        for row in rows { if case .blob(let bytes)? = row["b"] { held.formUnion(Tokens.found(in: bytes)) } }
         return held
     }
 
     /// Tokens of the sets that this file can offer again after a restore of the server: what waits, and what was confirmed under
-    /// its own id.
+    /// its own id, or under that of a replica whose courier it may be.
     func tokensToOffer(by site: SimulatedSite) async throws -> Set<String> {
-        let own = try await site.replica.replicaID
-        var held: Set<String> = []
-        for row in try await site.replica.query(
-            "SELECT sealed AS b FROM _tideline_pending WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM _tideline_journal")
-        {
-            guard case .blob(let bytes)? = row["b"] else { continue }
-            let set = try ChangeSet(sealed: bytes)
-            guard set.dot.replica == own else { continue }
+        let sets = try await site.replica.file.write { store -> [ChangeSet] in
+            let meta = Metadata(connection: store.connection)
+            guard let own = try meta.identity()?.replica else { return [] }
+            var sets = try store.pendingRows().compactMap { row in try row.sealed.map { try ChangeSet(sealed: $0) } }
+            sets += try store.connection.query("SELECT sealed FROM _tideline_journal WHERE sealed IS NOT NULL") {
+                try ChangeSet(sealed: $0.blob(0))
+            }.filter { $0.dot.replica == own }
+            // What others have sealed goes out from the last one down, as far as nothing is missing.
+            var held = HeldSets(store)
+            let lanes = try meta.sharedLanes()
+            for (author, _) in try meta.formerIdentities() {
+                var counter = lanes[author] ?? 0
+                while counter > 0, let one = try held.at(counter), one.place != .withdrawn {
+                    if let set = one.set {
+                        guard set.dot.replica == author else { break }
+                        sets.append(set)
+                    }
+                    counter -= 1
+                }
+            }
+            return sets
+        }
+        var tokens: Set<String> = []
+        for set in sets {
             for change in set.changes {
                 switch change.operation {
                 // Not what its author saw before: that is somebody else's write.
                 case .create(let fields), .patch(let fields, _), .transition(_, _, let fields):
-                    held.formUnion(Ledger.tokens(in: JSONValue.object(fields).canonicalBytes()))
+                    tokens.formUnion(Tokens.found(in: JSONValue.object(fields).canonicalBytes()))
                 case .delete, .restore: break
                 }
             }
         }
-        return held
+        return tokens
     }
 
     static func tokens(of state: ServerState) -> Set<String> {
         var held: Set<String> = []
-        for entry in state.feed { held.formUnion(Ledger.tokens(in: JSONValue.object(entry.allChanges).canonicalBytes())) }
+        for entry in state.feed { held.formUnion(Tokens.found(in: JSONValue.object(entry.allChanges).canonicalBytes())) }
         return held
     }
 
@@ -174,6 +191,7 @@ extension Simulation {
         }
         for consumer in consumers { if let late = consumer.late { acknowledge(late, consumer.name) } }
         let going = try await admitted()
+        try await enrolEveryone(going)
         // I12: everyone syncs until nothing changes.
         var rounds = 0
         var hasWaited = false
@@ -271,7 +289,7 @@ extension Simulation {
             // Who is shut out keeps what could not be sent.
             if !going.contains(where: { $0 === site }) { found.formUnion(try await tokensHeld(by: site)) }
             let rows = try await site.replica.query("SELECT sealed AS b FROM _tideline_problem")
-            for row in rows { if case .blob(let bytes)? = row["b"] { found.formUnion(Ledger.tokens(in: bytes)) } }
+            for row in rows { if case .blob(let bytes)? = row["b"] { found.formUnion(Tokens.found(in: bytes)) } }
         }
         let lost = ledger.all.subtracting(found).subtracting(ledger.excused)
         guard lost.isEmpty else { throw BrokenInvariant(name: "I8", detail: "no trace is left of \(lost.sorted())") }

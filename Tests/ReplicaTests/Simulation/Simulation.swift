@@ -48,6 +48,8 @@ actor Simulation {
     var statistics = Statistics()
     var backups: [(site: SimulatedSite, file: FileBackup)] = []
     var snapshots: [ServerState] = []
+    /// Ids under which files have gone on that were enrolled before.
+    var laterIDs: Set<Identifier> = []
     /// Hashes whose outcome was lost with a server's newer history.
     var lostHashes: Set<String> = []
     /// Replicas that an owner has shut out for good. Their work stays in their files.
@@ -97,6 +99,7 @@ actor Simulation {
         if let broken { trace.append("BROKEN \(broken)") }
         statistics.seeds = 1
         statistics.faults = tally.faults
+        statistics.seedsWith = tally.faults.mapValues { _ in 1 }
         statistics.simulatedMilliseconds = clock.now - begun
         return Report(seed: seed, trace: trace, broken: broken, statistics: statistics)
     }
@@ -124,6 +127,8 @@ actor Simulation {
         }
         let count = 2 + chance.below(2)
         for number in 0..<count {
+            // Of the last one the oldest backup knows nothing.
+            if number == count - 1 { snapshots.append(server.snapshot()) }
             let role: Role = number == 0 ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
             try await enroll("s\(number)", role: role)
         }
@@ -136,7 +141,7 @@ actor Simulation {
         build.version > 1 ? fields.merging(["purpose": "offer"]) { $1 } : fields
     }
 
-    private func enroll(_ name: String, role: Role) async throws {
+    func enroll(_ name: String, role: Role) async throws {
         let invitation = server.invite(name, role: role)
         roles[invitation.member] = role
         let build: Schema = chance.percent(50) ? .testing : .testingLater
@@ -236,7 +241,7 @@ actor Simulation {
         case .copyFile: return try await copyFile(site)
         case .backUpFile: return try await backUpFile(site)
         case .restoreFile: return try await restoreFile()
-        case .snapshotServer: return snapshotServer()
+        case .snapshotServer: return try await snapshotServer()
         case .restoreServer: return try await restoreServer()
         case .revoke: return try await revoke(site)
         case .changeRole: return changeRole(site)

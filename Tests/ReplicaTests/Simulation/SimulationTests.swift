@@ -20,7 +20,7 @@ import Testing
     static let steps = environment("TIDELINE_STEPS") ?? 80
 
     static func tell(_ report: Simulation.Report) -> Comment {
-        let last = report.trace.suffix(25).joined(separator: "\n  ")
+        let last = report.trace.suffix(environment("TIDELINE_LAST_LINES") ?? 25).joined(separator: "\n  ")
         return "TIDELINE_SEED=\(report.seed): \(report.broken?.description ?? "")\n  \(last)"
     }
 
@@ -62,12 +62,17 @@ import Testing
     /// The seed that the catalogue names comes first, then the others.
     @Test(arguments: SimulationTests.plantedBugs) func plantedBug_isFound(bug: PlantedBug) async {
         let entry = bug.entry
-        var found: BrokenInvariant?
+        var found: Simulation.Report?
         for seed in [entry.seed] + (1...Self.plantedSeedsMax).filter({ $0 != entry.seed }) where found == nil {
-            found = await Simulation(seed: seed, steps: Self.steps, bug: bug).run().broken
-            if let found { print("\(bug.rawValue) is found with seed \(seed) by \(found)") }
+            let report = await Simulation(seed: seed, steps: Self.steps, bug: bug).run()
+            guard let broken = report.broken else { continue }
+            found = report
+            print("\(bug.rawValue) is found with seed \(seed) by \(broken)")
         }
-        #expect(
-            entry.invariants.contains(found?.name ?? ""), "\(bug): \(found?.description ?? "not found by \(Self.plantedSeedsMax) seeds")")
+        guard let found, let broken = found.broken else {
+            Issue.record("\(bug) is not found by \(Self.plantedSeedsMax) seeds")
+            return
+        }
+        #expect(entry.invariants.contains(broken.name), "\(bug): \(Self.tell(found))")
     }
 }

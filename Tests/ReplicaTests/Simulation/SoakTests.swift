@@ -59,6 +59,7 @@ import Testing
         (1202, 80, "the same with three copies of one file"),
         (69, 80, "a second restore, while the rebuild for the first was under way"),
         (47, 80, "a record that had left the scope counted as confirmed while an own edit of it was unanswered"),
+        (2026, 80, "two copies of an old file sealed anew what both held"),
         (1064, 80, "the model forgot a tombstone that a rebuild under way still needed"),
     ]
 

@@ -13,6 +13,8 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     // The server and its operators.
     case serverRestored, serverUpgraded, tokensVoid, replicaSuspended, replicaRevoked, roleNarrowed, roleWidened, tombstonesForgotten,
         leftScope
+    // Replicas that a restored server does not know any more, new ones, and files that enrolled again.
+    case replicaForgotten, enrolledLate, enrolledAgain
     // Consumers.
     case consumerDied, acknowledgementLost, acknowledgementLate
 
@@ -21,7 +23,9 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     /// How many of a hundred simulations of 80 steps have at least one, at the very least.
     var expectedPercent: Int {
         switch self {
-        case .serverUpgraded, .replicaRevoked, .diskFull, .storageFailed, .serverDeaf, .leftScope, .fileRestored: 5
+        case .serverUpgraded, .replicaRevoked, .diskFull, .storageFailed, .serverDeaf, .leftScope, .fileRestored, .replicaForgotten,
+            .enrolledLate, .enrolledAgain:
+            5
         default: 15
         }
     }
@@ -41,6 +45,8 @@ struct Statistics: Sendable {
     var steps = 0
     var operations: [String: Int] = [:]
     var faults: [FaultKind: Int] = [:]
+    /// In how many runs each kind fired at all.
+    var seedsWith: [FaultKind: Int] = [:]
     /// Sets by the server's verdict.
     var outcomes: [String: Int] = [:]
     /// Entries that say so: values lost to later ones, sets refused because of somebody else's edit.
@@ -53,6 +59,7 @@ struct Statistics: Sendable {
         steps += other.steps
         operations.merge(other.operations, uniquingKeysWith: +)
         faults.merge(other.faults, uniquingKeysWith: +)
+        seedsWith.merge(other.seedsWith, uniquingKeysWith: +)
         outcomes.merge(other.outcomes, uniquingKeysWith: +)
         conflicts += other.conflicts
         events += other.events
@@ -67,14 +74,15 @@ struct Statistics: Sendable {
         [
             "operations: " + Self.list(operations.map { ($0.key, $0.value) }),
             "faults: " + Self.list(FaultKind.allCases.map { ($0.rawValue, faults[$0] ?? 0) }),
+            "fired in % of seeds: " + Self.list(FaultKind.allCases.map { ($0.rawValue, (seedsWith[$0] ?? 0) * 100 / max(1, seeds)) }),
             "verdicts: " + Self.list(outcomes.map { ($0.key, $0.value) }),
             "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(events) events, "
                 + "\(simulatedMilliseconds / 3_600_000) simulated hours",
         ]
     }
 
-    /// Kinds that fired far less often than a sound run of so many simulations lets them.
+    /// Kinds that fired in far fewer simulations than in a sound run: less than half of their share.
     var rareFaults: [FaultKind] {
-        FaultKind.allCases.filter { (faults[$0] ?? 0) < max(1, seeds * $0.expectedPercent / 400) }
+        FaultKind.allCases.filter { (seedsWith[$0] ?? 0) < max(1, seeds * $0.expectedPercent / 200) }
     }
 }

@@ -8,19 +8,6 @@ import Testing
 @testable import Replica
 
 @Suite struct ForkTests {
-    /// A byte for byte copy of the file, opened beside the original.
-    private func copy(_ site: Site, _ name: String, in world: World) async throws -> Site {
-        let shell = SQLiteShell(path: site.replica.path)
-        try await shell.execute("VACUUM INTO '\(world.path(name))';")
-        return try await opened(name, like: site, in: world)
-    }
-
-    private func opened(_ name: String, like site: Site, in world: World) async throws -> Site {
-        let transport = ModelTransport(world.server)
-        let replica = try await world.open(name, transport)
-        return Site(name: name, replica: replica, transport: transport, id: site.id, member: site.member)
-    }
-
     private func names(_ site: Site) async throws -> [String] {
         try await site.replica.list("client", sort: Sort("name")).data.map(\.title)
     }
@@ -30,7 +17,7 @@ import Testing
         let a = try await world.replica("a")
         try await a.client("Shared")
         try await a.sync()
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await a.client("Only a")
         try await b.client("Only b")
         let shared = try #require(try await b.replica.list("client", where: [Filter("name", .equal, "Shared")]).data.first).id
@@ -61,7 +48,7 @@ import Testing
         let a = try await world.replica("a")
         try await a.sync()
         for number in 1...3 { try await a.client("Pending \(number)") }
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await a.sync()
         try await b.client("After the copy")
         // The other copy goes on, too.
@@ -81,7 +68,7 @@ import Testing
         let a = try await world.replica("a")
         try await a.client("Before the backup")
         try await a.sync()
-        let b = try await copy(a, "backup", in: world)
+        let b = try await world.copy(of: a, "backup")
         for number in 1...4 { try await a.client("After \(number)") }
         let report = try await a.sync()
         #expect(report.accepted == 4)
@@ -96,12 +83,36 @@ import Testing
         try await expectConverged(world, b)
     }
 
+    /// An old file goes on, and is copied before it has heard that it is not the newest one: both copies hold what was written meanwhile.
+    @Test func oldFileCopiedBeforeItWasToldApart_doesItsWorkOnce() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        let old = try await world.copy(of: a, "old")
+        try await a.client("Lost with the old file's disk")
+        try await a.sync()
+        await a.replica.close()
+        try await old.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        try await old.shell.execute("UPDATE part SET name = 'By a tool';")
+        let copy = try await world.copy(of: old, "copy")
+        try await old.replica.write { try $0.increment("part", part, "on_hand_milli", by: 7_000) }
+        try await copy.replica.write { try $0.increment("part", part, "on_hand_milli", by: 11_000) }
+
+        #expect(try await old.sync().fork != nil)
+        #expect(try await copy.sync().fork != nil)
+        try await expectConverged(world, old, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 23_000)
+        #expect(try await old.replica.replicaID != copy.replica.replicaID)
+        for site in [old, copy] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
     @Test func backupWithPendingWork_keepsIt_andJudgesItByWhatItsAuthorKnew() async throws {
         let world = try World()
         let a = try await world.replica("a")
         let id = try await a.client("Acme", ["notes": "base"])
         try await a.sync()
-        let b = try await copy(a, "backup", in: world)
+        let b = try await world.copy(of: a, "backup")
         try await a.set("client", id, ["notes": "newer"])
         try await a.sync()
         // notes are guarded: the restored file did not know the newer text.
@@ -123,7 +134,7 @@ import Testing
         let id = try await a.client("Acme", ["notes": "base"])
         try await a.sync()
         try await a.set("client", id, ["notes": "shared edit"])
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await a.sync()
         try await a.client("Elsewhere")
         try await a.sync()
@@ -140,7 +151,7 @@ import Testing
         let world = try World()
         let a = try await world.replica("a")
         try await a.sync()
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await a.client("From a")
         try await b.client("From b")
         try await a.sync()
@@ -183,7 +194,7 @@ import Testing
         let a = try await world.replica("a")
         let id = try await a.client("Acme")
         try await a.sync()
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await a.client("From a")
         try await b.set("client", id, ["phone": "+15550100"])
         try await a.sync()
@@ -203,7 +214,7 @@ import Testing
         try await a.client("Acme")
         try await a.sync()
         try await a.shell.execute("UPDATE client SET notes = 'captured before the copy';")
-        let b = try await copy(a, "b", in: world)
+        let b = try await world.copy(of: a, "b")
         try await b.shell.execute("INSERT INTO client (name) VALUES ('Made in the copy');")
         try await a.client("Made in the original")
         try await a.sync()

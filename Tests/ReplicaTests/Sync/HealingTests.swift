@@ -188,12 +188,10 @@ import Testing
         let before = try await a.client("Before")
         try await a.sync()
         let backup = world.server.snapshot()
-        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let copy = try await world.copy(of: a, "copy")
         let lost = try await a.client("Confirmed, then lost")
         try await a.sync()
         world.server.restore(backup)
-        let transport = ModelTransport(world.server)
-        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
         // The copy's cursor is as old as the backup, so only its push shows that it has work.
         let other = try await copy.client("Said with the same counter")
         try await copy.sync()
@@ -212,15 +210,74 @@ import Testing
         let backup = world.server.snapshot()
         try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
         try await a.sync()
-        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let copy = try await world.copy(of: a, "copy")
         world.server.restore(backup)
-        let transport = ModelTransport(world.server)
-        let copy = Site(name: "copy", replica: try await world.open("copy", transport), transport: transport, id: a.id, member: a.member)
 
         try await copy.sync()
         try await a.sync()
         #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
         try await expectConverged(world, a, copy)
+    }
+
+    /// Of two copies the one has forgotten a set that the other still holds, and comes first: the counter is passed over, and what
+    /// lies behind it is back. Further copies may hold the set as well, so that it is left to a person.
+    @Test func copyWhoseJournalReachesFurtherBack_sealsNothingAnew() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 1_000) }
+        try await a.sync()
+        world.clock.advance((Store.journalDays - 2) * 86_400_000)
+        let client = try await a.client("Recent", ["notes": "recent"])
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        try await a.sync()
+        let copy = try await world.copy(of: a, "copy")
+        world.clock.advance(4 * 86_400_000)
+        try await a.sync()
+        try await copy.set("client", client, ["notes": "on top of it"])
+        world.server.restore(backup)
+
+        #expect(try await a.sync().healing == 2)
+        let report = try await copy.sync()
+        #expect(report.fork == nil)
+        #expect(report.newProblems.map(\.violations) == [[Store.passedOverByOtherCopy]])
+        try await expectConverged(world, a, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        // The copy knows what both had in common.
+        #expect(world.server.record("client", client)?.text("notes") == "on top of it")
+        #expect(try await a.replica.problems().isEmpty)
+        try await copy.replica.retry(try #require(report.newProblems.first))
+        try await expectConverged(world, a, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 6_000)
+        // And both go on.
+        for site in [a, copy] { try await site.client("Later on \(site.name)") }
+        try await expectConverged(world, a, copy)
+        for site in [a, copy] { #expect(try await site.replica.list("client").data.count == 3) }
+    }
+
+    /// The same, but the copy has never been answered, and its push is refused before it has heard of anything.
+    @Test func copyThatWasNeverAnswered_sealsNothingAnewEither() async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        let backup = world.server.snapshot()
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 1_000) }
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        let copy = try await world.copy(of: a, "copy")
+        try await a.sync()
+        // As if its answer were a week older than the next one.
+        try await a.replica.file.write { try $0.connection.execute("DELETE FROM _tideline_journal WHERE counter <= 2") }
+        world.server.restore(backup)
+        try await a.sync()
+
+        let report = try await copy.sync()
+        #expect(report.newProblems.map(\.violations) == [[Store.passedOverByOtherCopy]])
+        try await expectConverged(world, a, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        #expect(try await a.replica.problems().isEmpty)
     }
 
     /// A process may die between the answers and the checkpoint that settles them.

@@ -66,6 +66,30 @@ import Testing
         try await expectConverged(world, a)
     }
 
+    /// A record that was to come on a later page, because it had been written again, stands before the place between the pages now.
+    @Test func recordThatARestoreMovesBeforeThePage_isNotMissed() async throws {
+        let world = try World()
+        let (a, b) = (try await world.replica("a"), try await world.replica("b"))
+        let ids = [try await b.client("One"), try await b.client("Two"), try await b.client("Three")]
+        try await b.sync()
+        try await a.sync()
+        for id in ids {
+            try await b.set("client", id, ["phone": "+15550100"])
+            try await b.sync()
+        }
+        let backup = world.server.snapshot()
+        world.server.write([Change("client", ids[0], .patch(fields: ["phone": "+15550199"], was: [:]))])
+        a.transport.breaking { call, number in call == .pull && number > 1 ? .fail(.unreachable("no network")) : nil }
+        let error = try await replicaError { try await a.sync(SyncOptions(pageLimit: 1)) }
+        #expect(error?.code == .unreachable)
+        a.transport.breaking(nil)
+        world.server.restore(backup)
+
+        try await a.sync()
+        #expect(try await a.value("client", ids[0], "phone") == "+15550100")
+        try await expectConverged(world, a, b)
+    }
+
     /// The server has processed more than this file ever spent, but has no outcome for the first set that differs.
     @Test func fileAndServerBothRestored_forkWhereTheyReallyPart() async throws {
         let world = try World()

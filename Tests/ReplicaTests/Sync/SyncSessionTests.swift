@@ -148,6 +148,18 @@ import Testing
         }
     }
 
+    /// What lies behind the counter may be common to both copies all the same: the pull tells before anything is sealed anew.
+    @Test func pushRefusedBecauseOfACopy_looksFirst_andForksWhenItIsRefusedAgain() throws {
+        var session = SyncSession()
+        _ = session.handle(.started(progress()))
+        let fork = refusal(.fork, ["counter": 3])
+        #expect(session.handle(.pushFailed(fork, sets: 2)) == .pull)
+        _ = session.handle(.received(try page(isLast: true)))
+        #expect(session.handle(.applied(forkedAt: nil)) == .push(maximumSets: 500))
+        #expect(session.handle(.pushFailed(fork, sets: 2)) == .fork(at: 3))
+        #expect(session.handle(.forked) == .push(maximumSets: 500))
+    }
+
     @Test func counterGap_offersAgainWhatTheServerForgot_once() {
         var session = SyncSession()
         _ = session.handle(.started(progress()))

@@ -44,7 +44,7 @@ import Testing
             let replica = try #require(received.sets.first?.dot.replica)
             let again = PushRequest(
                 schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised,
-                isHealing: received.isHealing,
+                isHealing: received.isHealing, identity: received.identity,
                 sets: received.sets.map { OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after) })
             #expect(try JSONValue(parsing: again.bytes(replica: replica)) == example)
         }
