@@ -69,7 +69,8 @@ extension ReferenceDecision {
         if !existing.isLive {
             record.deletedBy = nil
             record.lifecycle = write
-            changed.insert("deleted_at")
+            // What it connects may have gone meanwhile: all of it is said anew.
+            changed = Set(entity.fields.map(\.name))
         }
         for field in entity.fields where named.contains(field.name) && field.policy == .lastWriter {
             guard case .value(let old, let before)? = record.parts[field.name] else { continue }

@@ -91,7 +91,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .believesClaimedCounters:
             Self.entry(
                 "a file that enrols again is believed how far its sets were decided", ["I3", "I8", "I12"],
-                more: [.snapshotServer, .restoreServer, .sync])
+                seed: 54, more: [.snapshotServer, .restoreServer, .sync])
         case .keepsWhatLeft:
             Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], seed: 6, more: [.handOver, .sync])
         case .skipsRescope:
