@@ -97,7 +97,7 @@ import Testing
             switch pick(
                 [
                     "list", "show", "add", "set", "do", "remove", "restore", "problem", "import", "export", "sql", "look", "schema", "help",
-                    "complete", "other", "garbage",
+                    "complete", "report", "other", "garbage",
                 ])
             {
             case "list":
@@ -134,6 +134,11 @@ import Testing
                     ["__complete", pick(["bash", "zsh", "fish", "csh"]), "--"] + [
                         pick(["set", "add", "list", "do", "edit"]), pick(entities), record(), assignment(),
                     ]
+            case "report":
+                words =
+                    ["report", pick(["pipeline", "closed_deals", "client_overview", value()])]
+                    + (0..<(random.next() % 3)).map { _ in pick(["as_of", "from", "until", pick(fields)]) + "=" + value() }
+                if chance(3) { words += ["--limit", value()] }
             case "other": words = [pick(["status", "digest", "pending", "problems", "completions", "sync"]), value()]
             default: words = (0..<(1 + random.next() % 4)).map { _ in garbage(12) }
             }
