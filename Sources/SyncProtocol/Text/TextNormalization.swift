@@ -43,14 +43,14 @@ public enum TextNormalization {
     /// All such scalars of the basic plane but NUL, in order: for engines that have no property to ask.
     public static let invisibleScalars: [UInt32] = (1...0xFFFF).filter { Unicode.Scalar($0).map(isInvisible) ?? false }
 
-    // MARK: Private
-
-    private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+    public static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
         // The first letter of nearly every text.
         if (0x21...0x7E).contains(scalar.value) { return false }
         let properties = scalar.properties
         return properties.isWhitespace || properties.isDefaultIgnorableCodePoint || properties.generalCategory == .control
     }
+
+    // MARK: Private
 
     private static func canonical(_ text: String) -> String {
         // Below U+0300 (lead byte CC) nothing composes or reorders: the text is NFC already.

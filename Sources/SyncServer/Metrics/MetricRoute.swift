@@ -1,10 +1,10 @@
 // Paths to labels: few, whatever clients ask for.
 
 enum MetricRoute {
-    private static let exact: Set<String> = [
-        "/healthz", "/readyz", "/metrics", "/v1/enroll", "/v1/schema", "/v1/sync/push", "/v1/sync/pull", "/v1/sync/digest", "/v1/activity",
-        "/v1/consumers", "/v1/openapi.json", "/v1/reports",
-    ]
+    private static let exact = Set(
+        Route.all.map { "/" + $0.path.joined(separator: "/") }.filter { !$0.contains("{") && !$0.contains(":") } + [
+            "/v1/consumers", "/v1/reports",
+        ])
     private static let consumerActions: Set<String> = [
         "pause", "resume", "replay", "rotate-secret", "dead", "events", "ack", "attempts",
     ]

@@ -273,7 +273,7 @@ struct EntityPaths {
                 "description": .string("Words, or beginnings of words, in \(searched.map(\.name).joined(separator: ", "))."),
                 "schema": [
                     "type": "string", "minLength": 1, "maxLength": .integer(Int64(ListRequest.searchCharactersMax)),
-                    "pattern": "[^\\u0000-\\u002f\\u003a-\\u0040\\u005b-\\u0060\\u007b-\\u007f]",
+                    "pattern": .string(ValueSchema.somethingToSearch),
                 ],
             ])
         }

@@ -74,6 +74,8 @@ enum FixedOperations {
                         ],
                     ],
                 ],
+                // What newer replicas may add is passed over.
+                "additionalProperties": ["$ref": "#/components/schemas/FreeForm"],
                 "examples": [
                     ["protocol": 1, "code": "4QKX-7MPT-2WZD-9RHB", "label": "farah's laptop", "platform": "linux", "schema": 1]
                 ],

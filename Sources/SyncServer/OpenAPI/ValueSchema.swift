@@ -229,13 +229,18 @@ enum ValueSchema {
     }()
 
     /// One character that is neither white space nor never shown. Beyond the basic plane regular expressions differ, and all pass.
-    private static let somethingVisible: String = {
+    private static let somethingVisible = something(besides: [])
+
+    /// One character that words are made of: a letter or digit of ASCII, or anything beyond it that is shown.
+    static let somethingToSearch = something(besides: Array(0x21...0x2F) + (0x3A...0x40) + (0x5B...0x60) + (0x7B...0x7E))
+
+    private static func something(besides more: [UInt32]) -> String {
         func escaped(_ scalar: UInt32) -> String {
             let digits = String(scalar, radix: 16)
             return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
         }
         var ranges: [ClosedRange<UInt32>] = [0...0]
-        for scalar in TextNormalization.invisibleScalars {
+        for scalar in (TextNormalization.invisibleScalars + more).sorted() {
             if let last = ranges.last, last.upperBound + 1 == scalar {
                 ranges[ranges.count - 1] = last.lowerBound...scalar
             } else {
@@ -244,7 +249,7 @@ enum ValueSchema {
         }
         let invisible = ranges.map { $0.count == 1 ? escaped($0.lowerBound) : "\(escaped($0.lowerBound))-\(escaped($0.upperBound))" }
         return "^[^\\u0000]*[^\(invisible.joined())][^\\u0000]*$"
-    }()
+    }
 
     static func text(_ minimum: Int, _ maximum: Int) -> JSONObject {
         var schema: JSONObject = ["type": "string", "maxLength": .integer(Int64(maximum)), "pattern": "^[^\\u0000]*$"]

@@ -66,9 +66,15 @@ struct OutboxEvent: Sendable {
         ]
     }
 
-    func body() -> [UInt8] {
-        let whole = json().canonicalBytes()
-        return whole.count <= OutboxEvent.bytesMax ? whole : json(includesChanges: false).canonicalBytes()
+    func body() -> [UInt8] { capped.bytes }
+
+    /// The event, and its bytes, without its changes if they are too many.
+    var capped: (json: JSONValue, bytes: [UInt8]) {
+        let whole = json()
+        let bytes = whole.canonicalBytes()
+        guard bytes.count > OutboxEvent.bytesMax else { return (whole, bytes) }
+        let short = json(includesChanges: false)
+        return (short, short.canonicalBytes())
     }
 }
 

@@ -15,8 +15,11 @@ struct PulledEvents {
     /// Entries looked through for one page.
     private static let scanMax: Int64 = 5_000
 
+    /// Bytes of events on a page; it ends before the event that would be too many.
+    static let bytesMax = 8 << 20
+
     struct Page {
-        var events: [OutboxEvent]
+        var events: [JSONValue]
         /// To be acknowledged when the events are done with; it may lie beyond the last of them.
         var position: Int64
         var epoch: Int64
@@ -26,7 +29,7 @@ struct PulledEvents {
 
         var json: JSONValue {
             [
-                "data": .array(events.map { $0.json() }), "position": .integer(position), "epoch": .integer(epoch),
+                "data": .array(events), "position": .integer(position), "epoch": .integer(epoch),
                 "fingerprint": fingerprint.map { .string($0) } ?? .null, "has_more": .bool(hasMore),
             ]
         }
@@ -54,17 +57,31 @@ struct PulledEvents {
                 ]))
         let matching = result.rows.filter { result.bool($0, 2) == true }.compactMap { result.integer($0, 0) }
         let last = result.rowCount - 1
-        let reached = last < 0 ? cursor : result.integer(last, 0) ?? cursor
-        let epoch = last < 0 ? registered.cursor.epoch : result.integer(last, 1) ?? registered.cursor.epoch
-        var events: [OutboxEvent] = []
+        var reached = last < 0 ? cursor : result.integer(last, 0) ?? cursor
+        var epoch = last < 0 ? registered.cursor.epoch : result.integer(last, 1) ?? registered.cursor.epoch
+        var fingerprint = last < 0 ? nil : result.text(last, 3)
+        var events: [JSONValue] = []
         if !matching.isEmpty {
             let found = try connection.run(
                 OutboxEvent.read(at: matching, tenant: tenant, includesRestricted: consumer.includesRestricted))
-            events = try found.rows.compactMap { try OutboxEvent(found, row: $0, tenant: tenant) }
+            var bytes = 0
+            for row in found.rows {
+                guard let event = try OutboxEvent(found, row: row, tenant: tenant) else { continue }
+                let capped = event.capped
+                bytes += capped.bytes.count
+                guard bytes <= PulledEvents.bytesMax || events.isEmpty else { break }
+                events.append(capped.json)
+                // Where the page ends if no more fits; otherwise it may end beyond its last event.
+                if events.count < matching.count {
+                    (reached, epoch, fingerprint) = (event.position.position, event.position.epoch, event.fingerprint)
+                } else {
+                    reached = result.integer(last, 0) ?? cursor
+                    (epoch, fingerprint) = (result.integer(last, 1) ?? registered.cursor.epoch, result.text(last, 3))
+                }
+            }
         }
         return Page(
-            events: events, position: reached, epoch: epoch, fingerprint: last < 0 ? nil : result.text(last, 3),
-            hasMore: reached < registered.head.position)
+            events: events, position: reached, epoch: epoch, fingerprint: fingerprint, hasMore: reached < registered.head.position)
     }
 
     /// Moves the cursor forward; a position it has passed already changes nothing. Returns where it stands.

@@ -47,7 +47,8 @@ extension EntityTable {
     /// A database in the C locale folds ASCII only, so each word is looked for in the spellings that names have.
     static func searchQuery(_ text: String) -> String? {
         let words = text.unicodeScalars.split { scalar in
-            scalar.isASCII && !(scalar.properties.isAlphabetic || scalar.properties.numericType != nil)
+            TextNormalization.isInvisible(scalar)
+                || scalar.isASCII && !(scalar.properties.isAlphabetic || scalar.properties.numericType != nil)
         }
         let groups = words.prefix(wordsMax).map { word in
             let typed = String(String.UnicodeScalarView(word))

@@ -65,6 +65,44 @@ import Testing
         }
     }
 
+    @Test func pulledPages_endBeforeTooManyBytes_andTooLargeEventsLeaveTheirChangesOut() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            _ = try place.ask("POST", "/v1/consumers", ["name": "warehouse", "kind": "pull", "kinds": ["client.*"]])
+            try place.push(50)
+            // Just below the cap of one event, but for one that is above it.
+            let connection = try PostgresConnection(PostgresConfiguration(url: place.url))
+            try connection.run(
+                PostgresStatement(
+                    """
+                    UPDATE tideline.feed SET changes = jsonb_build_object('notes', jsonb_build_object('new', \
+                    repeat('x', CASE WHEN position % 10 = 0 THEN 300000 ELSE 250000 END))) WHERE kind = 'client.created'
+                    """))
+            var seen: [JSONValue] = []
+            var pages = 0
+            var hasMore = true
+            while hasMore {
+                let reply = try place.ask("GET", "/v1/consumers/warehouse/events?limit=1000")
+                #expect(reply.status == 200 && reply.json.canonicalBytes().count < PulledEvents.bytesMax + 1_000_000)
+                pages += 1
+                seen += reply.json["data"]?.arrayValue ?? []
+                hasMore = reply.json["has_more"] == true
+                let acknowledged = try place.ask(
+                    "POST", "/v1/consumers/warehouse/ack",
+                    ["position": reply.json["position"] ?? .null, "epoch": 0, "fingerprint": reply.json["fingerprint"] ?? .null])
+                #expect(acknowledged.status == 200, "\(acknowledged.json)")
+                if acknowledged.status != 200 { break }
+            }
+            #expect(pages > 1 && seen.count == 50 && Set(seen.compactMap { $0["id"]?.stringValue }).count == 50)
+            let positions = seen.compactMap { $0["data"]?["position"]?.integerValue }
+            #expect(positions == positions.sorted())
+            for event in seen {
+                let isLarge = (event["data"]?["position"]?.integerValue ?? 0) % 10 == 0
+                #expect((event["data"]?["truncated"] == true) == isLarge && (event["data"]?["changes"] == nil) == isLarge)
+            }
+        }
+    }
+
     @Test func pullConsumer_readsAcknowledgesAndContinues() async throws {
         try await onOwnThread {
             let place = try Place()
