@@ -38,7 +38,9 @@ import Testing
                 "both.remark", on: "gauge", .write(["verdict"]), side: .both,
                 writes: { subject, _ in
                     guard let station = subject.record.identifier("station"), !subject.record["verdict"].isNull else { return [] }
-                    return [.set(RecordKey("station", station), field: "remark", "seen to"), .set(subject.record.key, field: "seen", "yes")]
+                    return [
+                        .set(RecordKey("station", station), field: "remark", "seen to"), .set(subject.record.key, field: "seen", "yes"),
+                    ]
                 }),
         ])
 
