@@ -97,7 +97,7 @@ extension Replica {
     public func predictedProblems() async throws -> [Problem] {
         try await reading("problems") { store in
             try store.pendingRows().compactMap { row in
-                guard let predicted = row.predicted, let sealed = row.sealed, row.outcome == nil else { return nil }
+                guard row.isPredicted, let predicted = row.predicted, let sealed = row.sealed else { return nil }
                 let violations = try JSONValue(parsing: predicted).arrayValue ?? []
                 return Problem(
                     id: row.counter, counter: row.counter, summary: row.summary, violations: violations.compactMap(Violation.init(json:)),
@@ -148,14 +148,13 @@ extension Replica {
                 let problem = try store.opened(problem)
                 let isEmpty = problem.changes.allSatisfy { if case .patch(let fields, _) = $0.operation { fields.isEmpty } else { false } }
                 guard !isEmpty || !overriding.isEmpty else { throw Self.nothingToRepeat(problem) }
-                guard overriding.isEmpty || problem.editable != nil else {
+                let target = overriding.isEmpty ? nil : problem.editable
+                guard overriding.isEmpty || target != nil else {
                     throw ReplicaError(.invalidQuery, "problem \(problem.id) has no values to edit", operation: "edit")
                 }
-                var overriding = overriding
-                for change in problem.changes {
-                    let isMeant = change.key == problem.editable?.key && !overriding.isEmpty && change == problem.editable
-                    try edit.again(change, overriding: isMeant ? overriding : [:])
-                    if isMeant { overriding = [:] }
+                let meant = problem.changes.firstIndex { $0 == target }
+                for (index, change) in problem.changes.enumerated() {
+                    try edit.again(change, overriding: index == meant ? overriding : [:])
                 }
                 // In the same transaction as the new set.
                 try store.resolve(problem, resolution)

@@ -16,8 +16,8 @@ final class OpenFile: Sendable {
     private static let needsRollback: Int32 = 776
 
     /// What somebody else is writing may take long; a command that only reads must not wait for it.
-    private static let sealingPatienceMilliseconds: Int32 = 250
-    private static let patienceMilliseconds: Int32 = 30_000
+    private static let sealingPatienceMilliseconds = 250
+    private static let patienceMilliseconds = 30_000
 
     init(
         path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal, seals: Bool = true
@@ -30,7 +30,8 @@ final class OpenFile: Sendable {
         self.changes = changes
         let writer = try await SQLiteGate.open {
             let connection = try SQLiteConnection(
-                path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full, busyTimeoutMilliseconds: 30_000)
+                path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full,
+                busyTimeoutMilliseconds: Self.patienceMilliseconds)
             ReplicaFile.protect(path)
             try connection.disableTriggers()
             // A large apply stays in memory as far as possible: spilling locks readers out before the commit.
@@ -54,7 +55,7 @@ final class OpenFile: Sendable {
         }
         self.writer = writer
         reader = try await SQLiteGate.open {
-            try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 30_000)
+            try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: Self.patienceMilliseconds)
         }
         unsealed = seals ? await Self.seal(with: writer, tables, environment) : nil
     }

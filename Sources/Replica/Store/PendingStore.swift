@@ -21,6 +21,9 @@ struct PendingRow: Sendable {
     var isDeferred = false
     /// Who has sealed it, when that was not this replica but one whose file this was: it goes out in that one's name.
     var author: Identifier?
+
+    /// Would be rejected as things stand, and nothing has been heard of it. What others have sealed only they take out.
+    var isPredicted: Bool { predicted != nil && outcome == nil && author == nil }
 }
 
 /// What one push offers: sets of one author.

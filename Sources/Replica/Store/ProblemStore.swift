@@ -69,31 +69,31 @@ extension Store {
             try step(.withdraw)
             let rows = try pendingRows()
             guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }
-            let problem = try insertProblem(row, sealed: sealed, [Self.withdrawal], .withdrawn)
-            try connection.execute(
-                "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
-            try replay()
-            return problem
+            return try takeOut(row, sealed, [Self.withdrawal])
         }
     }
 
-    /// The problem to settle, inside the transaction that does. One that was only predicted is taken out first: from then on its
-    /// marker is offered in its place, as of any withdrawn set.
+    /// From now on its marker is offered in its place, and the view does without it. Returns the problem that keeps it.
+    private func takeOut(_ row: PendingRow, _ sealed: [UInt8], _ violations: [Violation]) throws -> Int64 {
+        let problem = try insertProblem(row, sealed: sealed, violations, .withdrawn)
+        try connection.execute(
+            "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
+        try replay()
+        return problem
+    }
+
+    /// The problem to settle, inside the transaction that does. One that was only predicted is taken out first.
     func opened(_ problem: Problem) throws -> Problem {
         guard problem.isPredicted else { return try requireProblem(problem.id) }
         try step(.withdraw)
-        guard let row = try pendingRows(after: problem.counter - 1).first, row.counter == problem.counter, row.outcome == nil,
-            row.predicted != nil, let sealed = row.sealed
+        guard let row = try pendingRows(after: problem.counter - 1).first, row.counter == problem.counter, row.isPredicted,
+            let sealed = row.sealed
         else {
             throw ReplicaError(
                 .notFound, "set \(problem.counter) is not about to be rejected any more; replica pending and problems show where it is",
                 operation: "problems")
         }
-        let id = try insertProblem(row, sealed: sealed, problem.violations, .withdrawn)
-        try connection.execute(
-            "UPDATE _tideline_pending SET sealed = NULL, predicted = NULL WHERE counter = ?1", [.integer(row.counter)])
-        try replay()
-        return try requireProblem(id)
+        return try requireProblem(try takeOut(row, sealed, problem.violations))
     }
 
     func problem(_ row: borrowing SQLiteRow) throws -> Problem {
