@@ -64,8 +64,6 @@ final class History: Sendable {
         proxy.spoil(percent: 45)
         databaseProxy.spoil(percent: 15)
         for watcher in watchers { try await watcher.start() }
-        let supervisor = supervisePostgres()
-        defer { supervisor.cancel() }
         try await withThrowingTaskGroup(of: Void.self) { group in
             for (index, person) in people.enumerated() {
                 group.addTask {
@@ -83,8 +81,9 @@ final class History: Sendable {
         }
     }
 
-    /// What systemd does for the operator: Postgres may end by itself, of a full disk for instance, and is started again.
-    private func supervisePostgres() -> Task<Void, Never> {
+    /// What systemd does for the operator: Postgres may end by itself, of a full disk for instance, and is started again. Until all is
+    /// settled: it may take seconds to give up over a disk that was put right meanwhile.
+    func supervisePostgres() -> Task<Void, Never> {
         Task { [cluster, ledger] in
             while !Task.isCancelled {
                 if !cluster.isRunning {
@@ -265,10 +264,11 @@ final class History: Sendable {
             let code = await watcher.stop()
             if ![0, -SIGTERM].contains(code) { await ledger.surprise("a watch ended with \(code)") }
         }
-        _ = try await until { [servers] in
+        let isReady = try await until { [servers] in
             for server in servers { if try await server.get("/readyz").status != 200 { return false } }
             return true
         }
+        if !isReady { throw UnexpectedResult("a server does not find its database again") }
         // Twice: what the last one sent is news for the first.
         for _ in 0..<2 { for person in people { try await person.syncUntilQuiet() } }
     }

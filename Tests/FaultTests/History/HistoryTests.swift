@@ -31,6 +31,8 @@ extension FaultTests {
         private func history(_ seed: UInt64) async throws -> HistoryFigures {
             let plan = HistoryPlan(seed: seed, people: 4, stepsEach: 32, disasters: 12)
             let history = try await History.prepared(plan)
+            let supervisor = history.supervisePostgres()
+            defer { supervisor.cancel() }
             do {
                 try await history.run()
                 try await history.settle()

@@ -26,7 +26,8 @@ import Testing
         String(repeating: "'", count: 200), String(repeating: "(", count: 3_000), String(repeating: "a", count: 5_000),
     ]
 
-    /// What must be as it was: the shape of the database, who may do what in it, and everything of the other tenant.
+    /// What must be as it was: the shape of the database, who may do what in it, and everything of the other tenant. Roles are the
+    /// cluster's, and other tests make some for databases of their own.
     private struct Surroundings: Equatable {
         var shape: String
         var other: String
@@ -38,7 +39,8 @@ import Testing
             SELECT (SELECT string_agg(n.nspname || '.' || c.relname || c.relkind::text || c.relrowsecurity::text || c.relforcerowsecurity::text, ',' ORDER BY 1) FROM pg_class c \
             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IN ('public', 'tideline')) || \
             (SELECT string_agg(p.proname || p.prosecdef::text || md5(p.prosrc), ',' ORDER BY 1) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-            WHERE n.nspname IN ('public', 'tideline')) || (SELECT string_agg(rolname || rolsuper::text || rolbypassrls::text, ',' ORDER BY 1) FROM pg_roles) || \
+            WHERE n.nspname IN ('public', 'tideline')) || (SELECT string_agg(rolname || rolsuper::text || rolbypassrls::text, ',' ORDER BY 1) FROM pg_roles \
+            WHERE rolname !~ '^(owner|app)_of_') || \
             (SELECT string_agg(key || value, ',' ORDER BY 1) FROM tideline.meta)
             """)
         let replica = try other.tenant.enroll()
