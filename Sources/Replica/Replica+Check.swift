@@ -22,7 +22,9 @@ extension Replica {
         try await reading("digest") { store in
             let confirmed = try ConfirmedRecords(store)
             var digests: [String: EntityDigest] = [:]
-            for table in store.tables.all {
+            defer { store.environment.progress(ReplicaProgress(work: .comparing, done: 1, total: 1)) }
+            for (done, table) in store.tables.all.enumerated() {
+                store.environment.progress(ReplicaProgress(work: .comparing, done: done, total: store.tables.all.count))
                 var digest = ContentDigest(of: table.schema)
                 try confirmed.forEach(table) { digest.add($0) }
                 digests[table.schema.name] = EntityDigest(count: digest.count, hash: digest.finish())

@@ -32,9 +32,8 @@ extension Replica {
         let attempt = try await attempt()
         // What tools have written belongs to what the file was.
         let counter = try await writing("enroll") { store in
-            try store.connection.immediateTransaction {
-                try store.sealCaptured()
-                return try Metadata(connection: store.connection).integer(.counter) ?? 0
+            try store.sealedTransaction {
+                try Metadata(connection: store.connection).integer(.counter) ?? 0
             }
         }
         let request = EnrollmentRequest(

@@ -233,8 +233,7 @@ extension Replica {
 extension Store {
     fileprivate func repair(_ entity: String, _ ids: [Identifier], _ reply: JSONValue) throws -> Int {
         guard let table = tables[entity] else { return 0 }
-        return try connection.immediateTransaction {
-            try sealCaptured()
+        return try sealedTransaction {
             let head = try Metadata(connection: connection).checkpoint()?.position
             var found: Set<Identifier> = []
             var mended = 0

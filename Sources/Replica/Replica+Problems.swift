@@ -122,8 +122,7 @@ extension Replica {
     /// Lets the edit go. It leaves the list and is kept in the file.
     public func discard(_ problem: Problem) async throws {
         try await writing("discard") { store in
-            try store.connection.immediateTransaction {
-                try store.sealCaptured()
+            try store.sealedTransaction {
                 try store.resolve(try store.opened(problem), "discarded")
             }
         }

@@ -8,6 +8,13 @@ public struct ReplicaEnvironment: Sendable {
     public var random: @Sendable () -> UInt64
     /// Waits; throws `CancellationError` when its task is cancelled.
     public var sleep: @Sendable (_ milliseconds: Int64) async throws -> Void
+    /// Told now and then how far long work is, on whatever thread does it; must not block.
+    public var progress: @Sendable (ReplicaProgress) -> Void = { _ in }
+    /// Captured rows that are sealed in one transaction, to begin with; 1...
+    package var sealedAtOnce = 1_000
+    package var sealingPauseMilliseconds: Int64 = 120
+    /// How long a write waits for another process that writes.
+    package var lockPatienceMilliseconds = 30_000
     /// Called before each durable step; throwing stands for a crash or an I/O error right there.
     package var storageStep: @Sendable (StorageStep) throws -> Void = { _ in }
 
@@ -24,6 +31,20 @@ public struct ReplicaEnvironment: Sendable {
         wallMilliseconds: { Int64((Date().timeIntervalSince1970 * 1000).rounded()) },
         random: { UInt64.random(in: 0...UInt64.max) },
         sleep: { try await Task.sleep(nanoseconds: UInt64(max(0, $0)) * 1_000_000) })
+}
+
+/// How far long work is that nobody asked for by name.
+public struct ReplicaProgress: Sendable, Equatable {
+    public enum Work: String, Sendable {
+        /// Edits by plain SQL become change sets; counted in edited rows.
+        case sealing
+        /// ``Replica/diagnose(online:)`` and ``Replica/digest()`` read every record; counted in entities.
+        case comparing
+    }
+
+    public var work: Work
+    public var done: Int
+    public var total: Int
 }
 
 /// The points at which a replica can die between two writes.

@@ -72,7 +72,11 @@ struct ReplicaCommand {
                     .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name),
                 hint: options.database == nil ? "another file is named with --db FILE or $TIDELINE_DB" : "an owner makes the code")
         }
-        let replica = try await Replica.open(path, environment: TestSeams.environment)
+        var environment = TestSeams.environment
+        let work = WorkProgress(terminal)
+        environment.progress = { work.update($0) }
+        defer { work.clear() }
+        let replica = try await Replica.open(path, environment: environment)
         let result: Result<ExitCode, any Error>
         do {
             result = .success(try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed))

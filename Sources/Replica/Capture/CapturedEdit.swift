@@ -6,6 +6,8 @@ import SyncProtocol
 struct CapturedEdit: Sendable {
     enum Kind: String, Sendable { case insert, update, delete }
 
+    /// Its place in the log.
+    var number: Int64
     var group: Int64?
     /// What the tool says its group does.
     var summary: String?
@@ -43,7 +45,7 @@ struct CapturedGroup: Sendable {
         var last: (group: Int64?, root: RecordKey)?
         for edit in condensed(edits) {
             let root = root(of: edit)
-            let continues = last.map { $0.group == edit.group && (edit.group != nil || $0.root == root) } ?? false
+            let continues = last.map { joins($0, (edit.group, root)) } ?? false
             // An explicit group that is too large is refused as a whole; one that nobody asked for is split. A row can be three
             // changes: a restore, a patch, a transition.
             let hasRoom = edit.group != nil || (groups.last?.edits.count ?? 0) < Limits.changesPerSet / 3
@@ -55,6 +57,13 @@ struct CapturedGroup: Sendable {
             last = (edit.group, root)
         }
         return groups.flatMap { $0.edits.first?.group == nil ? [$0] : $0.withFactsApart }
+    }
+
+    /// Whether two neighbours belong to one set, as far as there is room.
+    static func joins(_ one: CapturedEdit, _ next: CapturedEdit) -> Bool { joins((one.group, root(of: one)), (next.group, root(of: next))) }
+
+    private static func joins(_ one: (group: Int64?, root: RecordKey), _ next: (group: Int64?, root: RecordKey)) -> Bool {
+        one.group == next.group && (next.group != nil || one.root == next.root)
     }
 
     /// What happened goes in a set of its own, behind the edits of other records it was grouped with (``FactsApart``).

@@ -10,17 +10,71 @@ import SyncProtocol
 extension Store {
     func hasCaptured() throws -> Bool { try connection.scalarInteger("SELECT EXISTS (SELECT 1 FROM _tideline_edit)") == 1 }
 
-    /// Seals in a transaction of its own, if there is anything to seal.
+    /// Seals what there is, a large log part by part: each is a transaction, and others come in between.
     func sealIfCaptured() throws {
         guard try hasCaptured() else { return }
-        try connection.immediateTransaction { try sealCaptured() }
+        let log = CaptureLog()
+        var pace = SealingPace(environment)
+        while true {
+            pace.begin()
+            let isAll = try connection.immediateTransaction { try sealFirst(pace.size, log) }
+            if isAll { return pace.finish() }
+            pace.pause(left: log.count)
+        }
+    }
+
+    /// Runs `body` in a transaction that begins with nothing captured: what tools wrote has become sets before it, so that nothing is
+    /// credited with knowledge that arrives now.
+    func sealedTransaction<R>(_ body: () throws -> R) throws -> R {
+        // Most of it in parts. What arrives in between is little.
+        try sealIfCaptured()
+        return try connection.immediateTransaction {
+            try sealCaptured()
+            return try body()
+        }
     }
 
     /// Makes change sets of what tools have edited by plain SQL. What is refused goes to the problems. Inside a transaction.
     func sealCaptured() throws {
         try step(.applySeal)
         guard try hasCaptured() else { return }
-        let (edits, unreadable) = try capturedEdits()
+        try seal(try capturedEdits(through: .max))
+        // The log is empty, and an open group ends here.
+        try connection.execute("DELETE FROM _tideline_edit")
+        try connection.execute("DELETE FROM _tideline_before")
+        try connection.execute("DELETE FROM _tideline_named")
+        try connection.execute("DELETE FROM tideline_group")
+    }
+
+    /// Seals about so many rows from the front; true when nothing is left. Inside a transaction.
+    private func sealFirst(_ size: Int, _ log: CaptureLog) throws -> Bool {
+        try log.refresh(connection)
+        if log.count > size, let end = try log.end(ofFirst: size, joins: joins) {
+            do {
+                try connection.savepoint {
+                    try step(.applySeal)
+                    var part = self
+                    part.unsealed = UnsealedRows(log: log, end: end)
+                    try part.seal(try capturedEdits(through: end))
+                    try connection.execute("DELETE FROM _tideline_edit WHERE seq <= ?1", [.integer(end)])
+                }
+                try log.refresh(connection)
+                return false
+            } catch is PartNotApart {}
+        }
+        try sealCaptured()
+        return true
+    }
+
+    private func joins(_ one: Int64, _ next: Int64) throws -> Bool {
+        let edits = try capturedEdits("seq IN (?1, ?2)", [.integer(one), .integer(next)]).edits
+        return edits.count == 2 && CapturedGroup.joins(edits[0], edits[1])
+    }
+
+    private func seal(_ captured: (edits: [CapturedEdit], unreadable: [UnreadableEdit])) throws {
+        let (edits, unreadable) = captured
+        // Rows that cannot be read go back to what they were, or the next reader would stumble over them.
+        for one in unreadable where tables[one.key.entity] != nil { try restoreUnreadable(one.key) }
         // 1. The view as it was before the first of them.
         var seen: Set<RecordKey> = []
         for edit in edits where seen.insert(edit.key).inserted {
@@ -43,18 +97,20 @@ extension Store {
             }
         }
         for one in unreadable { try keepUnreadable(one) }
-        // 3. The log is empty, and an open group ends here.
-        try connection.execute("DELETE FROM _tideline_edit")
-        try connection.execute("DELETE FROM _tideline_before")
-        try connection.execute("DELETE FROM _tideline_named")
-        try connection.execute("DELETE FROM tideline_group")
     }
 
-    private func capturedEdits() throws -> (edits: [CapturedEdit], unreadable: [UnreadableEdit]) {
+    private func capturedEdits(through end: Int64) throws -> (edits: [CapturedEdit], unreadable: [UnreadableEdit]) {
+        try capturedEdits("seq <= ?1", [.integer(end)])
+    }
+
+    private func capturedEdits(
+        _ condition: String, _ bindings: [SQLiteValue]
+    ) throws -> (edits: [CapturedEdit], unreadable: [UnreadableEdit]) {
         var edits: [CapturedEdit] = []
         var unreadable: [UnreadableEdit] = []
         try connection.forEach(
-            "SELECT grp, entity, id, kind, old, new, checkpoint, at, summary FROM _tideline_edit ORDER BY seq"
+            "SELECT grp, entity, id, kind, old, new, checkpoint, at, summary, seq FROM _tideline_edit WHERE \(condition) ORDER BY seq",
+            bindings
         ) { row in
             let entity = row.text(1)
             guard let schema = schema.entity(entity), let id = Identifier(row.text(2)),
@@ -71,15 +127,13 @@ extension Store {
                 let mark = try row.optionalText(6).flatMap { CheckpointMark(json: try JSONValue(parsing: $0)) }
                 edits.append(
                     CapturedEdit(
-                        group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id),
+                        number: row.integer(9), group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id),
                         kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(7)))
             } catch {
                 unreadable.append(
                     UnreadableEdit(key: RecordKey(entity, id), text: row.optionalText(5) ?? "", reason: String(describing: error)))
             }
         }
-        // The rows themselves go back to what they were, or the next reader would stumble over them.
-        for one in unreadable where tables[one.key.entity] != nil { try restoreUnreadable(one.key) }
         return (edits, unreadable)
     }
 

@@ -30,9 +30,8 @@ extension Store {
     func commit<R: Sendable>(
         newIdentifier: @escaping () -> Identifier, summary: String?, _ body: (Edit) throws -> R
     ) throws -> WriteResult<R> {
-        try connection.immediateTransaction {
-            try sealCaptured()
-            return try commitInTransaction(try commission(newIdentifier, summary), body)
+        try sealedTransaction {
+            try commitInTransaction(try commission(newIdentifier, summary), body)
         }
     }
 
@@ -40,9 +39,8 @@ extension Store {
     func commitEach(
         newIdentifier: @escaping () -> Identifier, _ bodies: [@Sendable (Edit) throws -> Void]
     ) throws -> [Result<WriteResult<Void>, ReplicaError>] {
-        try connection.immediateTransaction {
-            try sealCaptured()
-            return try bodies.map { body in
+        try sealedTransaction {
+            try bodies.map { body in
                 do {
                     return .success(
                         try connection.savepoint { try commitInTransaction(try commission(newIdentifier, nil)) { try body($0) } })

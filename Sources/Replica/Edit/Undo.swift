@@ -226,8 +226,7 @@ extension Replica {
     /// Throws `notFound`, and `refused` when a rule is against it.
     public func undo(_ counter: Int64? = nil) async throws -> UndoReport {
         let report = try await writing("undo") { [identifiers] store in
-            try store.connection.immediateTransaction {
-                try store.sealCaptured()
+            try store.sealedTransaction {
                 let set = try store.undoable(counter)
                 var commission = try store.commission(identifiers.next, "undo: \(set.summary)")
                 commission.undoes = set.counter

@@ -33,11 +33,10 @@ extension Store {
 
     /// Applies staged pages, if any, and `page`. With `rebuilding`, confirmed state is replaced by what the pages hold.
     func apply(_ page: PullPage, afterStaged usesStage: Bool, rebuilding: Bool, versionsAfter: Int64) throws -> Applied {
-        try connection.immediateTransaction {
+        // 1. Edits made before this moment know nothing of what arrives now.
+        try sealedTransaction {
             let meta = Metadata(connection: connection)
             var applied = Applied()
-            // 1. Edits made before this moment know nothing of what arrives now.
-            try sealCaptured()
             // 2. A rebuild begins from nothing; pending sets stay.
             if rebuilding {
                 try step(.applyForget)

@@ -6,8 +6,7 @@ extension Store {
     /// Moves to the identity of `reply`, because another copy of the file has used `counter` for something else. Returns how many sets
     /// moved.
     func fork(to reply: EnrollmentReply, at counter: Int64) throws -> Int {
-        try connection.immediateTransaction {
-            try sealCaptured()
+        try sealedTransaction {
             try step(.fork)
             return try move(to: reply, at: counter)
         }

@@ -17,7 +17,6 @@ final class OpenFile: Sendable {
 
     /// What somebody else is writing may take long; a command that only reads must not wait for it.
     private static let sealingPatienceMilliseconds = 250
-    private static let patienceMilliseconds = 30_000
 
     init(
         path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal, seals: Bool = true
@@ -31,7 +30,7 @@ final class OpenFile: Sendable {
         let writer = try await SQLiteGate.open {
             let connection = try SQLiteConnection(
                 path: path, mode: .readWriteCreate, journalMode: journal.mode, synchronous: .full,
-                busyTimeoutMilliseconds: Self.patienceMilliseconds)
+                busyTimeoutMilliseconds: environment.lockPatienceMilliseconds)
             ReplicaFile.protect(path)
             try connection.disableTriggers()
             // A large apply stays in memory as far as possible: spilling locks readers out before the commit.
@@ -55,7 +54,7 @@ final class OpenFile: Sendable {
         }
         self.writer = writer
         reader = try await SQLiteGate.open {
-            try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: Self.patienceMilliseconds)
+            try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: environment.lockPatienceMilliseconds)
         }
         unsealed = seals ? await Self.seal(with: writer, tables, environment) : nil
     }
@@ -71,7 +70,7 @@ final class OpenFile: Sendable {
         do {
             try await writer.run { connection in
                 try connection.script("PRAGMA busy_timeout = \(sealingPatienceMilliseconds)")
-                defer { try? connection.script("PRAGMA busy_timeout = \(patienceMilliseconds)") }
+                defer { try? connection.script("PRAGMA busy_timeout = \(environment.lockPatienceMilliseconds)") }
                 try Store(connection: connection, tables: tables, environment: environment).sealIfCaptured()
             }
             return nil

@@ -64,8 +64,7 @@ extension Store {
 
     /// Takes the first unanswered set out: its marker is offered instead, the set itself waits for a person.
     func withdrawFirst() throws -> Int64? {
-        try connection.immediateTransaction {
-            try sealCaptured()
+        try sealedTransaction {
             try step(.withdraw)
             let rows = try pendingRows()
             guard let row = rows.first(where: { !$0.isAnswered }), let sealed = row.sealed else { return nil }

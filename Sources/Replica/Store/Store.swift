@@ -7,6 +7,8 @@ struct Store {
     let connection: SQLiteConnection
     let tables: ReplicaTables
     let environment: ReplicaEnvironment
+    /// Set while a part of the capture log is sealed: what reads and writes records does so as if these had not happened yet.
+    var unsealed: UnsealedRows?
 
     var schema: Schema { tables.schema }
 
@@ -16,11 +18,13 @@ struct Store {
 
     func record(_ key: RecordKey) throws -> RecordState? {
         guard let table = tables[key.entity] else { return nil }
+        if let unsealed, unsealed.cover(key) { return try recordBefore(unsealed, key) }
         return try connection.first(table.select + " WHERE id = ?1", [.text(key.id.text)]) { try table.record($0) }
     }
 
     func put(_ record: RecordState) throws {
         guard let table = tables[record.schema.name] else { return }
+        if let unsealed, unsealed.cover(record.key) { throw PartNotApart() }
         try connection.withStatement(table.upsert) { statement in
             try table.bind(record, to: statement)
             try statement.run()
@@ -40,6 +44,8 @@ struct Store {
         let condition =
             isSet ? "EXISTS (SELECT 1 FROM json_each(\"\(field)\") e WHERE e.value = ?1)" : "\"\(field)\" \(value.isNull ? "IS" : "=") ?1"
         let sql = table.select + " WHERE \(condition)\(includingDeleted ? "" : " AND deleted_at IS NULL") ORDER BY id"
-        return try connection.query(sql, [SQLiteValue(json: value)]) { try table.record($0) }
+        let found = try connection.query(sql, [SQLiteValue(json: value)]) { try table.record($0) }
+        guard let unsealed else { return found }
+        return try before(unsealed, found, table, field, value, includingDeleted: includingDeleted)
     }
 }

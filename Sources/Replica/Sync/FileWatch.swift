@@ -45,9 +45,12 @@ extension Replica {
     public func watchFile(every milliseconds: Int64 = 500) async {
         var stamp: FileStamp?
         var seen: SeenCommits?
+        // Two commits may fall into one tick of the file's clock: behind a change comes one look more.
+        var looksAgain = false
         while !Task.isCancelled {
             let now = FileStamp(of: path)
-            if now != stamp {
+            if now != stamp || looksAgain {
+                looksAgain = now != stamp
                 stamp = now
                 do {
                     seen = try await noticeCommits(since: seen)

@@ -188,6 +188,7 @@ actor Simulation {
         environment.storageStep = { try surroundings.step($0) }
         let network = SimulatedNetwork(
             model: surroundings.model, sent: sent, bug: bug, chance: entropy, line: surroundings.line)
+        (environment.sealedAtOnce, environment.sealingPauseMilliseconds) = (2, 0)
         return try await Replica.open(path, schema: build, transport: network, environment: environment)
     }
 
