@@ -57,7 +57,7 @@ extension Store {
             // 4. Sets the checkpoint covers leave pending.
             if let checkpoint = page.checkpoint {
                 try step(.applyOutcomes)
-                try settle(page.outcomes, checkpoint, &applied)
+                try settle(page.outcomes, checkpoint, at: page.serverMilliseconds, &applied)
                 if let last = try meta.checkpoint()?.position, last.epoch < checkpoint.mark.position.epoch {
                     try heal(checkpoint, page.outcomes, &applied)
                 }
@@ -86,7 +86,7 @@ extension Store {
             // 7. What is not needed any more.
             try step(.applyCleanup)
             if usesStage || rebuilding { try clearStage() }
-            if page.checkpoint != nil { try pruneJournal() }
+            if page.checkpoint != nil { try pruneJournal(at: page.serverMilliseconds) }
             return applied
         }
     }
@@ -100,7 +100,9 @@ extension Store {
     }
 
     /// Sets up to `acknowledged` whose outcome is known leave pending; one whose answer is still unknown is asked for again.
-    private func settle(_ outcomes: [ToldOutcome], _ checkpoint: Checkpoint, _ applied: inout Applied) throws {
+    private func settle(
+        _ outcomes: [ToldOutcome], _ checkpoint: Checkpoint, at serverMilliseconds: Int64, _ applied: inout Applied
+    ) throws {
         let acknowledged = checkpoint.acknowledged
         var told: [Int64: ToldOutcome] = [:]
         for outcome in outcomes { told[outcome.counter] = outcome }
@@ -162,7 +164,7 @@ extension Store {
                     """,
                     [
                         .integer(row.counter), .text(row.hash), SQLiteValue(row.sealed), .integer(row.sealedAt), .text(row.summary),
-                        .text(text), .integer(environment.wallMilliseconds()), SQLiteValue(row.undo),
+                        .text(text), .integer(serverMilliseconds), SQLiteValue(row.undo),
                         SQLiteValue(row.undoes),
                     ])
             }
@@ -201,8 +203,9 @@ extension Store {
             """)
     }
 
-    private func pruneJournal() throws {
-        let horizon = environment.wallMilliseconds() - Self.journalDays * 86_400_000
+    /// By the server's time: a device whose clock jumps would forget in one sync what only it can give back.
+    private func pruneJournal(at serverMilliseconds: Int64) throws {
+        let horizon = serverMilliseconds - Self.journalDays * 86_400_000
         // From the oldest on and without gaps: after a restore of the server the journal is offered again in counter order.
         try connection.execute(
             """

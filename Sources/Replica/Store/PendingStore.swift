@@ -132,6 +132,14 @@ extension Store {
         try connection.execute("UPDATE _tideline_pending SET state = 'pending' WHERE state = 'deferred'")
     }
 
+    /// Until a first checkpoint confirms them, answered sets go out again with every sync: nothing else of this file could tell that the
+    /// server was restored meanwhile, and a new epoch lets counters be passed over.
+    func reofferUnconfirmed() throws {
+        guard try Metadata(connection: connection).checkpoint() == nil else { return }
+        let isAnswered = "SELECT EXISTS (SELECT 1 FROM _tideline_pending WHERE state = 'answered')"
+        if try connection.scalarInteger(isAnswered) == 1 { try reoffer(from: 1) }
+    }
+
     /// Makes sets that the server has forgotten go out again.
     func reoffer(from counter: Int64) throws {
         try connection.execute(

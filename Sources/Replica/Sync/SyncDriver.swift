@@ -78,6 +78,7 @@ struct SyncWork {
             let identity = try Metadata(connection: store.connection).requireIdentity("sync")
             try store.sealIfCaptured()
             try store.reofferDeferred()
+            try store.reofferUnconfirmed()
             if rebuilds { try store.prepareRebuild(.requested) }
             return identity
         }
@@ -333,10 +334,10 @@ struct SyncWork {
     /// sync goes on where this one stopped.
     private mutating func fetchActivity() async {
         guard options.activityEntries > 0, !Task.isCancelled, let token = identity?.token else { return }
-        let (count, since) = (
-            options.activityEntries, file.environment.wallMilliseconds() - Int64(options.activityDays) * 86_400_000
-        )
+        let count = options.activityEntries
         do {
+            let now = try await file.read { try Metadata(connection: $0.connection).clock().serverTime($0.environment.wallMilliseconds()) }
+            let since = now - Int64(options.activityDays) * 86_400_000
             while true {
                 let next = try await file.read { store -> (next: Int64?, isDue: Bool) in
                     let meta = Metadata(connection: store.connection)

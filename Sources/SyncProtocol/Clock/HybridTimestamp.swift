@@ -68,6 +68,9 @@ public struct HybridClock: Hashable, Sendable {
         }
     }
 
+    /// The server's time, as far as it is known, when the local clock says this.
+    public func serverTime(_ wallMilliseconds: Int64) -> Int64 { wallMilliseconds + offsetMilliseconds }
+
     /// Stamps further ahead of the server than this are clamped (protocol §3.4).
     public static let skewToleranceMilliseconds: Int64 = 5 * 60 * 1000
 }

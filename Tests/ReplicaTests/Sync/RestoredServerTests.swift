@@ -30,6 +30,55 @@ import Testing
         try await expectConverged(world, a, b)
     }
 
+    /// It has no cursor that could tell, and in the new epoch its next counter would be taken for its first.
+    @Test func setsAnsweredBeforeTheFirstPage_andLostByARestore_areOfferedAgain() async throws {
+        let world = try World()
+        let a = try await world.replica("a", synced: false)
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        var ids = [try await a.client("One"), try await a.client("Two")]
+        a.transport.breaking { call, _ in call == .pull ? .fail(.unreachable("no network")) : nil }
+        _ = try await replicaError { try await a.sync() }
+        #expect(try await a.replica.pending().map { $0.outcome?.status } == [.accepted, .accepted])
+        try await b.client("So that somebody notices")
+        try await b.sync()
+        world.server.restore(backup)
+        try await b.sync()
+        ids.append(try await a.client("Three"))
+        a.transport.breaking(nil)
+        for _ in 0..<2 { try await a.sync() }
+        #expect(try await a.replica.pending().isEmpty)
+        for id in ids { #expect(world.server.record("client", id) != nil) }
+        for counter in 1...3 { #expect(world.server.applications(of: Dot(replica: a.id, counter: Int64(counter))) == 1) }
+        try await expectConverged(world, a, b)
+        for site in [a, b] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
+    /// The journal is what a restored server is healed from; a device's clock has no say in how long it is kept.
+    @Test(arguments: [400, -20_000] as [Int64]) func journal_isKeptForDays_whateverTheClockOfTheDeviceSays(days: Int64) async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let id = try await a.client("Acme")
+        try await a.sync()
+        await a.replica.close()
+        // Off by much, and right again.
+        for offset in [days * 86_400_000, 0] {
+            let replica = try await world.open("a", a.transport, offset: offset)
+            try await replica.sync()
+            #expect(try await replica.query("SELECT count(*) FROM _tideline_journal").first?.values == [.integer(1)])
+            await replica.close()
+        }
+        world.server.restore(backup)
+        let replica = try await world.open("a", a.transport)
+        #expect(try await replica.sync().healing == 1)
+        #expect(world.server.record("client", id) != nil)
+        try await b.sync()
+        #expect(try await b.replica.get("client", id) != nil)
+        await replica.close()
+    }
+
     @Test func restore_isNoticedByARebuild_thoughItPullsFromNothing() async throws {
         let world = try World()
         let a = try await world.replica("a")
