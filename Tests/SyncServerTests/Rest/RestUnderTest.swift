@@ -66,7 +66,8 @@ final class RestUnderTest {
     // MARK: Requests
 
     func send(
-        _ method: String, _ target: String, _ body: [UInt8] = [], headers: [(name: String, value: String)] = [], token: String?
+        _ method: String, _ target: String, _ body: [UInt8] = [], headers: [(name: String, value: String)] = [], token: String?,
+        peer: String = "127.0.0.1"
     ) throws -> RestReply {
         let bytes = Array(target.utf8)
         let parsed = try bytes.withUnsafeBufferPointer { try HTTPRequestTarget(Slice(base: $0, bounds: $0.indices), method: method) }
@@ -75,7 +76,7 @@ final class RestUnderTest {
         let request = HTTPRequest(
             method: method, target: target, path: parsed.path, pathSegments: parsed.pathSegments, query: parsed.query,
             headers: HTTPHeaders(all), body: body, keepsConnection: true, minorVersion: 1, byteCount: 0, requestID: "request-1",
-            peerAddress: "127.0.0.1")
+            peerAddress: peer)
         guard case .respond(let response) = worker.handle(request, attempt: .deadline) else { throw Missing() }
         guard response.isWellFormed else { throw Missing() }
         return RestReply(response: response)
