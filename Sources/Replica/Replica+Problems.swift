@@ -58,8 +58,17 @@ public struct Problem: Sendable {
     public var isPredicted: Bool { status == Self.predicted }
     static let predicted = "predicted"
 
-    /// The change that other values go into: the first that creates or changes a record, else the first transition with arguments.
+    /// The change that other values go into: of the record that was complained about, else the first that creates or changes a record,
+    /// else the first transition with arguments.
     public var editable: Change? {
+        let named = violations.lazy.compactMap { violation in violation.id.flatMap { editable(RecordKey(violation.entity, $0)) } }.first
+        return named ?? Self.editable(among: changes)
+    }
+
+    /// The same of one of its records; nil when nothing of it takes values.
+    public func editable(_ key: RecordKey) -> Change? { Self.editable(among: changes.filter { $0.key == key }) }
+
+    private static func editable(among changes: [Change]) -> Change? {
         func first(_ isMeant: (Change.Operation) -> Bool) -> Change? { changes.first { isMeant($0.operation) } }
         return first { if case .create = $0 { true } else if case .patch = $0 { true } else { false } }
             ?? first { if case .transition = $0 { true } else { false } }
@@ -113,10 +122,10 @@ extension Replica {
         try await resolve(problem, overriding: [:], "retried")
     }
 
-    /// Like ``retry(_:)``, with other values for some fields of the first record that was created or changed.
+    /// Like ``retry(_:)``, with other values for some fields of one record: `record`, or the one that ``Problem/editable`` names.
     @discardableResult
-    public func edit(_ problem: Problem, _ fields: [String: JSONValue]) async throws -> WriteResult<Void> {
-        try await resolve(problem, overriding: fields, "edited")
+    public func edit(_ problem: Problem, _ fields: [String: JSONValue], of record: RecordKey? = nil) async throws -> WriteResult<Void> {
+        try await resolve(problem, overriding: fields, of: record, "edited")
     }
 
     /// Lets the edit go. It leaves the list and is kept in the file.
@@ -141,13 +150,15 @@ extension Replica {
             ], operation: "retry")
     }
 
-    private func resolve(_ problem: Problem, overriding: [String: JSONValue], _ resolution: String) async throws -> WriteResult<Void> {
+    private func resolve(
+        _ problem: Problem, overriding: [String: JSONValue], of record: RecordKey? = nil, _ resolution: String
+    ) async throws -> WriteResult<Void> {
         let result = try await writing("retry") { [identifiers] store in
             try store.commit(newIdentifier: identifiers.next, summary: nil) { edit in
                 let problem = try store.opened(problem)
                 let isEmpty = problem.changes.allSatisfy { if case .patch(let fields, _) = $0.operation { fields.isEmpty } else { false } }
                 guard !isEmpty || !overriding.isEmpty else { throw Self.nothingToRepeat(problem) }
-                let target = overriding.isEmpty ? nil : problem.editable
+                let target = overriding.isEmpty ? nil : record.map { problem.editable($0) } ?? problem.editable
                 guard overriding.isEmpty || target != nil else {
                     throw ReplicaError(.invalidQuery, "problem \(problem.id) has no values to edit", operation: "edit")
                 }

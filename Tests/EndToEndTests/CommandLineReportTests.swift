@@ -28,6 +28,43 @@ extension Worker {
 @Suite struct CommandLineReportTests {
     private static let nonsense = "UPDATE client SET email = 'nonsense'"
 
+    /// Values go to the record that was complained about, and to any other of the same change by name.
+    @Test func problemOfSeveralRecords_isEditedRecordByRecord() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            var ids: [String] = []
+            for name in ["Pier 8", "Pier 9"] {
+                ids.append(try #require(try await olivia.json("add", "client", "name=\(name)")["id"]?.stringValue))
+            }
+            try await olivia.json("sync")
+            func refuse(_ phone: String) async throws {
+                try await olivia.shell(
+                    """
+                    BEGIN; INSERT INTO tideline_group (summary) VALUES ('both piers');
+                    UPDATE client SET phone = '\(phone)' WHERE id = '\(ids[0])';
+                    UPDATE client SET email = 'nonsense' WHERE id = '\(ids[1])'; DELETE FROM tideline_group; COMMIT;
+                    """)
+                try await olivia.json("status")
+            }
+            try await refuse("+15550100")
+            try await olivia.json("edit", "3", "email=pier9@example.com")
+            #expect(try await olivia.field("client", ids[0], "phone") == "+15550100")
+            #expect(try await olivia.field("client", ids[1], "email") == "pier9@example.com")
+            try await refuse("+15550101")
+            // The other record alone does not mend it, and the problem stays.
+            let number = try #require(try await olivia.json("problems")["data"]?[0]?["id"]?.integerValue)
+            #expect(try await olivia.run("edit", "\(number)", "--record", ids[0], "phone=+15550142").code == 1)
+            let unknown = try await olivia.run("edit", "\(number)", "--record", "ffff", "phone=+15550142")
+            #expect(unknown.code == 2 && unknown.errors.contains("no record") && unknown.errors.contains(ids[1]), "\(unknown.errors)")
+            let both = try await olivia.run("edit", "\(number)", "--record", "01", "phone=+15550142")
+            #expect(both.code == 2 && both.errors.contains("2 records"), "\(both.errors)")
+            #expect(try await olivia.run("edit", "\(number)", "--record", ids[1], "email=").code == 0)
+            #expect(try await olivia.json("problems")["total"] == 0)
+            try await olivia.json("sync")
+            #expect(try await olivia.isIdentical())
+        }
+    }
+
     @Test func refusedEditsByPlainSQL_areToldByWhateverCommandComesNext() async throws {
         try await withCompany { company in
             let olivia = try await company.enrolled("olivia", code: await company.ownerCode)

@@ -26,8 +26,10 @@ extension Store {
     /// Runs `body` in a transaction that begins with nothing captured: what tools wrote has become sets before it, so that nothing is
     /// credited with knowledge that arrives now.
     func sealedTransaction<R>(_ body: () throws -> R) throws -> R {
-        // Most of it in parts. What arrives in between is little.
-        try sealIfCaptured()
+        // A large log goes before it, in parts. What is there or arrives in between is little.
+        let captured = try connection.scalarInteger(
+            "SELECT count(*) FROM (SELECT 1 FROM _tideline_edit LIMIT ?1)", [.integer(Int64(environment.sealedAtOnce) + 1)])
+        if captured ?? 0 > Int64(environment.sealedAtOnce) { try sealIfCaptured() }
         return try connection.immediateTransaction {
             try sealCaptured()
             return try body()

@@ -109,6 +109,20 @@ extension Command {
         return .done
     }
 
+    /// The one record of a problem whose id begins so.
+    private static func changedRecord(beginning text: String, _ problem: Problem) throws -> RecordKey {
+        var keys: [RecordKey] = []
+        for change in problem.changes where !keys.contains(change.key) { keys.append(change.key) }
+        let found = keys.filter { !text.isEmpty && $0.id.text.hasPrefix(text.lowercased()) }
+        guard found.count == 1 else {
+            let shown = keys.prefix(5).map { "\($0.entity) \($0.id.text)" }.joined(separator: ", ")
+            throw UsageError(
+                "problem \(problem.id) is about \(found.isEmpty ? "no record" : "\(found.count) records") whose id begins with \"\(text)\"",
+                hint: "it is about \(shown)\(keys.count > 5 ? " and \(keys.count - 5) more; replica --json problems \(problem.id)" : "")")
+        }
+        return found[0]
+    }
+
     private static func problemID(_ word: String) throws -> Int64 {
         guard let id = Int64(word), id > 0 else { throw UsageError("\"\(word)\" is not the number of a problem", hint: "replica problems") }
         return id
@@ -144,13 +158,20 @@ extension Command {
 
     static let edit = Command(
         name: "edit", words: "PROBLEM FIELD=VALUE…", summary: "do a rejected change again with other values",
-        help: "The values replace those of the record the change was about.\n\n  replica edit 3 access_notes=\"Ask for Sam; key at desk\"",
+        help: """
+            The values replace those of the record that was complained about; --record names another one of the same change.
+
+              replica edit 3 access_notes="Ask for Sam; key at desk"
+              replica edit 3 --record 0195c2 phone=+15550142
+            """,
+        options: [.value("record", "ID", "the record that gets the values: its id or the beginning of it")],
         group: .problems, arguments: [.problem, .assignment]
     ) { context, arguments in
         let words = try Context.words(arguments, 2...1000, "edit PROBLEM FIELD=VALUE…")
         let replica = try context.requireReplica()
         let problem = try await openProblem(words[0], context)
-        guard let change = problem.editable else {
+        let named = try arguments.value("record").map { try changedRecord(beginning: $0, problem) }
+        guard let change = named.map({ problem.editable($0) }) ?? problem.editable else {
             throw UsageError("problem \(problem.id) has no values to edit", hint: "replica retry \(problem.id), or discard it")
         }
         let entity = try context.entity(change.key.entity)
@@ -162,7 +183,7 @@ extension Command {
         } else {
             values = try await context.values(given, of: entity, current: record)
         }
-        let result = try await replica.edit(problem, values)
+        let result = try await replica.edit(problem, values, of: change.key)
         context.report(result, problem: problem.id, did: "done again with other values")
         return .done
     }

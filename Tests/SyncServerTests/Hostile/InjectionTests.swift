@@ -180,7 +180,8 @@ import Testing
                     ("POST", "/v1/client/\(escaped)/restore"), ("POST", "/v1/client/\(id)/transitions/\(escaped)"),
                     ("POST", "/v1/deal/\(escaped)/transitions/\(escaped)"), ("GET", "/v1/consumers/\(escaped)"),
                     ("DELETE", "/v1/consumers/\(escaped)"), ("POST", "/v1/consumers/\(escaped)/pause"),
-                    ("GET", "/v1/consumers/\(escaped)/dead/\(escaped)"), ("GET", "/\(escaped)"), ("POST", "/v1/client/\(id)/\(escaped)"),
+                    ("GET", "/v1/reports/\(escaped)"), ("GET", "/v1/consumers/\(escaped)/dead/\(escaped)"), ("GET", "/\(escaped)"),
+                    ("POST", "/v1/client/\(id)/\(escaped)"),
                 ]
                 for (method, target) in targets {
                     guard let reply = try request(rest, method, target, method == "GET" ? nil : ["reason": .string(text)]) else { continue }
@@ -324,6 +325,15 @@ import Testing
                 targets += ["after", "limit", "newest", "since"].map { "/v1/sync/activity?\($0)=\(escaped)" }
                 for target in targets {
                     if let reply = try request(rest, "GET", target, token: replica.token) { check(reply, "\(target) \(text)") }
+                }
+                for name in ["counter", "first", "recognised", "cursor", text] {
+                    var body: JSONObject = ["protocol": 1, "schema": 1, "counter": 9_000, "sets": []]
+                    body[name] = .string(text)
+                    for path in ["push", "fork"] {
+                        check(
+                            try rest.send("POST", "/v1/sync/\(path)", JSONValue.object(body).canonicalBytes(), token: replica.token.text),
+                            "\(path) \(name) \(text)")
+                    }
                 }
             }
         }
