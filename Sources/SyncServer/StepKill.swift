@@ -1,19 +1,24 @@
-// Ends this process between two numbered steps, as a power cut would. For tests only.
+// Ends this process between two numbered steps, as a power cut would, or stops it there. For tests only.
 
 import Foundation
 
-/// Asked for with `STEP:N`: the process dies when it reaches the step for the nth time. @unchecked Sendable: the count is only
+/// Asked for with `STEP:N`: the process dies when it reaches the step for the nth time; with `STEP:N:stop` it stands still there until it
+/// gets SIGCONT, while something else dies. @unchecked Sendable: the count is only
 /// touched under the lock.
 final class StepKill<Step: RawRepresentable & Sendable>: @unchecked Sendable where Step.RawValue == Int {
     private let step: Step
+    private let signal: Int32
     private let lock = NSLock()
     private var left: Int
 
     init?(_ text: String?) {
-        let parts = (text ?? "").split(separator: ":").compactMap { Int($0) }
-        guard parts.count == 2, let step = Step(rawValue: parts[0]), parts[1] > 0 else { return nil }
+        let parts = (text ?? "").split(separator: ":")
+        guard (2...3).contains(parts.count), let number = Int(parts[0]), let step = Step(rawValue: number), let count = Int(parts[1]),
+            count > 0
+        else { return nil }
         self.step = step
-        left = parts[1]
+        left = count
+        signal = parts.last == "stop" ? SIGSTOP : SIGKILL
     }
 
     func reach(_ reached: Step) {
@@ -22,6 +27,6 @@ final class StepKill<Step: RawRepresentable & Sendable>: @unchecked Sendable whe
             left -= 1
             return left == 0
         }
-        if isOver { kill(getpid(), SIGKILL) }
+        if isOver { kill(getpid(), signal) }
     }
 }

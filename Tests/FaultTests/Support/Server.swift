@@ -35,6 +35,17 @@ final class Server: @unchecked Sendable {
     var isRunning: Bool { lock.withLock { program?.isRunning ?? false } }
     var log: String { lock.withLock { program?.errors ?? "" } }
 
+    func signal(_ signal: Int32) { lock.withLock { program }?.signal(signal) }
+
+    /// By SIGSTOP, from outside or at a step.
+    var isStopped: Bool {
+        guard let program = lock.withLock({ self.program }),
+            let stat = try? String(contentsOfFile: "/proc/\(program.pid)/stat", encoding: .utf8),
+            let name = stat.lastIndex(of: ")")
+        else { return false }
+        return stat[name...].dropFirst(2).first == "T"
+    }
+
     /// Log lines with this message.
     func lines(_ message: String) -> [JSONValue] {
         log.split(separator: "\n").compactMap { try? JSONValue(parsing: String($0)) }.filter { $0["message"]?.stringValue == message }
