@@ -74,7 +74,7 @@ final class WakeUps: @unchecked Sendable {
         notifier.stop()
     }
 
-    /// One query; wakes those whose head moved since the last look.
+    /// One query; wakes those whose head moved since the last look. The first one cannot tell: everybody who waits by then looks.
     private func lookAtHeads(_ connection: PostgresConnection, _ server: HTTPServer) throws {
         let since = lock.withLock { positions.isEmpty ? 0 : WallClock.milliseconds() - WakeUps.overlapMilliseconds }
         let changed = try connection.transaction(.readWrite, prelude: [TenantSession.enterWithoutTenant]) { connection in
@@ -84,13 +84,12 @@ final class WakeUps: @unchecked Sendable {
                 return (tenant, position)
             }
         }
-        let moved = lock.withLock {
+        let (moved, isFirst) = lock.withLock {
             let isFirst = positions.isEmpty
-            return changed.filter { tenant, position in
-                let before = positions.updateValue(position, forKey: tenant)
-                return !isFirst && before != position
-            }
+            let moved = changed.filter { tenant, position in positions.updateValue(position, forKey: tenant) != position }
+            return (moved, isFirst)
         }
+        if isFirst { return server.pokeAll() }
         for (tenant, _) in moved { server.poke(topic: WakeUps.topic(tenant)) }
     }
 }
