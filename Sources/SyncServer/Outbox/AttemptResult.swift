@@ -17,7 +17,7 @@ enum AttemptResult: Sendable, Equatable {
     /// Any 2xx; nil: there is no endpoint, the server did it itself.
     case delivered(status: Int?)
     /// Any other status; redirects are not followed.
-    case refused(status: Int, retryAfterMilliseconds: Int64?)
+    case refused(status: Int, retryAfter: RetryAfter?)
     case failed(Failure, String)
 
     var isDelivered: Bool {
@@ -71,7 +71,7 @@ enum DeliveryVerdict: Sendable, Equatable {
         case .refused(_, let asked):
             if attempts >= attemptsMax { return .dead }
             let wait = schedule.wait(afterAttempts: attempts, using: &random)
-            return .retry(atMilliseconds: nowMilliseconds + max(wait, min(asked ?? 0, RetrySchedule.retryAfterMaxMilliseconds)))
+            return .retry(atMilliseconds: nowMilliseconds + max(wait, asked?.wait(nowMilliseconds: nowMilliseconds) ?? 0))
         case .failed:
             if attempts >= attemptsMax { return .dead }
             return .retry(atMilliseconds: nowMilliseconds + schedule.wait(afterAttempts: attempts, using: &random))

@@ -48,13 +48,39 @@ struct WebhookLimits: Sendable {
 
 /// What an answer's head says to a dispatcher.
 enum WebhookAnswer {
-    /// - Parameter retryAfter: The field's value: seconds, or a date, which is left alone: clocks differ.
+    /// - Parameter retryAfter: The field's value, as it came.
     static func result(status: Int, retryAfter: String?) -> AttemptResult {
         if (200...299).contains(status) { return .delivered(status: status) }
-        var wait: Int64?
-        if status == 429 || status == 503, let text = retryAfter, let seconds = Int64(text), seconds >= 0 {
-            wait = min(seconds, RetrySchedule.retryAfterMaxMilliseconds / 1000) * 1000
+        let mayAsk = status == 429 || status == 503
+        return .refused(status: status, retryAfter: mayAsk ? retryAfter.flatMap(RetryAfter.init) : nil)
+    }
+}
+
+/// For how long an endpoint asks to be left alone (RFC 9110 §10.2.3).
+enum RetryAfter: Sendable, Equatable {
+    case seconds(Int64)
+    case date(HTTPDate)
+
+    /// nil for what is neither: then nothing was asked.
+    init?(_ text: String) {
+        if !text.isEmpty, text.utf8.allSatisfy({ $0 &- 0x30 < 10 }) {
+            // More than fits is more than is granted.
+            self = .seconds(Int64(text) ?? .max)
+        } else if let date = HTTPDate(text) {
+            self = .date(date)
+        } else {
+            return nil
         }
-        return .refused(status: status, retryAfterMilliseconds: wait)
+    }
+
+    /// From now, never more than ``RetrySchedule/retryAfterMaxMilliseconds``. A date is held against this server's clock alone: what
+    /// the endpoint takes for the present (`Date`) may be anything, and is under its control. One that is over asks for nothing.
+    func wait(nowMilliseconds now: Int64) -> Int64 {
+        let asked: Int64
+        switch self {
+        case .seconds(let seconds): asked = min(seconds, RetrySchedule.retryAfterMaxMilliseconds / 1000) * 1000
+        case .date(let date): asked = date.milliseconds(nowMilliseconds: now).map { $0 - now } ?? 0
+        }
+        return max(0, min(asked, RetrySchedule.retryAfterMaxMilliseconds))
     }
 }

@@ -37,20 +37,20 @@ import Testing
     @Test func verdict_followsTheAnswer() {
         #expect(verdict(.delivered(status: 204)) == .delivered)
         #expect(verdict(.delivered(status: 200), attempts: 3) == .delivered)
-        #expect(verdict(.refused(status: 410, retryAfterMilliseconds: nil)) == .gone)
-        #expect(verdict(.refused(status: 500, retryAfterMilliseconds: nil), attempts: 3) == .dead)
+        #expect(verdict(.refused(status: 410, retryAfter: nil)) == .gone)
+        #expect(verdict(.refused(status: 500, retryAfter: nil), attempts: 3) == .dead)
         #expect(verdict(.failed(.timeout, ""), attempts: 3) == .dead)
         guard case .retry(let at) = verdict(.failed(.dns, "")) else {
             Issue.record("not retried")
             return
         }
         #expect((1_004_000...1_006_000).contains(at))
-        guard case .retry(let asked) = verdict(.refused(status: 429, retryAfterMilliseconds: 60_000)) else {
+        guard case .retry(let asked) = verdict(.refused(status: 429, retryAfter: .seconds(60))) else {
             Issue.record("not retried")
             return
         }
         #expect(asked == 1_060_000)
-        guard case .retry(let bounded) = verdict(.refused(status: 503, retryAfterMilliseconds: .max)) else {
+        guard case .retry(let bounded) = verdict(.refused(status: 503, retryAfter: .seconds(.max))) else {
             Issue.record("not retried")
             return
         }
@@ -69,14 +69,46 @@ import Testing
     }
 
     @Test func answer_readsRetryAfter_onlyWhereItMeansSomething() {
-        #expect(WebhookAnswer.result(status: 429, retryAfter: "7") == .refused(status: 429, retryAfterMilliseconds: 7_000))
-        #expect(WebhookAnswer.result(status: 503, retryAfter: "0") == .refused(status: 503, retryAfterMilliseconds: 0))
-        #expect(WebhookAnswer.result(status: 500, retryAfter: "7") == .refused(status: 500, retryAfterMilliseconds: nil))
-        #expect(
-            WebhookAnswer.result(status: 429, retryAfter: "Wed, 21 Oct 2026 07:28:00 GMT")
-                == .refused(status: 429, retryAfterMilliseconds: nil))
-        #expect(WebhookAnswer.result(status: 302, retryAfter: nil) == .refused(status: 302, retryAfterMilliseconds: nil))
+        #expect(WebhookAnswer.result(status: 429, retryAfter: "7") == .refused(status: 429, retryAfter: .seconds(7)))
+        #expect(WebhookAnswer.result(status: 503, retryAfter: "0") == .refused(status: 503, retryAfter: .seconds(0)))
+        #expect(WebhookAnswer.result(status: 500, retryAfter: "7") == .refused(status: 500, retryAfter: nil))
+        #expect(WebhookAnswer.result(status: 500, retryAfter: Self.dates[0]) == .refused(status: 500, retryAfter: nil))
+        for text in ["", "-1", "+7", "7 ", "7.5", "soon"] {
+            #expect(WebhookAnswer.result(status: 429, retryAfter: text) == .refused(status: 429, retryAfter: nil), "\(text)")
+        }
+        #expect(WebhookAnswer.result(status: 302, retryAfter: nil) == .refused(status: 302, retryAfter: nil))
         #expect(WebhookAnswer.result(status: 299, retryAfter: nil).isDelivered)
+    }
+
+    /// One moment in the three forms.
+    private static let dates = ["Wed, 21 Oct 2026 07:28:00 GMT", "Wednesday, 21-Oct-26 07:28:00 GMT", "Wed Oct 21 07:28:00 2026"]
+
+    @Test(arguments: dates) func retryAfterADate_waitsUntilThen_byTheServersOwnClock(text: String) throws {
+        let moment = try required(Instant.milliseconds(fromISO8601: "2026-10-21T07:28:00Z"))
+        func at(_ now: Int64) -> DeliveryVerdict {
+            var random = SeededRandom(seed: 1)
+            return .after(
+                WebhookAnswer.result(status: 503, retryAfter: text), attempts: 1, attemptsMax: 3, nowMilliseconds: now, schedule: schedule,
+                using: &random)
+        }
+        #expect(at(moment - 600_000) == .retry(atMilliseconds: moment))
+        let day = RetrySchedule.retryAfterMaxMilliseconds
+        #expect(at(moment - day) == .retry(atMilliseconds: moment))
+        #expect(at(moment - 9 * day) == .retry(atMilliseconds: moment - 8 * day), "bounded as seconds are")
+        // Over already: the schedule's own wait.
+        for now in [moment, moment + 9 * day] {
+            guard case .retry(let next) = at(now) else {
+                Issue.record("not retried")
+                return
+            }
+            #expect((4_000...6_000).contains(next - now))
+        }
+    }
+
+    @Test func retryAfterInSeconds_isBounded_howeverLongItIs() {
+        for text in ["86401", "9223372036854775807", "99999999999999999999999999"] {
+            #expect(RetryAfter(text)?.wait(nowMilliseconds: 5) == RetrySchedule.retryAfterMaxMilliseconds, "\(text)")
+        }
     }
 
     private func open(_ position: Int64, _ record: UInt64 = 1, due: Int64 = 0, leased: Int64 = 0) -> DeliverySelection.Open {

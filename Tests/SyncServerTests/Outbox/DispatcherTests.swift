@@ -249,6 +249,27 @@ import Testing
         }
     }
 
+    /// The answer's own `Date` is hours ahead, as of an endpoint whose clock is wrong: it changes nothing.
+    @Test func askingForPatience_untilADate_isHonoured() async throws {
+        try await onOwnThread {
+            let outbox = try OutboxUnderTest()
+            let now = outbox.server.clock.with { $0 }
+            let asked = HTTPDate.text(secondsSince1970: Int(now / 1000) + 3_600)
+            let wrong = HTTPDate.text(secondsSince1970: Int(now / 1000) + 9 * 3_600)
+            let receiver = try WebhookReceiver { _, number in
+                number == 0 ? .answer(503, headers: ["Retry-After": asked, "Date": wrong]) : .answer(200)
+            }
+            try outbox.add(url: receiver.url)
+            outbox.start()
+            try outbox.makeClients(2)
+            #expect(try outbox.wait { $0.failures == 1 })
+            #expect(try outbox.consumer().blockedUntil == (now / 1000 + 3_600) * 1000)
+            #expect(receiver.requestCount == 1)
+            outbox.server.clock.with { $0 += 3_700_000 }
+            #expect(receiver.wait { $0.count >= 2 })
+        }
+    }
+
     @Test func rate_isKept_overAMinute() async throws {
         try await onOwnThread {
             let outbox = try OutboxUnderTest()

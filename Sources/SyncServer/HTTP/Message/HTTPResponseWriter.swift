@@ -118,21 +118,6 @@ struct HTTPResponseWriter {
     }
 }
 
-/// The Date header's format, RFC 9110 §5.6.7.
-enum HTTPDate {
-    static func text(secondsSince1970: Int) -> String {
-        var time = time_t(secondsSince1970)
-        var parts = tm()
-        gmtime_r(&time, &parts)
-        let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
-        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        let date = "\(two(parts.tm_mday)) \(months[Int(parts.tm_mon)]) \(parts.tm_year + 1900)"
-        return
-            "\(days[Int(parts.tm_wday)]), \(date) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) GMT"
-    }
-}
-
 /// Reason phrases, RFC 9110 §15. No client reads them; people with a packet trace do.
 enum HTTPStatus {
     static func reason(_ status: Int) -> String {
