@@ -62,6 +62,9 @@ extension Replica {
         guard (1...1_000).contains(limit) else { throw ReplicaError(.invalidQuery, "limit is 1 to 1000", operation: "log") }
         return try await reading("log") { store in
             if let entity = filter.entity, store.schema.entity(entity) == nil { throw Listing.unknown(entity) }
+            do throws(UnknownTimelineChoice) { try filter.check(store.schema) } catch {
+                throw ReplicaError(.invalidQuery, "\(error.name) \(error.requirement)", operation: "log")
+            }
             var entries = try store.activity(filter, before: before, limit: limit + 1)
             let hasMore = entries.count > limit
             if hasMore { entries.removeLast() }

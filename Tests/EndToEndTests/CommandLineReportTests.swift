@@ -234,6 +234,18 @@ extension Worker {
             }
             let wrong = try await olivia.run("log", "--since", "whenever")
             #expect(wrong.code == 2 && wrong.errors.contains("yesterday"))
+            // Words that no entry carries are refused with those that there are, instead of finding nothing.
+            for (option, value, choice) in [
+                ("--kind", "client.winked", "client.on_hold"), ("--kind", "spaceship.*", "client.*"),
+                ("--kind", "client", "client.created"),
+                ("--category", "friendship", "relationship"), ("--level", "high", "major, minor"),
+            ] {
+                let refused = try await olivia.run("log", option, value)
+                #expect(refused.code == 2 && refused.errors.contains(choice), "\(option) \(value): \(refused.code) \(refused.errors)")
+                #expect(refused.errors.contains("\(option) is one of") && refused.errors.contains(value), "\(refused.errors)")
+            }
+            let found = try await olivia.json("log", "--kind", "client.*", "--category", "relationship", "--level", "major")
+            #expect(found["data"]?.arrayValue?.count == 1 && found["data"]?[0]?["kind"] == "client.created")
             let member = try await olivia.run("do", "disable", "member", "olivia@example.com")
             let address = await company.address
             #expect(member.code == 1 && member.errors.contains("\(address)/v1/member/"), "\(member.errors)")

@@ -16,18 +16,19 @@ enum ActivityTable {
     ]
 }
 
-/// Which entries of the timeline are wanted; everything that is nil passes.
+/// Which entries of the timeline are wanted; everything that is nil passes. The words are those of `GET /v1/activity`, and mean the same.
 public struct ActivityFilter: Sendable, Hashable {
     public var entity: String?
     /// With `entity`: everything that stands on this record's timeline, entries of the records around it included.
+    /// Alone: the record's own entries.
     public var id: Identifier?
     public var category: String?
-    /// A kind such as `client.updated`, or all kinds of a record as `client.*`.
+    /// A kind such as `client.updated`, or all kinds with one beginning as `client.*`.
     public var kind: String?
     public var actor: Identifier?
     /// `major` or `minor`.
     public var level: String?
-    /// Milliseconds since 1970 UTC.
+    /// Milliseconds since 1970 UTC, both included.
     public var since: Int64?
     public var until: Int64?
 
@@ -43,6 +44,15 @@ public struct ActivityFilter: Sendable, Hashable {
         self.level = level
         self.since = since
         self.until = until
+    }
+}
+
+extension ActivityFilter {
+    /// Throws for a word that no entry of the schema can carry. `kind`, `category` and `level` only.
+    public func check(_ schema: Schema) throws(UnknownTimelineChoice) {
+        if let kind { _ = try KindPattern(kind, schema: schema) }
+        if let category { try schema.requireCategory(category) }
+        if let level { try schema.requireLevel(level) }
     }
 }
 
@@ -99,19 +109,21 @@ extension Store {
             add("n.anchor =", .text("\(entity):\(id.text)"))
         } else if let entity = filter.entity {
             add("a.entity =", .text(entity))
+        } else if let id = filter.id {
+            add("a.record =", .text(id.text))
         }
         if let category = filter.category { add("a.category =", .text(category)) }
-        if let kind = filter.kind {
-            if kind.hasSuffix(".*") {
-                add("substr(a.kind, 1, \(kind.utf8.count - 1)) =", .text(String(kind.dropLast())))
+        if let kind = try filter.kind.map({ try KindPattern($0, schema: schema) }) {
+            if let beginning = kind.beginning {
+                add("substr(a.kind, 1, \(beginning.unicodeScalars.count)) =", .text(beginning))
             } else {
-                add("a.kind =", .text(kind))
+                add("a.kind =", .text(kind.text))
             }
         }
         if let actor = filter.actor { add("a.actor =", .text(actor.text)) }
         if let level = filter.level { add("a.level =", .text(level)) }
         if let since = filter.since { add("a.at >=", .integer(since)) }
-        if let until = filter.until { add("a.at <", .integer(until)) }
+        if let until = filter.until { add("a.at <=", .integer(until)) }
         if let before { add("a.position <", .integer(before)) }
         let condition = conditions.isEmpty ? "" : " WHERE " + conditions.joined(separator: " AND ")
         return try connection.query(

@@ -42,7 +42,13 @@ struct TimelineQuery {
         if wanted.anchor != nil, let id = wanted.id { conditions.append("f.record = \(add(.identifier(id)))::uuid") }
         if let entity = wanted.entity { conditions.append("f.entity = \(add(.text(entity)))") }
         if let category = wanted.category { conditions.append("f.category = \(add(.text(category)))") }
-        if let kind = wanted.kind { conditions.append("f.kind = \(add(.text(kind)))") }
+        if let kind = wanted.kind {
+            if let beginning = kind.beginning {
+                conditions.append("starts_with(f.kind, \(add(.text(beginning)))::text)")
+            } else {
+                conditions.append("f.kind = \(add(.text(kind.text)))")
+            }
+        }
         if let actor = wanted.actor { conditions.append("f.actor = \(add(.identifier(actor)))::uuid") }
         if let isMajor = wanted.isMajor { conditions.append("f.level = \(add(.text(isMajor ? "major" : "minor")))") }
         if let since = wanted.since { conditions.append("f.at >= \(add(.integer(since)))::bigint") }

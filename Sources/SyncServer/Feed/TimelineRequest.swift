@@ -13,7 +13,7 @@ struct TimelineRequest: Sendable {
     var entity: String?
     var id: Identifier?
     var category: String?
-    var kind: String?
+    var kind: KindPattern?
     var actor: Identifier?
     var isMajor: Bool?
     /// Milliseconds since 1970 UTC, both included.
@@ -45,16 +45,11 @@ struct TimelineRequest: Sendable {
             case "id": id = try TimelineRequest.identifier(name, value)
             case "actor": actor = try TimelineRequest.identifier(name, value)
             case "category":
-                let names = schema.categories
-                guard names.contains(value) else { throw ListRequest.refuse(name, "is one of \(names.joined(separator: ", "))", names) }
+                try TimelineRequest.choose { () throws(UnknownTimelineChoice) in try schema.requireCategory(value) }
                 category = value
-            case "kind":
-                guard schema.activityKind(value) != nil else {
-                    throw ListRequest.refuse(name, "is a kind of entry, for example client.updated; the schema has them all")
-                }
-                kind = value
+            case "kind": kind = try TimelineRequest.choose { () throws(UnknownTimelineChoice) in try KindPattern(value, schema: schema) }
             case "level":
-                guard value == "major" || value == "minor" else { throw ListRequest.refuse(name, "is major or minor", ["major", "minor"]) }
+                try TimelineRequest.choose { () throws(UnknownTimelineChoice) in try schema.requireLevel(value) }
                 isMajor = value == "major"
             case "since": since = try TimelineRequest.instant(name, value)
             case "until": until = try TimelineRequest.instant(name, value)
@@ -64,6 +59,10 @@ struct TimelineRequest: Sendable {
                     "is not a parameter of the timeline: limit, cursor, anchor, entity, id, category, kind, actor, level, since, until")
             }
         }
+    }
+
+    private static func choose<R>(_ check: () throws(UnknownTimelineChoice) -> R) throws(ErrorReply) -> R {
+        do throws(UnknownTimelineChoice) { return try check() } catch { throw ListRequest.refuse(error.name, error.requirement, error.choices) }
     }
 
     private static func identifier(_ name: String, _ value: String) throws(ErrorReply) -> Identifier {
@@ -84,7 +83,7 @@ struct TimelineRequest: Sendable {
     var fingerprint: String {
         var parts: [String] = ["activity"]
         parts.append(anchor.map { "\($0.entity):\($0.id.text)" } ?? "")
-        parts += [entity ?? "", id?.text ?? "", category ?? "", kind ?? "", actor?.text ?? ""]
+        parts += [entity ?? "", id?.text ?? "", category ?? "", kind?.text ?? "", actor?.text ?? ""]
         parts.append(isMajor.map { String($0) } ?? "")
         parts.append(since.map { String($0) } ?? "")
         parts.append(until.map { String($0) } ?? "")

@@ -239,11 +239,11 @@ enum FixedOperations {
                     "entity:id: what happened to the record and to what belongs to it."),
                 query("entity", choice(entities), "Of records of one entity."), query("id", uuid, "Of one record."),
                 query("category", choice(schema.categories), "One category of entries."),
-                query("kind", choice(schema.activityKinds.map(\.name)), "One kind of entries."),
+                query("kind", choice(KindPattern.choices(schema)), "One kind of entries, or all kinds with one beginning: client.*."),
                 query("actor", uuid, "Done by one member."),
-                query("level", choice(["major", "minor"]), "How much it matters."),
-                query("since", time, "At or after: milliseconds since 1970 UTC or ISO 8601."),
-                query("until", time, "At or before: milliseconds since 1970 UTC or ISO 8601."),
+                query("level", choice(Schema.timelineLevels), "How much it matters."),
+                query("since", time, "Then or later: milliseconds since 1970 UTC or ISO 8601."),
+                query("until", time, "Then or earlier: milliseconds since 1970 UTC or ISO 8601."),
             ], success: json("A page", ["$ref": "#/components/schemas/ActivityList"]), errors: [.badRequest, .unauthorized, .forbidden])
     }
 

@@ -75,7 +75,7 @@ extension Command {
               replica log --entity client --id "Pier 9" --since -7d
               replica log --kind 'deal.*' --level major --limit 20
 
-            --since and --until take a day, the whole of it, or a time: 2026-03-16, yesterday, -7d, "2026-03-16 14:30", -2h.
+            --since and --until take a day, the whole of it, or a time, both included: 2026-03-16, yesterday, -7d, "2026-03-16 14:30", -2h.
             """,
         options: [
             .value("entity", "ENTITY", "entries about this entity"), .value("id", "ID", "with --entity: one record's timeline"),
@@ -87,18 +87,18 @@ extension Command {
         isPaged: true
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "log")
-        let replica = try context.requireReplica()
         var filter = ActivityFilter(
             category: arguments.value("category"), kind: arguments.value("kind"), level: arguments.value("level"))
+        do throws(UnknownTimelineChoice) { try filter.check(context.schema) } catch {
+            throw UsageError("--\(error.name) \(error.requirement), not \"\(arguments.value(error.name) ?? "")\"")
+        }
+        let replica = try context.requireReplica()
         if let name = arguments.value("entity") { filter.entity = try context.entity(name).name }
         if let id = arguments.value("id") {
             guard let entity = filter.entity else { throw UsageError("--id needs --entity", hint: "replica log --entity client --id ID") }
             filter.id = try await context.record(entity, id, includingDeleted: true).id
         }
         if let actor = arguments.value("actor") { filter.actor = try await context.record("member", actor, includingDeleted: true).id }
-        if let level = filter.level, !["major", "minor"].contains(level) {
-            throw UsageError("--level is major or minor, not \"\(level)\"")
-        }
         filter.since = try time(arguments, "since", isEnd: false)
         filter.until = try time(arguments, "until", isEnd: true)
         let list = try await replica.activity(
@@ -128,7 +128,8 @@ extension Command {
         guard let day = DateWords.day(text, moment) else {
             throw UsageError("--\(name): \"\(text)\" is not a time", hint: "\(DateWords.timeHint); or a day: 2026-03-16, yesterday, -7d")
         }
-        return Moment.instant(day: isEnd ? day + 1 : day, minutes: 0, in: moment.zone)
+        let beginning = Moment.instant(day: isEnd ? day + 1 : day, minutes: 0, in: moment.zone)
+        return isEnd ? beginning - 1 : beginning
     }
 
     private static func number(_ arguments: ParsedArguments, _ name: String, _ range: ClosedRange<Int64>) throws -> Int64? {

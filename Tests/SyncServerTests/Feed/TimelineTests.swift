@@ -59,6 +59,9 @@ import Testing
         #expect(try kinds("category=admin&entity=client").isEmpty)
         #expect(try kinds("actor=\(manager.id.text)") == ["client.updated"])
         #expect(try kinds("kind=client.on_hold") == ["client.on_hold"])
+        #expect(try kinds("kind=client.*") == ["client.on_hold", "client.updated", "client.created"])
+        #expect(try kinds("kind=client.*&level=minor") == ["client.updated"])
+        #expect(try kinds("kind=client_contact.*").isEmpty, "client. is no beginning of it")
         let all = try rest.get("/v1/activity?entity=client").rows
         let (newest, middle) = (try #require(all[0]["at"]?.integerValue), try #require(all[1]["at"]?.integerValue))
         #expect(try kinds("entity=client&since=\(middle)") == ["client.on_hold", "client.updated"])
@@ -147,7 +150,9 @@ import Testing
 
     @Test(arguments: [
         "limit=0", "limit=201", "anchor=client", "anchor=spaceship:01900000-0000-7000-8000-00000000000c", "anchor=client:x", "entity=x",
-        "id=x", "category=x", "kind=x", "actor=x", "level=high", "since=yesterday", "until=", "cursor=x", "limit=1&limit=1", "page=2",
+        "id=x",
+        "category=x", "kind=x", "kind=client.x", "kind=*", "kind=sync.rescoped", "actor=x", "level=high", "since=yesterday", "until=",
+        "cursor=x", "limit=1&limit=1", "page=2",
         "since=-9223372036854775808",
     ])
     func wrongParameter_isRefused(_ query: String) throws {
