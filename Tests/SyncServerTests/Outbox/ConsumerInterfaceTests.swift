@@ -265,6 +265,59 @@ import Testing
         }
     }
 
+    @Test func deadLetters_areListedShownReplayedAndDiscarded_byCommand() async throws {
+        try await onOwnThread {
+            let place = try Place(["--webhook-allow", "127.0.0.0/8"], environment: ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"])
+            let isBad = Locked(true)
+            let receiver = try WebhookReceiver { _, _ in isBad.with { $0 } ? .answer(418) : .answer(200) }
+            _ = try place.command(
+                "consumer", "add", "hook", "--url", receiver.url, "--kinds", "client.created", "--max-attempts", "2")
+            func plain(_ words: String...) throws -> (status: Int32, output: String, errors: String) {
+                try ServerProcess.run(words + ["--tenant", place.tenant, "--database-url", place.url])
+            }
+            func dead() throws -> [JSONValue] {
+                let list = try place.command("consumer", "dead", "list", "hook")
+                #expect(list["total"]?.integerValue == Int64(list["data"]?.arrayValue?.count ?? -1))
+                return list["data"]?.arrayValue ?? []
+            }
+            try place.push(4)
+            #expect(receiver.waitForRequests(8))
+            #expect(try poll { try dead().count == 4 })
+            let letters = try dead()
+            let positions = try letters.map { try required($0["position"]?.integerValue) }
+            #expect(positions == positions.sorted())
+            for one in letters {
+                #expect(one["kind"] == "client.created" && one["status"] == 418 && one["attempts"] == 2, "\(one)")
+                #expect(one["error"] == "the endpoint answered 418" && one["event"] == nil)
+            }
+            let listed = try plain("consumer", "dead", "list", "hook")
+            #expect(listed.output.split(separator: "\n").count == 4 && listed.output.contains("2 attempts  the endpoint answered 418"))
+            let shown = try place.command("consumer", "dead", "show", "hook", "--position", "\(positions[1])")
+            #expect(shown["event"]?["data"]?["position"]?.integerValue == positions[1] && shown["event"]?["type"] == "client.created")
+            #expect(shown["event"]?["id"] == letters[1]["id"] && shown["event"]?["data"]?["changes"]?["name"]?["new"] == "Client 2")
+            let check = try ServerProcess.run(["check", "--database-url", place.url])
+            #expect(check.status == 1 && check.output.contains("4 dead letters"), "\(check.output)")
+
+            // One of them, and no other.
+            isBad.with { $0 = false }
+            #expect(try place.command("consumer", "dead", "replay", "hook", "--position", "\(positions[1])")["replayed"] == 1)
+            #expect(receiver.wait { $0.count == 1 })
+            #expect(receiver.deliveries.map(\.id) == [letters[1]["id"]?.stringValue], "the id that it had when it died")
+            #expect(try poll { try place.command("consumer", "show", "hook")["open"] == 0 })
+            #expect(try dead().map { $0["position"]?.integerValue } == [positions[0], positions[2], positions[3]])
+            #expect(try plain("consumer", "dead", "replay", "hook", "--position", "\(positions[1])").status == 1, "it is dead no more")
+            // One is given up for good.
+            #expect(try plain("consumer", "dead", "discard", "hook", "--position", "\(positions[2])").output.contains("discarded 1"))
+            #expect(try plain("consumer", "dead", "show", "hook", "--position", "\(positions[2])").status == 1)
+            // The rest, in order.
+            #expect(try place.command("consumer", "dead", "replay", "hook", "--all")["replayed"] == 2)
+            #expect(receiver.wait { $0.count == 3 })
+            #expect(receiver.deliveries.positions == [positions[1], positions[0], positions[3]])
+            #expect(try poll { try dead().isEmpty && place.command("consumer", "show", "hook")["open"] == 0 })
+            #expect(receiver.requestCount == 11, "nothing was sent twice")
+        }
+    }
+
     @Test func check_saysWhatIsWrong() async throws {
         try await onOwnThread {
             let place = try Place(["--webhook-threads", "0"])
