@@ -172,7 +172,7 @@ import Testing
                 case ("POST", 4): .restore
                 default: nil
                 }
-            // Rows of members' own and of owners in their scope are other tests' matter (AccessTests).
+            // Transitions, rows of members' own and rows of owners in their scope, each with its own answer: AccessTableTests.
             guard let operation, entity.access != .own, entity.ownerField == nil || role != .field else { continue }
             if entity.allows(operation, role) {
                 #expect(reply.status != 403, "\(told)")
