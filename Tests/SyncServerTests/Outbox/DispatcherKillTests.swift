@@ -50,11 +50,13 @@ import Testing
         }
     }
 
-    private static func push(_ server: ServerProcess, _ replica: EnrollmentReply, _ counters: ClosedRange<Int64>) throws -> [String] {
+    private static func push(
+        _ server: ServerProcess, _ replica: EnrollmentReply, _ counters: ClosedRange<Int64>, named name: String = "Client"
+    ) throws -> [String] {
         try counters.map { counter in
             let client = Identifier.version7(milliseconds: 1_700_000_000_000 + counter, random: (1, UInt64(counter)))
             let response = try server.post(
-                "/v1/sync/push", replica.pushBody(counter: counter, client: client, name: "Client \(counter)"), token: replica.token)
+                "/v1/sync/push", replica.pushBody(counter: counter, client: client, name: "\(name) \(counter)"), token: replica.token)
             guard response.status == 200 else { throw ServerProcess.Failure(description: response.text) }
             return client.text
         }
@@ -106,6 +108,140 @@ import Testing
                 #expect(one.waitForExit() == 0)
             }
             #expect(try place.open() == 0)
+        }
+    }
+
+    /// What a receiver was asked, in order, whatever it answered.
+    private typealias Asked = Locked<[(record: String, position: Int64)]>
+
+    private static func firstPositions(_ asked: Asked) -> [Int64] {
+        var seen: Set<String> = []
+        return asked.with { $0 }.filter { seen.insert($0.record).inserted }.map(\.position)
+    }
+
+    /// Half of the events are such that the endpoint never takes, and are given up at once. Whenever the server dies on the way, each
+    /// becomes one dead letter, is not sent again after that, and keeps what stands behind it in order.
+    @Test func death_onTheWayToADeadLetter_losesNothing_andMakesOneLetter() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let asked = Asked([])
+            let isBad = Locked(true)
+            let receiver = try WebhookReceiver { delivery, _ in
+                asked.with { $0.append((delivery.record, delivery.position)) }
+                return isBad.with { $0 } && delivery.name.hasPrefix("Bad") ? .answer(400) : .answer(204)
+            }
+            let steady = try place.serve(["TIDELINE_WEBHOOK_THREADS": "0"])
+            let replica = try steady.enroll(place.code)
+            try place.add(receiver, ["--max-attempts", "1"])
+            var expected: [(id: String, isBad: Bool)] = []
+            func pushOne() throws {
+                let counter = Int64(expected.count + 1)
+                let isBad = counter % 2 == 1
+                expected += try Self.push(steady, replica, counter...counter, named: isBad ? "Bad" : "Good").map { ($0, isBad) }
+            }
+            // The first event of a batch is a bad one; later deaths meet a batch that is half done.
+            let more: [(OutboxStep, Int)] = [(.sending, 2), (.answered, 2), (.sending, 3), (.answered, 3)]
+            for (step, count) in OutboxStep.ofWebhooks.map({ ($0, 1) }) + more {
+                for _ in 0..<3 + expected.count % 2 { try pushOne() }
+                let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": "\(step.rawValue):\(count)"])
+                #expect(doomed.waitForExit() == -SIGKILL, "\(step):\(count)")
+                try place.endLeases()
+            }
+            func letters() throws -> [JSONValue] {
+                let list = try ServerProcess.json(
+                    ["consumer", "dead", "list", "--tenant", place.tenant, "hook", "--database-url", place.url])
+                return list["data"]?.arrayValue ?? []
+            }
+            let early = Set(try letters().compactMap { $0["record"]?.stringValue })
+            let asksForEarly = asked.with { $0.filter { early.contains($0.record) }.count }
+            #expect(!early.isEmpty)
+            let server = try place.serve()
+            for _ in 0..<3 { try pushOne() }
+            let good = expected.filter { !$0.isBad }.map(\.id)
+            let bad = expected.filter(\.isBad).map(\.id)
+            #expect(receiver.wait { Set($0.map(\.record)).isSuperset(of: good) })
+            let limit = Date(timeIntervalSinceNow: 60)
+            while try place.open() > 0, Date() < limit { usleep(20_000) }
+            #expect(try place.open() == 0)
+
+            // Nothing lost, nothing out of order, the bad ones included.
+            #expect(receiver.deliveries.firsts.map(\.record) == good)
+            let positions = Self.firstPositions(asked)
+            #expect(positions == positions.sorted() && positions.count == expected.count)
+            let dead = try letters()
+            #expect(dead.compactMap { $0["record"]?.stringValue } == bad, "each once, in order")
+            #expect(dead.allSatisfy { $0["attempts"] == 1 && $0["status"] == 400 })
+            #expect(asked.with { $0.filter { early.contains($0.record) }.count } == asksForEarly, "what is dead is not sent again")
+            // Each letter is one delivery more when it is replayed.
+            isBad.with { $0 = false }
+            let before = receiver.deliveries.count
+            _ = try ServerProcess.json(
+                ["consumer", "dead", "replay", "--tenant", place.tenant, "hook", "--all", "--database-url", place.url])
+            #expect(receiver.wait { $0.count >= before + bad.count })
+            #expect(receiver.deliveries.dropFirst(before).map(\.record) == bad)
+            #expect(try letters().isEmpty)
+            for one in [server, steady] {
+                one.signal(SIGTERM)
+                #expect(one.waitForExit() == 0)
+            }
+        }
+    }
+
+    /// Killed at every step of hearing 410: until that is written down the endpoint stays as it was and is asked again; then it is
+    /// disabled, once, and left alone by every server until it is resumed, with everything still to come.
+    @Test func death_whileAnEndpointIsGone_disablesItOnce_andSkipsNothing() async throws {
+        try await onOwnThread {
+            let place = try Place()
+            let asked = Asked([])
+            let isGone = Locked(true)
+            let receiver = try WebhookReceiver { delivery, _ in
+                asked.with { $0.append((delivery.record, delivery.position)) }
+                return isGone.with { $0 } ? .answer(410) : .answer(200)
+            }
+            let steady = try place.serve(["TIDELINE_WEBHOOK_THREADS": "0"])
+            let replica = try steady.enroll(place.code)
+            try place.add(receiver)
+            var expected = try Self.push(steady, replica, 1...3)
+            let connection = try PostgresConnection(PostgresConfiguration(url: place.url))
+            defer { connection.close() }
+            func state() throws -> (status: String?, disabledAt: Int64?) {
+                let found = try connection.run("SELECT status, disabled_at FROM tideline.consumer WHERE name = 'hook'")
+                return (found.text(0, 0), found.integer(0, 1))
+            }
+            for step in OutboxStep.ofWebhooks {
+                #expect(try state().status == "active", "before \(step)")
+                let doomed = try place.serve(["TIDELINE_TEST_OUTBOX_KILL": "\(step.rawValue):1"])
+                #expect(doomed.waitForExit() == -SIGKILL, "\(step)")
+                try place.endLeases()
+                let isWritten = step == .settled
+                let (status, disabledAt) = try state()
+                #expect(status == (isWritten ? "disabled" : "active") && (disabledAt != nil) == isWritten, "\(step): \(status ?? "")")
+            }
+            let disabled = try state()
+            let count = asked.with { $0.count }
+            #expect(asked.with { $0 }.allSatisfy { $0.record == expected[0] }, "nothing passed the one that was refused")
+
+            // Another endpoint shows when the servers have had their chance.
+            let witness = try WebhookReceiver()
+            _ = try ServerProcess.json(
+                ["consumer", "add", "--tenant", place.tenant, "witness", "--url", witness.url, "--database-url", place.url])
+            let server = try place.serve()
+            expected += try Self.push(steady, replica, 4...6)
+            #expect(witness.wait { Set($0.map(\.record)).isSuperset(of: expected.suffix(3)) })
+            #expect(asked.with { $0.count } == count, "a disabled endpoint is left alone")
+            #expect(try state().disabledAt == disabled.disabledAt && state().status == "disabled")
+
+            isGone.with { $0 = false }
+            _ = try ServerProcess.json(["consumer", "resume", "--tenant", place.tenant, "hook", "--database-url", place.url])
+            #expect(receiver.wait { $0.count >= expected.count })
+            #expect(receiver.deliveries.map(\.record) == expected, "in order, each once")
+            let limit = Date(timeIntervalSinceNow: 60)
+            while try place.open() > 0, Date() < limit { usleep(20_000) }
+            #expect(try place.open() == 0 && state().status == "active")
+            for one in [server, steady] {
+                one.signal(SIGTERM)
+                #expect(one.waitForExit() == 0)
+            }
         }
     }
 

@@ -113,6 +113,8 @@ extension WebhookReceiver.Delivery {
     var json: JSONValue { (try? JSONValue(parsing: body)) ?? .null }
     var position: Int64 { json["data"]?["position"]?.integerValue ?? -1 }
     var record: String { json["data"]?["record"]?.stringValue ?? "" }
+    /// Of a record that was just created.
+    var name: String { json["data"]?["changes"]?["name"]?["new"]?.stringValue ?? "" }
 }
 
 extension [WebhookReceiver.Delivery] {
