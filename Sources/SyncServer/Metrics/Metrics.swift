@@ -36,6 +36,9 @@ final class Metrics: @unchecked Sendable {
         var deliveries: [String: Int64] = [:]
         var deadLetters: Int64 = 0
         var busyWorkers = 0
+        /// Threads of the outbox that work for a consumer, and sessions that such threads use.
+        var busyOutboxThreads = 0
+        var busyOutboxConnections = 0
         var databaseErrors: Int64 = 0
     }
 
@@ -76,4 +79,9 @@ final class Metrics: @unchecked Sendable {
 
     func workerBegan() { lock.withLock { counts.busyWorkers += 1 } }
     func workerEnded() { lock.withLock { counts.busyWorkers -= 1 } }
+
+    func outboxThreadBegan() { lock.withLock { counts.busyOutboxThreads += 1 } }
+    func outboxThreadEnded() { lock.withLock { counts.busyOutboxThreads -= 1 } }
+    func outboxConnectionTaken() { lock.withLock { counts.busyOutboxConnections += 1 } }
+    func outboxConnectionGiven() { lock.withLock { counts.busyOutboxConnections -= 1 } }
 }

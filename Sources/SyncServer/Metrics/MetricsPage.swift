@@ -7,6 +7,7 @@ struct MetricsPage {
     let metrics: Metrics
     let statistics: HTTPStatistics
     let workers: Int
+    let outbox: OutboxSettings
 
     /// Consumers further behind than others are shown; the rest is in the sums only.
     static let consumersMax: Int64 = 200
@@ -39,7 +40,7 @@ struct MetricsPage {
         return Outbox(consumers: consumers, milliseconds: Double(DispatchTime.now().uptimeNanoseconds - began) / 1_000_000)
     }
 
-    func text(_ outbox: Outbox?, nowMilliseconds now: Int64) -> String {
+    func text(_ answer: Outbox?, nowMilliseconds now: Int64) -> String {
         let counts = metrics.snapshot
         var page = PrometheusText()
         page.family("tideline_info", .gauge, "The build that is running.")
@@ -49,18 +50,41 @@ struct MetricsPage {
         requests(counts, &page)
         connections(counts, &page)
         sync(counts, &page)
+        deliveries(counts, &page)
+        page.family("tideline_database_up", .gauge, "Whether the database answered this request.")
+        page.sample("tideline_database_up", Int64(answer == nil ? 0 : 1))
+        page.family("tideline_database_errors_total", .counter, "Requests that met an error of the database.")
+        page.sample("tideline_database_errors_total", counts.databaseErrors)
+        if let answer { consumers(answer, now, &page) }
+        return page.text
+    }
+
+    private func deliveries(_ counts: Metrics.Snapshot, _ page: inout PrometheusText) {
         page.family("tideline_deliveries_total", .counter, "Attempts at webhooks by result.")
         for (result, count) in counts.deliveries.sorted(by: { $0.key < $1.key }) {
             page.sample("tideline_deliveries_total", [("result", result)], count)
         }
         page.family("tideline_dead_letters_total", .counter, "Deliveries given up by this process.")
         page.sample("tideline_dead_letters_total", counts.deadLetters)
-        page.family("tideline_database_up", .gauge, "Whether the database answered this request.")
-        page.sample("tideline_database_up", Int64(outbox == nil ? 0 : 1))
-        page.family("tideline_database_errors_total", .counter, "Requests that met an error of the database.")
-        page.sample("tideline_database_errors_total", counts.databaseErrors)
-        if let outbox { consumers(outbox, now, &page) }
-        return page.text
+        let gauges: [(String, String, Int)] = [
+            ("tideline_outbox_threads", "Threads that deliver to consumers; 0: this process delivers nothing.", outbox.threads),
+            (
+                "tideline_outbox_threads_busy", "Threads at work for a consumer, waiting for its endpoint included.",
+                counts.busyOutboxThreads
+            ),
+            (
+                "tideline_outbox_connections", "Database connections those threads share, one for looking for work not counted.",
+                outbox.threads == 0 ? 0 : outbox.connectionsMax
+            ),
+            (
+                "tideline_outbox_connections_busy", "Of those, in use: before and after an attempt, never during it.",
+                counts.busyOutboxConnections
+            ),
+        ]
+        for (name, help, value) in gauges {
+            page.family(name, .gauge, help)
+            page.sample(name, Int64(value))
+        }
     }
 
     private func requests(_ counts: Metrics.Snapshot, _ page: inout PrometheusText) {

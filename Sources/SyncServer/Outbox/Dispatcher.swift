@@ -22,6 +22,8 @@ struct OutboxSettings: Sendable {
     var addressGuard = AddressGuard()
 
     static let threadsRange = 0...256
+
+    var connectionsMax: Int { max(1, connections) }
 }
 
 /// @unchecked Sendable: everything mutable is only touched under the condition.
@@ -70,7 +72,7 @@ final class Dispatcher: @unchecked Sendable {
         self.metrics = metrics
         self.connect = connect
         self.step = step
-        connections = OutboxConnections(countMax: max(1, settings.connections), connect: connect)
+        connections = OutboxConnections(countMax: settings.connectionsMax, metrics: metrics, connect: connect)
         withheld = context.schema.entities.filter { $0.access == .secret }.map(\.name)
     }
 
@@ -190,7 +192,11 @@ final class Dispatcher: @unchecked Sendable {
 
     private func sendInTurn() {
         while let job = take() {
-            defer { finish(job) }
+            metrics.outboxThreadBegan()
+            defer {
+                metrics.outboxThreadEnded()
+                finish(job)
+            }
             do {
                 try send(job)
             } catch {

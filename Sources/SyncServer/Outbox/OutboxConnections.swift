@@ -5,13 +5,15 @@ import Foundation
 /// @unchecked Sendable: everything mutable is only touched under the condition; a session is used by the one thread that took it.
 final class OutboxConnections: @unchecked Sendable {
     private let countMax: Int
+    private let metrics: Metrics
     private let connect: @Sendable () throws -> PostgresConnection
     private let condition = NSCondition()
     private var idle: [PostgresConnection] = []
     private var inUse = 0
 
-    init(countMax: Int, connect: @escaping @Sendable () throws -> PostgresConnection) {
+    init(countMax: Int, metrics: Metrics, connect: @escaping @Sendable () throws -> PostgresConnection) {
         self.countMax = countMax
+        self.metrics = metrics
         self.connect = connect
     }
 
@@ -38,12 +40,14 @@ final class OutboxConnections: @unchecked Sendable {
         defer { condition.unlock() }
         while inUse >= countMax { condition.wait() }
         inUse += 1
+        metrics.outboxConnectionTaken()
         return idle.popLast()
     }
 
     private func give(_ session: PostgresConnection?) {
         condition.lock()
         inUse -= 1
+        metrics.outboxConnectionGiven()
         if let session, session.isHealthy { idle.append(session) }
         condition.signal()
         condition.unlock()

@@ -288,7 +288,9 @@ final class RequestWorker: HTTPWorker {
         } catch {
             outbox = nil
         }
-        let page = MetricsPage(metrics: context.metrics, statistics: statistics(), workers: database.configuration.workers)
+        let page = MetricsPage(
+            metrics: context.metrics, statistics: statistics(), workers: database.configuration.workers,
+            outbox: database.configuration.outbox)
         return .respond(
             .typed(200, "text/plain; version=0.0.4; charset=utf-8", Array(page.text(outbox, nowMilliseconds: context.now()).utf8)))
     }

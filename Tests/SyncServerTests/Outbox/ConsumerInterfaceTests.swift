@@ -189,7 +189,8 @@ import Testing
 
     @Test func webhook_isHandledOverHTTP_fromFirstToLast() async throws {
         try await onOwnThread {
-            let place = try Place(["--webhook-allow", "127.0.0.0/8"], environment: ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"])
+            let place = try Place(
+                ["--webhook-allow", "127.0.0.0/8", "--webhook-threads", "3"], environment: ["TIDELINE_WEBHOOK_RETRY_SECONDS": "0.01"])
             let isBad = Locked(true)
             let receiver = try WebhookReceiver { _, _ in isBad.with { $0 } ? .answer(400) : .answer(200) }
             let added = try place.ask(
@@ -225,7 +226,8 @@ import Testing
             for line in [
                 "tideline_deliveries_total{result=\"refused\"} 4", "tideline_dead_letters_total 2", "tideline_database_up 1",
                 "tideline_push_sets_total{outcome=\"accepted\"} 3", "tideline_pull_pages_total 1", "tideline_http_waiters 0",
-                "tideline_workers 4", "tideline_consumer_lag_positions{tenant=\"\(place.tenant)\",consumer=\"hook\"}",
+                "tideline_workers 4\n", "tideline_outbox_threads 3\n", "tideline_outbox_threads_busy ", "tideline_outbox_connections 4\n",
+                "tideline_outbox_connections_busy ", "tideline_consumer_lag_positions{tenant=\"\(place.tenant)\",consumer=\"hook\"}",
                 "tideline_consumer_active{tenant=\"\(place.tenant)\",consumer=\"hook\"} 1",
                 "tideline_http_requests_total{route=\"/v1/sync/push\",method=\"POST\",status=\"200\"} 3",
             ] { #expect(page.text.contains(line), "\(line) in \(page.text)") }

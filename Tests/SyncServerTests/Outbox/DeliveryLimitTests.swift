@@ -44,6 +44,45 @@ import Testing
         }
     }
 
+    /// What is scraped says where a delivery spends its time: a thread for all of it, a connection before and after the attempt only.
+    @Test func metrics_showThreadsAndConnectionsAtWork() async throws {
+        try await onOwnThread {
+            let outbox = try OutboxUnderTest()
+            let isOpen = Locked(false)
+            let receiver = try WebhookReceiver { _, _ in
+                while !isOpen.with({ $0 }) { usleep(1_000) }
+                return .answer(200)
+            }
+            let metrics = outbox.metrics
+            let seen = Locked<[OutboxStep: (threads: Int, connections: Int)]>([:])
+            try outbox.add(url: receiver.url)
+            outbox.start { step in
+                let now = metrics.snapshot
+                seen.with { $0[step] = (now.busyOutboxThreads, now.busyOutboxConnections) }
+            }
+            func becomes(threads: Int, connections: Int) -> Bool {
+                let limit = Date(timeIntervalSinceNow: 60)
+                while Date() < limit {
+                    let now = metrics.snapshot
+                    if now.busyOutboxThreads == threads, now.busyOutboxConnections == connections { return true }
+                    usleep(1_000)
+                }
+                return false
+            }
+            #expect(becomes(threads: 0, connections: 0))
+            try outbox.makeClients(1)
+            #expect(receiver.waitForRequests(1))
+            #expect(becomes(threads: 1, connections: 0), "during an attempt")
+            isOpen.with { $0 = true }
+            #expect(try outbox.wait { $0.openCount == 0 && $0.lag == 0 })
+            #expect(becomes(threads: 0, connections: 0))
+            for step in [OutboxStep.claiming, .settling] {
+                let at = try required(seen.with { $0[step] })
+                #expect(at.threads >= 1 && at.connections >= 1, "\(step): \(at)")
+            }
+        }
+    }
+
     @Test func slowReceiver_getsEverythingInOrder_once() async throws {
         try await onOwnThread {
             let outbox = try OutboxUnderTest()
