@@ -191,8 +191,10 @@ enum ConsumerSchemas {
         [
             "position": position, "attempt": ["type": "integer", "minimum": 1], "at": time, "duration_ms": count,
             "result": choices(["delivered", "refused"] + AttemptResult.Failure.allCases.map(\.rawValue)),
-            "status": ["type": "integer", "description": "Of the answer, if there was one."], "error": text, "request_id": text,
-        ], optional: ["status", "error", "request_id"])
+            "status": ["type": "integer", "description": "Of the answer, if there was one."], "error": text,
+            "request_id": ["type": "string", "description": "Of this attempt: the header `x-request-id`."],
+            "event_request_id": ["type": "string", "description": "Of the request that caused the event: `request_id` in its data."],
+        ], optional: ["status", "error", "request_id", "event_request_id"])
 
     private static func deadLetter(isWhole: Bool) -> JSONValue {
         var properties: JSONObject = [

@@ -50,7 +50,8 @@ struct BuiltinRun {
             func settled(_ result: AttemptResult, _ verdict: DeliveryVerdict) -> SettledDelivery {
                 SettledDelivery(
                     position: item.position, attempts: item.attempts + 1, verdict: verdict, result: result, atMilliseconds: startedAt,
-                    durationMilliseconds: Int64((DispatchTime.now().uptimeNanoseconds - began) / 1_000_000), requestID: requestID)
+                    durationMilliseconds: Int64((DispatchTime.now().uptimeNanoseconds - began) / 1_000_000), requestID: requestID,
+                    eventRequestID: item.event?.requestID)
             }
             do {
                 let outcome = try connections.use { connection in

@@ -95,8 +95,9 @@ enum AttemptLog {
     static func read(tenant: Identifier, consumer: String, limit: Int64, on connection: PostgresConnection) throws -> [JSONValue] {
         let result = try connection.run(
             """
-            SELECT position, attempt, at, duration_ms, result, status, error, request_id FROM tideline.delivery_attempt \
-            WHERE tenant = $1::uuid AND consumer = $2 ORDER BY at DESC, position DESC LIMIT $3
+            SELECT a.position, a.attempt, a.at, a.duration_ms, a.result, a.status, a.error, a.request_id, (SELECT f.request_id \
+            FROM tideline.feed f WHERE f.tenant = a.tenant AND f.position = a.position) FROM tideline.delivery_attempt a \
+            WHERE a.tenant = $1::uuid AND a.consumer = $2 ORDER BY a.at DESC, a.position DESC LIMIT $3
             """, .identifier(tenant), .text(consumer), .integer(limit))
         return result.rows.map { row in
             var object: JSONObject = [
@@ -107,6 +108,7 @@ enum AttemptLog {
             if let status = result.integer(row, 5) { object["status"] = .integer(status) }
             if let error = result.text(row, 6) { object["error"] = .string(error) }
             if let request = result.text(row, 7) { object["request_id"] = .string(request) }
+            if let request = result.text(row, 8) { object["event_request_id"] = .string(request) }
             return .object(object)
         }
     }

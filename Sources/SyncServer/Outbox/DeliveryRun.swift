@@ -45,7 +45,7 @@ struct DeliveryRun {
             report.settled.append(
                 SettledDelivery(
                     position: item.position, attempts: item.attempts + 1, verdict: verdict, result: result, atMilliseconds: startedAt,
-                    durationMilliseconds: duration, requestID: requestID))
+                    durationMilliseconds: duration, requestID: requestID, eventRequestID: item.event?.requestID))
             failuresInARow = verdict == .delivered ? 0 : failuresInARow + 1
             switch verdict {
             case .delivered: break

@@ -36,7 +36,10 @@ struct SettledDelivery: Sendable {
     var result: AttemptResult
     var atMilliseconds: Int64
     var durationMilliseconds: Int64
+    /// Of this attempt.
     var requestID: String
+    /// Of the request that caused the event.
+    var eventRequestID: String?
 }
 
 struct DeliveryStore {

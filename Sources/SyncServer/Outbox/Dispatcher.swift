@@ -285,6 +285,7 @@ final class Dispatcher: @unchecked Sendable {
                 .init(
                     one.verdict == .dead ? .error : .warning, message, requestID: one.requestID,
                     [
+                        "event_request_id": one.eventRequestID.map { .string($0) } ?? .null,
                         "tenant": .string(batch.tenant.text), "consumer": .string(batch.consumer.name),
                         "position": .integer(one.position), "attempt": .integer(one.attempts), "result": .string(one.result.word),
                         "status": one.result.status.map { .integer(Int64($0)) } ?? .null,
