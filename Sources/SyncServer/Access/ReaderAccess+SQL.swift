@@ -20,6 +20,26 @@ extension ReaderAccess {
         """
     }
 
+    /// The column that names this reader in every row that they see, where the scopes of the entity leave no other way to see one. It
+    /// follows from ``rowCondition(of:table:parameter:)``, and has an index.
+    func memberColumn(of entity: EntitySchema) -> String? {
+        guard !seesEveryRow(of: entity) else { return nil }
+        var found: String?
+        for scope in entity.scopes {
+            switch scope {
+            case .full where role == .field: continue
+            case .member(let name):
+                // Without a value the record is its maker's.
+                guard found == nil, let field = entity.field(name), field.isRequired, field.requiredSince == 0,
+                    field.type.storage == .identifier
+                else { return nil }
+                found = name
+            default: return nil
+            }
+        }
+        return found
+    }
+
     /// The value for ``rowCondition(of:table:parameter:)``.
     var parameter: PostgresValue { .text(ownKey) }
 

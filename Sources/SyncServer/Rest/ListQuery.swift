@@ -1,5 +1,6 @@
-// The SQL of a list. Rows are in the order of one index that ends with the id, and a page starts at any row of it: the
-// thousandth page costs what the first one does. Names come from the schema, values are parameters.
+// The SQL of a list. Rows are in the order of one index that ends with the id, and a page starts at any row of it. A page is found
+// on one of two courses, chosen by how many rows match and not by where it begins, so that the thousandth page costs what the first
+// one does. Names come from the schema, values are parameters.
 
 import SyncProtocol
 
@@ -19,6 +20,19 @@ struct ListQuery {
     /// A search that found too much: what it is, and what it found before it gave up. That is enough to count among, where testing
     /// every row would take too long.
     private var wide: (look: LookUp, found: String)?
+
+    /// How the rows of a page are found. Postgres cannot tell: it has no statistics about tenants, and its guess at how many rows match
+    /// changes from page to page.
+    enum Course {
+        /// Along the index of the order, passing over what does not match.
+        case walk
+        /// Everything that matches, by its own index, and then put in order.
+        case sort
+    }
+
+    private(set) var course = Course.walk
+    /// Whether what matches can be found without looking at every row.
+    private var hasIndexedCondition = false
 
     private struct LookUp {
         var statement: PostgresStatement
@@ -52,6 +66,10 @@ struct ListQuery {
         if reader.rowCondition(of: table.entity, table: "t", parameter: "") != nil {
             let parameter = add(reader.parameter)
             if let condition = reader.rowCondition(of: table.entity, table: "t", parameter: parameter) { conditions.append(condition) }
+            if let column = reader.memberColumn(of: table.entity) {
+                conditions.append("\(ListQuery.column(column)) = \(add(.identifier(reader.member)))::uuid")
+                hasIndexedCondition = true
+            }
         }
     }
 
@@ -64,6 +82,7 @@ struct ListQuery {
 
     private mutating func add(_ filter: ListFilter) {
         let column = ListQuery.column(filter.column.name)
+        hasIndexedCondition = hasIndexedCondition || ListQuery.isFoundByIndex(filter)
         switch filter.operator {
         case .null:
             conditions.append("\(column) IS \(filter.values[0].boolValue == true ? "" : "NOT ")NULL")
@@ -92,6 +111,15 @@ struct ListQuery {
         case .lte: conditions.append("\(column) <= \(scalar(filter))")
         case .gt: conditions.append("\(column) > \(scalar(filter))")
         case .gte: conditions.append("\(column) >= \(scalar(filter))")
+        }
+    }
+
+    private static func isFoundByIndex(_ filter: ListFilter) -> Bool {
+        guard !["created_at", "updated_at"].contains(filter.column.name) else { return false }
+        return switch filter.operator {
+        case .eq, .in, .lt, .lte, .gt, .gte: true
+        case .null: filter.values[0].boolValue == true
+        case .ne, .has: false
         }
     }
 
@@ -136,12 +164,38 @@ struct ListQuery {
     /// The search that found too much, as a condition after all.
     private mutating func testWords() { if let wide { conditions.append(wide.look.condition(add(.text(wide.look.value)))) } }
 
+    /// Takes the course on which a page looks at fewer rows. To walk is to look at the rows between those that match, to sort at all
+    /// that match.
+    /// - Parameters:
+    ///   - counted: What ``count`` found.
+    ///   - live: Records of the entity.
+    mutating func setCourse(counted: Int64, live: Int64) {
+        if source != nil {
+            course = .sort
+        } else if wide != nil || !hasIndexedCondition || counted > Int64(ListRequest.countedMax) {
+            course = .walk
+        } else {
+            let wanted = Int64(list.limit + 1 + list.offset)
+            course = counted * counted <= wanted * max(live, counted) ? .sort : .walk
+        }
+    }
+
+    /// To be run in the same transaction before ``page(after:)``. Without statistics about tenants, sorting all rows of one can look
+    /// cheaper than a walk.
+    var planning: PostgresStatement {
+        PostgresStatement("SELECT set_config('enable_sort', $1, true)", [.text(course == .walk ? "off" : "on")])
+    }
+
     // MARK: Statements
 
     /// The rows to choose from, as `t`. Ids are probed one by one: without statistics about tenants, walking all rows of one
     /// looks as cheap.
     private var rows: String {
-        guard let source else { return "\(table.name) t" }
+        guard let source else {
+            guard course == .sort else { return "\(table.name) t" }
+            // OFFSET 0 keeps the order and the page's limit out of how these are found.
+            return "(SELECT t.* FROM \(table.name) t WHERE \((["t.tenant = $1::uuid"] + conditions).joined(separator: " AND ")) OFFSET 0) t"
+        }
         return """
             (SELECT r.* FROM unnest(\(source)) k(id) CROSS JOIN LATERAL \
             (SELECT c.* FROM \(table.name) c WHERE c.tenant = $1::uuid AND c.id = k.id OFFSET 0) r) t
@@ -163,7 +217,8 @@ struct ListQuery {
         let offset = list.offset > 0 ? " OFFSET \(query.add(.integer(Int64(list.offset))))::bigint" : ""
         /// Rows of one part of the order, from after a row of it.
         func part(_ number: Int, _ condition: String?, order: String) -> String {
-            let all = (["t.tenant = $1::uuid"] + query.conditions + [condition].compactMap { $0 }).joined(separator: " AND ")
+            let filters = course == .sort && source == nil ? [] : query.conditions
+            let all = (["t.tenant = $1::uuid"] + filters + [condition].compactMap { $0 }).joined(separator: " AND ")
             return """
                 (SELECT \(number) AS part, t.id, \(column) AS value, \(document) AS document FROM \(rows) WHERE \(all) \
                 ORDER BY \(order) LIMIT \(limit)::bigint\(offset))
@@ -178,9 +233,14 @@ struct ListQuery {
         }
         let order = "\(column) \(direction), \(byID)"
         let outer = "ORDER BY p.part, p.value \(direction), p.id \(direction)"
-        guard sorted != "position", list.offset == 0 else {
-            // With an offset the database orders everything, nulls as Postgres does: last, or first when descending.
-            let condition = place.map { query.after($0, column, storage, beyond) }
+        guard course == .walk, sorted != "position", list.offset == 0 else {
+            // The database orders everything, nulls as Postgres does: last, or first when descending.
+            let condition = place.map { place in
+                // Every record has a position; asking whether it has would keep the index from being entered there.
+                sorted == "position"
+                    ? query.after(place, column, storage, beyond)
+                    : query.after(place, column, storage, beyond, isDescending: list.isDescending)
+            }
             return query.statement("SELECT document, id, \(value) FROM \(part(0, condition, order: order)) p \(outer)")
         }
         // Records without a value come last ascending and first descending; each part is one walk along the index.
@@ -199,9 +259,23 @@ struct ListQuery {
 
     /// Beyond a row in the order of value and id: a range of the index, and the id among equals.
     private mutating func after(_ place: ListPlace, _ column: String, _ storage: FieldType.Storage, _ beyond: String) -> String {
-        let value = scalar(place.value, storage)
         let id = scalar(.string(place.id.text), .identifier)
+        // Where a filter leaves one value, the index is entered at the id; asked for both, Postgres would begin at the value's first row.
+        if list.filters.contains(where: { $0.operator == .eq && $0.column.name == list.sort.name }) { return "t.id \(beyond) \(id)" }
+        let value = scalar(place.value, storage)
         return "(\(column), t.id) \(beyond) (\(value), \(id))"
+    }
+
+    /// The same in an order in which records without a value come last, or first when it descends.
+    private mutating func after(
+        _ place: ListPlace, _ column: String, _ storage: FieldType.Storage, _ beyond: String, isDescending: Bool
+    ) -> String {
+        guard place.value.isNull else {
+            let condition = after(place, column, storage, beyond)
+            return isDescending ? condition : "(\(condition) OR \(column) IS NULL)"
+        }
+        let condition = "\(column) IS NULL AND t.id \(beyond) \(scalar(.string(place.id.text), .identifier))"
+        return isDescending ? "(\(condition) OR \(column) IS NOT NULL)" : condition
     }
 
     /// How many there are, up to ``ListRequest/countedMax`` and one.

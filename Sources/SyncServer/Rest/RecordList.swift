@@ -37,20 +37,20 @@ struct RecordList {
             [
                 PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(RecordList.statementMilliseconds)]),
                 TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant),
-                // A plain list is a walk along the index of its order. Without statistics about tenants, sorting all rows of
-                // one can look cheaper than it is.
-                PostgresStatement(
-                    "SELECT set_config('enable_sort', $1, true)", [.text(list.filters.isEmpty && list.search == nil ? "off" : "on")]),
                 PostgresStatement(
                     "SELECT live FROM tideline.entity_head WHERE tenant = $1::uuid AND entity = $2",
                     [.identifier(tenant), .text(entity.name)]),
             ] + query.lookUps)
         guard let head = TenantHead(opening[2]) else { throw Authentication.unauthorized }
-        query.narrow(by: Array(opening.dropFirst(5)))
+        query.narrow(by: Array(opening.dropFirst(4)))
+        let live = opening[3].isEmpty ? 0 : opening[3].integer(0, 0) ?? 0
         let countsNothing = list.isUnfiltered && reader.seesEveryRow(of: entity)
-        let results = try connection.batch([query.page(after: place)] + (countsNothing ? [] : [query.count]))
-
-        let rows = results[0]
+        var counted: Int64 = 0
+        if !countsNothing {
+            counted = try connection.batch([query.count])[0].integer(0, 0) ?? 0
+            query.setCourse(counted: counted, live: live)
+        }
+        let rows = try connection.batch([query.planning, query.page(after: place)])[1]
         let count = min(rows.rowCount, list.limit)
         let hasMore = rows.rowCount > list.limit
         var writer = JSONWriter(reservingCapacity: 200 + count * 600)
@@ -61,9 +61,8 @@ struct RecordList {
         writer.endArray()
         writer.key("total")
         if countsNothing {
-            writer.integer(opening[4].isEmpty ? 0 : opening[4].integer(0, 0) ?? 0)
+            writer.integer(live)
         } else {
-            let counted = results[1].integer(0, 0) ?? 0
             // A page can show more than was counted, if that was among some only.
             let known = max(counted, count == 0 ? 0 : Int64(list.offset + count + (hasMore ? 1 : 0)))
             writer.integer(min(query.countsAmongSome ? known : counted, Int64(ListRequest.countedMax)))

@@ -76,7 +76,7 @@ import Testing
             let statement = TimelineQuery(
                 wanted: wanted, reader: reader, schema: .testing, tenant: rest.tenant.id, range: .init(after: -1, before: before)
             ).page(scanning: 500)
-            return try rest.tenant.blocks(of: statement, after: TenantSession.planForTablesAsTheyAre)
+            return try rest.tenant.blocks(of: statement, after: [TenantSession.planForTablesAsTheyAre])
         }
         for query in [[], [("anchor", "client:\(client)")], [("id", site)], [("entity", "site"), ("level", "minor")]]
             as [[(name: String, value: String)]]

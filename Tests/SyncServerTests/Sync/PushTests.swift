@@ -55,7 +55,7 @@ import Testing
         for first in [count - 99, count + 1] {
             let blocks = try tenant.blocks(
                 of: Outcomes.find(Array(first..<first + 100), replica: tenant.owner, tenant: tenant.id),
-                after: TenantSession.planForTablesAsTheyAre)
+                after: [TenantSession.planForTablesAsTheyAre])
             #expect(blocks < 600, "\(blocks) blocks for 100 sets: a few each")
         }
         let head = try tenant.head.position.position

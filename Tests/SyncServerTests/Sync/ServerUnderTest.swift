@@ -118,9 +118,9 @@ struct TenantUnderTest {
     }
 
     /// Pages of the database that a statement looks at, as this tenant; `before` is run first.
-    func blocks(of statement: PostgresStatement, after before: PostgresStatement? = nil) throws -> Int64 {
+    func blocks(of statement: PostgresStatement, after before: [PostgresStatement] = []) throws -> Int64 {
         try server.connection.transaction(.readOnlySnapshot, tenant: id) { connection in
-            if let before { _ = try connection.run(before) }
+            for one in before { _ = try connection.run(one) }
             let explained = try connection.run(
                 PostgresStatement("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON, TIMING OFF) \(statement.sql)", statement.parameters))
             let plan = try JSONValue(parsing: try required(explained.utf8(0, 0)))[0]?["Plan"]
