@@ -4,7 +4,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help requirements build release test soak demo bench api-check docs fuzz lint format clean
+.PHONY: help requirements build release test soak demo bench api-check webhook-check docs fuzz lint format clean
 
 # Of `make soak`: how long, and the first seed; another one every time unless told.
 SECONDS ?= 300
@@ -44,6 +44,9 @@ fuzz: requirements ## Fuzz what reads bytes from outside (SECONDS=60 each, TARGE
 
 api-check: release ## Hold the REST API against its OpenAPI document with schemathesis, if it is installed
 	@scripts/api-check
+
+webhook-check: release ## Verify delivered webhooks with the public Standard Webhooks library (installed with pip for the run)
+	@scripts/webhook-check
 
 docs: requirements ## Build the reference documentation of the Replica library (DocC)
 	@scripts/docs
