@@ -62,16 +62,20 @@ public struct Problem: Sendable {
     /// else the first transition with arguments.
     public var editable: Change? {
         let named = violations.lazy.compactMap { violation in violation.id.flatMap { editable(RecordKey(violation.entity, $0)) } }.first
-        return named ?? Self.editable(among: changes)
+        return named ?? editable(among: changes)
     }
 
     /// The same of one of its records; nil when nothing of it takes values.
-    public func editable(_ key: RecordKey) -> Change? { Self.editable(among: changes.filter { $0.key == key }) }
+    public func editable(_ key: RecordKey) -> Change? { editable(among: changes.filter { $0.key == key }) }
 
-    private static func editable(among changes: [Change]) -> Change? {
+    private func editable(among changes: [Change]) -> Change? {
         func first(_ isMeant: (Change.Operation) -> Bool) -> Change? { changes.first { isMeant($0.operation) } }
-        return first { if case .create = $0 { true } else if case .patch = $0 { true } else { false } }
-            ?? first { if case .transition = $0 { true } else { false } }
+        let transition = first { if case .transition = $0 { true } else { false } }
+        // What is wrong may be an argument of it, or be missing there.
+        if violations.contains(where: { $0.id == transition?.key.id && $0.parameters["argument"] != nil }), transition != nil {
+            return transition
+        }
+        return first { if case .create = $0 { true } else if case .patch = $0 { true } else { false } } ?? transition
     }
 }
 
@@ -150,6 +154,15 @@ extension Replica {
             ], operation: "retry")
     }
 
+    private static func unsaid(_ fields: [String], _ problem: Problem) -> ReplicaError {
+        .refused(
+            fields.map { field in
+                Violation(
+                    entity: problem.changes.first?.key.entity ?? "", id: problem.changes.first?.key.id, field: field, code: .invalidSyntax,
+                    message: "could not be read: edit problem \(problem.id) with the value that was meant, or discard it")
+            }, operation: "retry")
+    }
+
     private func resolve(
         _ problem: Problem, overriding: [String: JSONValue], of record: RecordKey? = nil, _ resolution: String
     ) async throws -> WriteResult<Void> {
@@ -158,6 +171,10 @@ extension Replica {
                 let problem = try store.opened(problem)
                 let isEmpty = problem.changes.allSatisfy { if case .patch(let fields, _) = $0.operation { fields.isEmpty } else { false } }
                 guard !isEmpty || !overriding.isEmpty else { throw Self.nothingToRepeat(problem) }
+                let unsaid = problem.unreadableFields.filter { field in
+                    !overriding.keys.contains { $0 == field || $0.hasPrefix(field + ".") }
+                }
+                guard unsaid.isEmpty else { throw Self.unsaid(unsaid.sorted(), problem) }
                 let target = overriding.isEmpty ? nil : record.map { problem.editable($0) } ?? problem.editable
                 guard overriding.isEmpty || target != nil else {
                     throw ReplicaError(.invalidQuery, "problem \(problem.id) has no values to edit", operation: "edit")

@@ -39,6 +39,12 @@ struct CaptureGates {
 
     private var idIsReplaced: String { "EXISTS (SELECT 1 FROM _tideline_before WHERE entity = '\(schema.name)' AND id = NEW.id)" }
 
+    /// Left out, an id is made up; NULL is none. Asked before the row is written, because SQLite's own refusal names no reason, and an
+    /// `INSERT OR IGNORE` would drop the row without one.
+    var identifier: String {
+        select([check("id", .invalidFormat, "is a lower-case UUID; leave it out to get one", when: "NEW.id IS NULL")])
+    }
+
     /// A row that was not there before.
     var insertion: String {
         var checks = [
@@ -177,13 +183,21 @@ struct CaptureGates {
         var clear: [String] = []
         var ambiguous: [String] = []
         var online: [String] = []
+        var unsaid: [Check] = []
         for from in machine.states {
             for to in machine.states where to != from {
                 let pair = quoted("\(from)>\(to)")
                 let ways = CapturedMove.ways(machine, from: from, to: to)
                 switch ways.count {
                 case 0: break
-                case 1: if ways[0].mode == .online { online.append(pair) } else { clear.append(pair) }
+                case 1:
+                    if ways[0].mode == .online { online.append(pair) } else { clear.append(pair) }
+                    for name in ways[0].arguments.filter(\.isRequired).compactMap(\.field) {
+                        unsaid.append(
+                            check(
+                                name, .required, "is required to move from \(from) to \(to): set it in the same statement",
+                                when: "\(new) IS NOT \(was) AND \(was) || '>' || \(new) = \(pair) AND NEW.\"\(name)\" IS NULL"))
+                    }
                 default: ambiguous.append(pair)
                 }
             }
@@ -199,7 +213,7 @@ struct CaptureGates {
             check(
                 field.name, .unknownTransition, "has no transition from the present state to this one",
                 when: isMove + "NOT \(listed(clear))"),
-        ]
+        ] + unsaid
     }
 
     /// What a text may have nothing but, as SQL. A function takes 127 arguments.

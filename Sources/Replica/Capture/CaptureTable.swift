@@ -60,6 +60,7 @@ enum CaptureTable {
             trigger(
                 "insert_before", "BEFORE INSERT ON \"\(entity)\"",
                 [
+                    gates.identifier,
                     "DELETE FROM _tideline_before WHERE entity = '\(entity)' AND id = NEW.id",
                     "INSERT INTO _tideline_before SELECT '\(entity)', id, \(image("", table)) FROM \"\(entity)\" WHERE id = NEW.id",
                     // In an INSERT OR IGNORE its own conflict clause rules here, too: the last of these is ignored, and nothing is named.

@@ -21,12 +21,17 @@ struct CapturedEdit: Sendable {
     var checkpoint: FeedPosition?
     /// By the wall clock, milliseconds since 1970 UTC.
     var atMilliseconds: Int64
+    /// Tells the rows before and after from others; nil where there is none.
+    var oldMark: Int?
+    var newMark: Int?
+    /// Columns that hold what cannot be read, as far as it can be shown. Their values are left out of both rows.
+    var unreadable: [String: String] = [:]
 
     /// A row took the place of another with the same id.
     var isReplacement: Bool { kind == .insert && old != nil }
 }
 
-/// A captured row that cannot be read: text that is no text, JSON that is none.
+/// A captured row of which nothing can be read: an entity that this build does not know, an image that is none.
 struct UnreadableEdit: Sendable {
     var key: RecordKey
     var text: String
@@ -113,5 +118,52 @@ struct CapturedGroup: Sendable {
             result.append(edit)
         }
         return result.compactMap { $0 }
+    }
+}
+
+extension CapturedEdit {
+    /// Rows in the order in which they took effect. A trigger of the tool's own that changes the row again runs inside the statement, and
+    /// SQLite may report the inner change before the outer one: what each record was and became tells.
+    static func inOrder(_ edits: [CapturedEdit]) -> [CapturedEdit] {
+        var places: [RecordKey: [Int]] = [:]
+        for (index, edit) in edits.enumerated() { places[edit.key, default: []].append(index) }
+        var result = edits
+        for indexes in places.values where indexes.count > 1 {
+            let own = indexes.map { edits[$0] }
+            guard zip(own, own.dropFirst()).contains(where: { $0.newMark != $1.oldMark }), let ordered = path(own) else { continue }
+            for (index, edit) in zip(indexes, ordered) {
+                result[index] = edit
+                // A row keeps its place in the log: what was written together stays together.
+                (result[index].number, result[index].group, result[index].summary) =
+                    (edits[index].number, edits[index].group, edits[index].summary)
+            }
+        }
+        return result
+    }
+
+    /// The order in which each row begins as the one before it ended; nil if there is none.
+    private static func path(_ edits: [CapturedEdit]) -> [CapturedEdit]? {
+        var leaving: [Int?: [Int]] = [:]
+        var balance: [Int?: Int] = [:]
+        for (index, edit) in edits.enumerated().reversed() {
+            leaving[edit.oldMark, default: []].append(index)
+            balance[edit.oldMark, default: 0] += 1
+            balance[edit.newMark, default: 0] -= 1
+        }
+        // Hierholzer: what ends nowhere else comes last.
+        let start = balance.first { $0.value > 0 }.map { $0.key } ?? edits[0].oldMark
+        var stack: [(mark: Int?, edge: Int?)] = [(start, nil)]
+        var found: [Int] = []
+        while let top = stack.last {
+            if let edge = leaving[top.mark]?.popLast() {
+                stack.append((edits[edge].newMark, edge))
+            } else {
+                if let edge = top.edge { found.append(edge) }
+                stack.removeLast()
+            }
+        }
+        guard found.count == edits.count else { return nil }
+        let ordered = found.reversed().map { edits[$0] }
+        return zip(ordered, ordered.dropFirst()).allSatisfy { $0.newMark == $1.oldMark } ? ordered : nil
     }
 }

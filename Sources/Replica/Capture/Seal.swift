@@ -84,6 +84,11 @@ extension Store {
         }
         // 2. One set after another.
         for group in CapturedGroup.groups(of: edits) {
+            let unreadable = group.edits.flatMap(\.unreadableViolations)
+            guard unreadable.isEmpty else {
+                try keepRefused(group, .refused(unreadable))
+                continue
+            }
             do {
                 _ = try connection.savepoint {
                     try commitInTransaction(
@@ -130,13 +135,35 @@ extension Store {
                 edits.append(
                     CapturedEdit(
                         number: row.integer(9), group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id),
-                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(7)))
+                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(7),
+                        oldMark: markOfImage(row, 4), newMark: markOfImage(row, 5)))
             } catch {
-                unreadable.append(
-                    UnreadableEdit(key: RecordKey(entity, id), text: row.optionalText(5) ?? "", reason: String(describing: error)))
+                let mark = try? row.optionalText(6).flatMap { CheckpointMark(json: try JSONValue(parsing: $0)) }
+                let number = row.integer(9)
+                let old = row.isNull(4) ? nil : try salvaged(number, "old", schema, id)
+                let new = row.isNull(5) ? nil : try salvaged(number, "new", schema, id)
+                guard old != nil || row.isNull(4), new != nil || row.isNull(5) else {
+                    return unreadable.append(
+                        UnreadableEdit(key: RecordKey(entity, id), text: row.optionalText(5) ?? "", reason: String(describing: error)))
+                }
+                var edit = CapturedEdit(
+                    number: number, group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id), kind: kind,
+                    old: old?.record, new: new?.record, checkpoint: mark?.position, atMilliseconds: row.integer(7),
+                    oldMark: markOfImage(row, 4), newMark: markOfImage(row, 5))
+                edit.leaveOut(old: old?.unreadable ?? [:], new: new?.unreadable ?? [:])
+                edits.append(edit)
             }
         }
-        return (edits, unreadable)
+        return (CapturedEdit.inOrder(edits), unreadable)
+    }
+
+    private func markOfImage(_ row: borrowing SQLiteRow, _ column: Int) -> Int? {
+        if row.isNull(column) { return nil }
+        return row.withUTF8(column) { bytes in
+            var hasher = Hasher()
+            hasher.combine(bytes: UnsafeRawBufferPointer(bytes))
+            return hasher.finalize()
+        }
     }
 
     private func restoreUnreadable(_ key: RecordKey) throws {
@@ -165,11 +192,26 @@ extension Store {
         var changes = edit.changes
         if changes.isEmpty, let first = group.edits.first { changes = [Change(key: first.key, operation: .patch(fields: [:], was: [:]))] }
         // Too many for one set are several problems: each can be read and retried.
-        for start in stride(from: 0, to: changes.count, by: Limits.changesPerSet) {
-            try keepWithdrawn(
-                Array(changes[start..<min(start + Limits.changesPerSet, changes.count)]), violations, summary: group.summary,
-                atMilliseconds: group.edits.last?.atMilliseconds)
+        for part in Self.parts(of: changes) {
+            try keepWithdrawn(part, violations, summary: group.summary, atMilliseconds: group.edits.last?.atMilliseconds)
         }
+    }
+
+    /// As few as fit into a set each, with room for its clock.
+    private static func parts(of changes: [Change]) -> [[Change]] {
+        var parts: [[Change]] = []
+        var bytes = 0
+        for change in changes {
+            let size = change.json.canonicalBytes().count + 1
+            if let last = parts.last, last.count < Limits.changesPerSet, bytes + size <= Limits.bytesPerSet - 32_768 {
+                parts[parts.count - 1].append(change)
+                bytes += size
+            } else {
+                parts.append([change])
+                bytes = size
+            }
+        }
+        return parts
     }
 
     private func keepUnreadable(_ one: UnreadableEdit) throws {

@@ -61,6 +61,26 @@ extension Store {
         ) { OwnSet(counter: $0.integer(0), summary: $0.text(1), sealedAt: $0.integer(2)) }
     }
 
+    /// A set that was refused, or is about to be, has nothing in place to take back; taking back another one in its stead, unasked,
+    /// would undo what nobody meant.
+    /// - Parameter newest: The newest set that can be undone. nil: `counter` itself is asked for.
+    private func requireNoProblem(at counter: Int64?, behind newest: Int64?) throws {
+        let condition = counter == nil ? "counter > ?1" : "counter = ?1"
+        let found = try connection.first(
+            """
+            SELECT counter, id, summary FROM (SELECT counter, id, summary FROM _tideline_problem WHERE resolved_at IS NULL AND \(condition) \
+            UNION ALL SELECT counter, counter, summary FROM _tideline_pending WHERE sealed IS NOT NULL AND predicted IS NOT NULL AND \(condition)) \
+            ORDER BY counter DESC LIMIT 1
+            """, [.integer(counter ?? newest ?? 0)]
+        ) { (set: $0.integer(0), problem: $0.integer(1), summary: $0.text(2)) }
+        guard let found else { return }
+        let what = counter == nil ? "the last edit, \"\(found.summary)\"," : "set \(found.set)"
+        let other = counter == nil && newest != nil ? "; to take back the one before it, name it: undo \(newest ?? 0)" : ""
+        throw ReplicaError(
+            .notFound, "\(what) is problem \(found.problem) and changed nothing: discard \(found.problem), or edit or retry it\(other)",
+            operation: "undo")
+    }
+
     /// The named set, or the newest own set that is neither an undo nor undone.
     func undoable(_ counter: Int64?) throws -> UndoableSet {
         let condition = counter == nil ? Self.isUndoable : "counter = ?1"
@@ -68,6 +88,7 @@ extension Store {
             "SELECT counter, sealed, summary, undo, live FROM \(Self.ownSets) WHERE \(condition) ORDER BY counter DESC LIMIT 1",
             counter.map { [.integer($0)] } ?? []
         ) { ($0.integer(0), $0.blob(1), $0.text(2), $0.optionalText(3), $0.boolean(4)) }
+        try requireNoProblem(at: counter, behind: found?.0)
         guard let (number, sealed, summary, undo, isLive) = found else {
             let what = counter.map { "there is no set \($0) of this replica in the last \(Store.journalDays) days" }
             throw ReplicaError(.notFound, what ?? "there is nothing to undo", operation: "undo")

@@ -27,6 +27,10 @@ enum RecordImage {
         do { object = try JSONValue(parsing: utf8).objectValue ?? JSONObject() } catch {
             throw ReplicaError(.storage, "the image of \(schema.name) \(id.text) is damaged: \(error)", operation: "read")
         }
+        return try decode(object, schema: schema, id: id)
+    }
+
+    static func decode(_ object: JSONObject, schema: EntitySchema, id: Identifier) throws -> RecordState {
         var columns = object.keys
         var row = object.values
         if object["id"] == nil {

@@ -318,4 +318,54 @@ import Testing
         try await a.set("client", client, ["notes": "fine again"])
         #expect(try await a.sync().accepted == 1)
     }
+
+    /// A trigger of the tool's own changes the row again inside the statement; SQLite tells the inner change first.
+    @Test(arguments: ["AFTER", "AFTER UPDATE first"]) func triggersOfTheToolsOwn_changeTheRowAgain_andNothingIsLost(order: String)
+        async throws
+    {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme", ["phone": "+15550100"])
+        try await expectConverged(world, a, b)
+        let triggers = [
+            "CREATE TRIGGER own_update AFTER UPDATE OF name ON client BEGIN UPDATE client SET legal_name = NEW.name || ' Ltd' WHERE id = NEW.id; END;",
+            "CREATE TRIGGER own_insert AFTER INSERT ON client BEGIN UPDATE client SET notes = 'by trigger', phone = NULL WHERE id = NEW.id; END;",
+        ]
+        try await a.shell.execute((order == "AFTER" ? triggers : triggers.reversed()).joined(separator: "\n"))
+        try await a.shell.execute("UPDATE client SET name = 'Harbor', phone = '+15550142' WHERE id = '\(id.text)';")
+        try await a.shell.execute("INSERT INTO client (name, phone) VALUES ('Pier 9', '+15550199');")
+        try await expectConverged(world, a, b)
+        let client = try #require(try await b.replica.get("client", id))
+        #expect(client["name"] == "Harbor" && client["legal_name"] == "Harbor Ltd" && client["phone"] == "+15550142")
+        let pier = try #require(try await b.replica.list("client", where: [Filter("name", .equal, "Pier 9")]).data.first)
+        #expect(pier["notes"] == "by trigger" && pier["phone"] == .null)
+        #expect(try await a.replica.problems().isEmpty)
+        #expect(try await a.replica.count("client") == 2)
+    }
+
+    @Test func idThatIsNull_isRefusedWithAReason_evenWhereConflictsAreIgnored() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
+            let refusal = try await a.shell.refusal("\(verb) INTO client (id, name) VALUES (NULL, 'Acme');")
+            #expect(refusal.contains("invalid_format: client.id"), "\(verb): \(refusal)")
+        }
+        #expect(try await a.replica.count("client") == 0)
+    }
+
+    @Test func moveThatNeedsAReason_isRefusedWithoutOne_byTheStatement() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let client = try await a.client("Acme")
+        let deal = try await a.create(
+            "deal", ["title": "Roof", "client": .string(client.text), "amount": 5, "currency": "USD", "owner": .string(a.member.text)])
+        try await a.sync()
+        let refusal = try await a.shell.refusal("UPDATE deal SET stage = 'lost' WHERE id = '\(deal.text)';")
+        #expect(refusal.contains("required: deal.lost_reason"), "\(refusal)")
+        try await a.shell.execute("UPDATE deal SET stage = 'lost', lost_reason = 'price' WHERE id = '\(deal.text)';")
+        try await expectConverged(world, a)
+        #expect(try await a.value("deal", deal, "lost_reason") == "price")
+        #expect(try await a.replica.problems().isEmpty)
+    }
 }

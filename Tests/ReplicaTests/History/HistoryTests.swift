@@ -163,6 +163,42 @@ import Testing
         try await expectConverged(world, a)
     }
 
+    /// What was refused changed nothing: to take back another set in its stead is what nobody asked for.
+    @Test func undo_ofWhatWasRefusedOrIsAboutToBe_saysSo_andTakesNothingElseBack() async throws {
+        let world = try World()
+        let a = try await world.replica("Ada")
+        let b = try await world.replica("Ben")
+        let id = try await a.client("One", ["notes": "base"])
+        try await expectConverged(world, a, b)
+        try await a.set("client", id, ["name": "Two"])
+        // Refused here, rejected by the server, and predicted to be.
+        try await a.shell.execute("UPDATE client SET email = 'nonsense';")
+        try await a.replica.write { _ in }
+        func requireRefusal(_ counter: Int64? = nil, _ words: String) async throws {
+            let error = try await replicaError { _ = try await a.replica.undo(counter) }
+            #expect(error?.code == .notFound && error?.message.contains(words) == true, "\(error?.message ?? "no error")")
+            #expect(try await a.value("client", id, "name") == "Two")
+        }
+        try await requireRefusal(nil, "problem 3")
+        try await requireRefusal(3, "set 3 is problem 3")
+        try await a.replica.discard(try #require(try await a.replica.problems().first))
+        try await b.set("client", id, ["notes": "Ben's"])
+        try await b.sync()
+        try await a.set("client", id, ["notes": "Ada's"])
+        a.transport.breaking { call, _ in call == .push ? .fail(.unreachable("no network")) : nil }
+        _ = try? await a.sync()
+        #expect(try await a.replica.predictedProblems().map(\.counter) == [4])
+        try await requireRefusal(nil, "problem 4")
+        a.transport.breaking(nil)
+        try await a.sync()
+        try await requireRefusal(nil, "problem 4")
+        try await requireRefusal(4, "set 4 is problem 4")
+        // Named, or with the problem settled, it goes on.
+        try await a.replica.discard(try #require(try await a.replica.problems().first))
+        _ = try await a.replica.undo()
+        #expect(try await a.value("client", id, "name") == "One")
+    }
+
     @Test func undo_ofDeletesTransitionsAndCounters() async throws {
         let world = try World(schema: .testing)
         let a = try await world.replica("Ada")
