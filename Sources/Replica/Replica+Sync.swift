@@ -29,9 +29,14 @@ extension Replica {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await self.watchFile() }
             group.addTask { try await self.syncRepeatedly(options, onReport) }
-            // The watch ends only when it is told to.
+            // The watch ends by itself only when its file is gone.
             defer { group.cancelAll() }
             try await group.next()
+            if !Task.isCancelled, isReplaced {
+                throw ReplicaError(
+                    .storage, "another file was put in the place of \(path): open that one; what this one held is where it was moved to",
+                    operation: "sync")
+            }
         }
     }
 
@@ -52,8 +57,11 @@ extension Replica {
                 if let failure = report.pushFailure {
                     // The checkpoint was reached: only what goes up waits, what comes down stays live.
                     refusal.note(failure.message, environment.wallMilliseconds(), random: environment.random())
-                } else if once.pushes {
-                    refusal = PushRefusal()
+                } else {
+                    // What was refused may have arrived all the same, and is acknowledged then.
+                    var isSent = once.pushes
+                    if !isSent { isSent = try await !hasUnsent }
+                    if isSent { refusal = PushRefusal() }
                 }
                 if let reason = refusal.reason { states.send(.refused(reason: reason)) }
                 continue
@@ -70,6 +78,10 @@ extension Replica {
             do { try await environment.sleep(delay) } catch { break }
         }
         states.send(.idle)
+    }
+
+    private var hasUnsent: Bool {
+        get async throws { try await reading("sync") { try $0.unansweredCount() > 0 } }
     }
 
     /// Which entities changed, after each commit made through this value: by edits, syncs, resolutions. Commits of other processes

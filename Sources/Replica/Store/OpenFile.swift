@@ -7,6 +7,8 @@ final class OpenFile: Sendable {
     let tables: ReplicaTables
     let environment: ReplicaEnvironment
     let changes: Broadcast<ChangeNotice>
+    /// Of the file that was opened; nil for none (a database in memory).
+    let identity: FileIdentity?
     private let writer: SQLiteGate
     private let reader: SQLiteGate
     /// Why edits by plain SQL could not be sealed when the file was opened.
@@ -56,6 +58,7 @@ final class OpenFile: Sendable {
         reader = try await SQLiteGate.open {
             try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: environment.lockPatienceMilliseconds)
         }
+        identity = FileIdentity(of: path)
         unsealed = seals ? await Self.seal(with: writer, tables, environment) : nil
     }
 

@@ -36,9 +36,23 @@ struct FileStamp: Equatable, Sendable {
     }
 }
 
+/// Tells a file from another that was put in its place.
+struct FileIdentity: Equatable, Sendable {
+    private let device: UInt64
+    private let number: UInt64
+
+    /// nil: there is none at present.
+    init?(of path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        (device, number) = (UInt64(truncatingIfNeeded: status.st_dev), UInt64(truncatingIfNeeded: status.st_ino))
+    }
+}
+
 extension Replica {
     /// Seals what other processes have edited by plain SQL, tells the listeners of ``changes()`` about their commits, and cuts a
-    /// waiting sync short so that the edits go up at once. Runs until its task is cancelled.
+    /// waiting sync short so that the edits go up at once. Runs until its task is cancelled, or until another file has taken the place of
+    /// this one: what is open here is then no longer what its path names.
     ///
     /// ``syncContinuously(_:onReport:)`` does this by itself; call it in a program that only shows data which others edit.
     /// - Parameter milliseconds: How often the file is looked at.
@@ -48,6 +62,7 @@ extension Replica {
         // Two commits may fall into one tick of the file's clock: behind a change comes one look more.
         var looksAgain = false
         while !Task.isCancelled {
+            if isReplaced { return }
             let now = FileStamp(of: path)
             if now != stamp || looksAgain {
                 looksAgain = now != stamp
@@ -61,6 +76,12 @@ extension Replica {
             }
             do { try await Task.sleep(nanoseconds: UInt64(max(1, milliseconds)) * 1_000_000) } catch { return }
         }
+    }
+
+    /// Another file has been moved to the path of this one.
+    var isReplaced: Bool {
+        guard let opened = file.identity, let now = FileIdentity(of: path) else { return false }
+        return now != opened
     }
 
     private func noticeCommits(since known: SeenCommits?) async throws -> SeenCommits {

@@ -57,6 +57,8 @@ struct SyncWork {
     private var identity: ReplicaIdentity?
     private var page: PullPage?
     private var mayWait = true
+    /// The last push brought no good answer: what is fetched then tells whether the server answers at all, and waits for no news.
+    private var hasFailedToPush = false
     private var unknown = (sets: 0, rejected: 0)
     /// Sets that this sync took out and whose markers no checkpoint covers yet.
     private var unsettledMarkers = 0
@@ -194,9 +196,10 @@ struct SyncWork {
             }
             report.pushed += offer.sets.count
             // Who has something to report does not wait for news: what was pushed may be none (a marker, a set that changed nothing).
-            mayWait = false
+            (mayWait, hasFailedToPush) = (false, false)
             return .pushed(offer.sets.count)
         } catch let failure as TransportFailure {
+            hasFailedToPush = true
             if let author = offer.author, case .reply(let reply, _) = failure, try await settleCourier(reply, of: author) {
                 return .pushed(offer.sets.count)
             }
@@ -234,7 +237,9 @@ struct SyncWork {
             return progress.rebuild == nil ? known : min(known, try store.journalStart().map { $0 - 1 } ?? known)
         }
         guard let token = identity?.token else { throw ReplicaError(.notEnrolled, "not enrolled", operation: "sync") }
-        let wait = mayWait && progress.hasCheckpoint && progress.stagedPages == 0 && progress.rebuild == nil ? options.waitMilliseconds : 0
+        let wait =
+            mayWait && !hasFailedToPush && progress.hasCheckpoint && progress.stagedPages == 0 && progress.rebuild == nil
+            ? options.waitMilliseconds : 0
         let request = PullRequest(
             cursor: progress.cursor, limit: min(max(options.pageLimit, 1), Limits.recordsPerPage), waitMilliseconds: wait > 0 ? wait : nil,
             outcomesAfter: outcomesAfter, versionsAfter: progress.versionsAfter, schemaVersion: file.tables.schema.version)

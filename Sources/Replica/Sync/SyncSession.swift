@@ -236,7 +236,8 @@ struct SyncSession: Sendable {
             // A long poll that a local edit cut short, or the end of the program.
             pullIsDue = false
             return .finish
-        case .unreachable: return .stop(failure)
+        // A server that was silent for so long will be again; what is staged stays for the next sync.
+        case .unreachable, .timeout: return .stop(failure)
         default: break
         }
         pullFailures += 1

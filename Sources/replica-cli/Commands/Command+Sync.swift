@@ -167,7 +167,8 @@ extension Command {
                 show(report, context)
                 context.terminal.flush()
             }
-            line.synced(isSent: report.pushFailure == nil)
+            // Cut short by an edit, it heard nothing from the server.
+            if report.pages > 0 { line.synced(isSent: report.pushFailure == nil) }
         }
         return .done
     }

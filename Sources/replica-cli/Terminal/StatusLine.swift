@@ -55,6 +55,8 @@ final class StatusLine: @unchecked Sendable {
         lock.withLock {
             syncedAt = Int64(Date().timeIntervalSince1970 * 1000)
             if isSent, unsent == nil { lastReason = "" }
+            // What still cannot be sent is said again right behind this.
+            if isSent { unsent = nil }
             say(upToDate ?? "")
         }
     }

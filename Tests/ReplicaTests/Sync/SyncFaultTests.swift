@@ -7,6 +7,10 @@ import Testing
 
 @testable import Replica
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 @Suite struct SyncFaultTests {
     @Test func lostPushReply_isRetriedWithTheSameBytes_andHasOneEffect() async throws {
         let world = try World(schema: .testing)
@@ -254,5 +258,42 @@ import Testing
         #expect(sleeps.count >= 10)
         #expect(sleeps.first.map { (500...1_000).contains($0) } == true)
         #expect(sleeps.max().map { (150_000...300_000).contains($0) } == true)
+    }
+
+    /// A server that takes requests and says nothing: an edit that waits must not keep a continuous sync from noticing.
+    @Test func watch_ofASilentServer_saysThatItWaits_andNeverThatItSynced() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        try await a.client("Acme")
+        try await expectConverged(world, a, b)
+        a.transport.breaking { _, _ in .fail(.timeout) }
+        let reports = Locked(0)
+        let states = a.replica.state
+        let id = try await a.client("Written while it is silent")
+        let watching = Task { try await a.replica.syncContinuously { _ in reports.with { $0 += 1 } } }
+        var waits = 0
+        for await state in states {
+            if case .waiting = state { waits += 1 }
+            if waits == 3 { break }
+        }
+        #expect(reports.with { $0 } == 0, "nothing was synced")
+        a.transport.breaking(nil)
+        while try await !a.replica.pending().isEmpty { try await Task.sleep(nanoseconds: 10_000_000) }
+        #expect(world.server.record("client", id) != nil)
+        watching.cancel()
+        _ = try await watching.value
+    }
+
+    @Test func watch_endsWhenAnotherFileTakesThePlaceOfItsOwn() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.sync()
+        let backup = world.path("backup")
+        try await a.shell.execute("VACUUM INTO '\(backup)';")
+        let watching = Task { try await a.replica.syncContinuously() }
+        guard rename(backup, a.replica.path) == 0 else { throw Crash(at: "rename") }
+        let error = try await replicaError { try await watching.value }
+        #expect(error?.code == .storage && error?.message.contains("another file") == true && error?.isRetryable == false)
     }
 }
