@@ -55,6 +55,7 @@ extension Replica {
                 diagnosis.add("file", .problem, finding, "export your work, enrol a new file, and send a support bundle")
             }
         }
+        try await describeStructure(&diagnosis)
         let status = try await status()
         guard status.isEnrolled else {
             diagnosis.add("server", .warning, "this replica is not enrolled", "replica enroll URL CODE")

@@ -5,6 +5,10 @@ import SyncProtocol
 struct Metadata {
     enum Key: String {
         case format, schema, layout
+        /// SQLite's count of schema changes when the file was last found complete.
+        case cookie
+        /// What tools had taken away and when it was made anew: `{at, parts}`.
+        case mended
         /// The schema version of an older build that has had the file since a newer one knew it.
         case olderWriter = "older_writer"
         case tenant, member, role, replica, replication, token, server

@@ -78,7 +78,7 @@ enum ReplicaFile {
                     .newerFile, "the file has format \(format), this build reads up to \(formatVersion): use a newer one", operation: "open"
                 )
             }
-            if try meta.text(.layout) == layout { return }
+            if try meta.text(.layout) == layout { return try mend(store, engineTables, triggers) }
         }
         try connection.immediateTransaction {
             for statement in engineTables { try connection.execute(statement) }
@@ -100,7 +100,37 @@ enum ReplicaFile {
             try meta.set(.format, formatVersion)
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
             try meta.set(.layout, layout)
+            try meta.set(.cookie, try store.schemaCookie)
         }
+    }
+
+    /// Makes anew what tools have taken away since this build last looked. A file that cannot be written now is mended another time.
+    private static func mend(_ store: Store, _ engineTables: [String], _ triggers: [String]) throws {
+        let connection = store.connection
+        let meta = Metadata(connection: connection)
+        guard try meta.integer(.cookie) != store.schemaCookie else { return }
+        // Opening waits for nobody who writes.
+        try connection.script("PRAGMA busy_timeout = 250")
+        defer { try? connection.script("PRAGMA busy_timeout = \(store.environment.lockPatienceMilliseconds)") }
+        do {
+            try connection.immediateTransaction {
+                let isNewer = try meta.integer(.schema) ?? 0 > store.schema.version
+                let missing = try store.missingParts(engineTables: engineTables, triggers: isNewer ? nil : triggers)
+                if !missing.isEmpty {
+                    for statement in engineTables { try connection.execute(statement) }
+                    for table in store.tables.all { try extend(table, store) }
+                    if !isNewer { try renew(triggers, connection) }
+                    // Values went with them.
+                    let isData = missing.contains { $0.hasPrefix("the table") || $0.hasPrefix("the column") }
+                    if try isData && meta.checkpoint() != nil { try store.noteRebuild(.requested) }
+                    let note: JSONObject = [
+                        "at": .integer(store.environment.wallMilliseconds()), "parts": .array(missing.map { .string($0) }),
+                    ]
+                    try meta.set(.mended, JSONValue.object(note).canonicalText)
+                }
+                try meta.set(.cookie, try store.schemaCookie)
+            }
+        } catch let error as SQLiteError where !error.isCorrupt {}
     }
 
     private static func columns(of table: String, _ connection: SQLiteConnection) throws -> Set<String> {
