@@ -33,6 +33,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case decidesBroughtAgain
     /// A file that enrols again is believed how far its sets were decided.
     case believesClaimedCounters
+    /// What a set was sealed as first counts for nothing.
+    case forgetsOrigins
     /// Nobody is told that a record has left.
     case keepsWhatLeft
     /// What takes its scope from another record stays where it was when that one moves.

@@ -69,6 +69,8 @@ extension ModelServer {
             switch set.content {
             case .withdrawn: outcome = Outcome(status: .withdrawn)
             case .undecodable(_, let violation): outcome = .rejected([violation])
+            case .set(let content) where sameSet(content, set.hash, account.member) != nil:
+                outcome = sameSet(content, set.hash, account.member) ?? Outcome(status: .noop)
             case .set(let content):
                 let clock = capped(content.clock, own: replica, head: head, lanes: lanes, recognised: recognised)
                 var submission = Submission(
@@ -76,6 +78,7 @@ extension ModelServer {
                     author: Author(kind: .member, member: account.member, role: account.role, replica: replica), dot: set.dot,
                     clock: clock, timestamp: content.timestamp, schemaVersion: content.schemaVersion ?? push.schemaVersion)
                 submission.vouchesForRestricted = restrictedSince.map { clock.feed.position >= $0 } ?? false
+                submission.twins = twins(of: clock)
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
                 submission.isOfLostHistory = fault == .writesUnseen || (isOpen && content.clock.feed.epoch < state.epoch)
@@ -91,6 +94,7 @@ extension ModelServer {
             } else {
                 state.deferred[set.dot] = nil
                 state.outcomes[replica, default: [:]][set.dot.counter] = (set.hash, outcome.json.canonicalBytes())
+                if case .set(let content) = set.content { noteFirst(content, set.hash, account.member, outcome) }
             }
             state.acknowledged[replica] = max(set.dot.counter, state.acknowledged[replica] ?? 0)
             if !isCourier { state.lastEpoch[replica] = state.epoch }

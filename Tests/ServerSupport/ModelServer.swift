@@ -39,6 +39,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     private var codes: [String: Code] = [:]
     /// What was stated of replicas. The key to such statements outlives every restore.
     var statements: [String: Statement] = [:]
+    /// Whose each replica is, or was.
+    var members: [Identifier: Identifier] = [:]
     private var secrets = 0
     private var generator: IdentifierGenerator
     var history = 1
@@ -321,6 +323,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             let outcome = writeLocked([Change("replica", replica, .create(fields: fields))] + changes)
             precondition(outcome.status == .accepted, "a replica cannot be made: \(outcome.violations)")
         }
+        members[replica] = member
         state.lastEpoch[replica] = state.epoch - (isLost ? 1 : 0)
         state.acknowledged[replica] = acknowledged
     }

@@ -89,6 +89,10 @@ public struct ServerState: Sendable {
     var rejectedCreations: Set<Identifier> = []
     /// Sets that wait after a restore, with the records they name.
     var deferred: [Dot: (hash: String, ids: Set<Identifier>)] = [:]
+    /// Which dot a set was decided under first.
+    var firstDots: [SameSet: Dot] = [:]
+    /// Dots that were answered with the outcome of another one.
+    var twins: [Dot: Dot] = [:]
     var epochBegan: Int64 = 0
     /// Since which position a replica was sent restricted fields.
     var restrictedSince: [Identifier: Int64] = [:]

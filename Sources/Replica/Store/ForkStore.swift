@@ -64,9 +64,7 @@ extension Store {
                     [.integer(row.counter)])
                 continue
             }
-            var set = try ChangeSet(sealed: sealed)
-            set.clock.replicas[set.dot.replica] = nil
-            set.dot.replica = reply.replica
+            var set = try ChangeSet(sealed: sealed).resealed(by: reply.replica, hash: row.hash)
             for (replica, known) in lanes { set.clock.replicas[replica] = known }
             set.clock.replicas[reply.replica] = row.counter - 1
             let bytes = set.sealedBytes()

@@ -9,13 +9,18 @@ public struct ChangeSet: Hashable, Sendable {
     public var changes: [Change]
     /// The schema its author worked with: what became required later is not asked of it. nil: that of the push.
     public var schemaVersion: Int64?
+    /// What it was sealed as first, if that was under another id. nil: these bytes are the first.
+    public var origin: Origin?
 
-    public init(dot: Dot, clock: VectorClock, timestamp: HybridTimestamp, changes: [Change], schemaVersion: Int64? = nil) {
+    public init(
+        dot: Dot, clock: VectorClock, timestamp: HybridTimestamp, changes: [Change], schemaVersion: Int64? = nil, origin: Origin? = nil
+    ) {
         self.dot = dot
         self.clock = clock
         self.timestamp = timestamp
         self.changes = changes
         self.schemaVersion = schemaVersion
+        self.origin = origin
     }
 
     /// Canonical JSON: sorted keys, no white space. These bytes are hashed, stored and sent.
@@ -27,6 +32,7 @@ public struct ChangeSet: Hashable, Sendable {
             "changes": .array(changes.map(\.json)),
         ]
         if let schemaVersion { object["schema"] = .integer(schemaVersion) }
+        if let origin { object["origin"] = origin.json }
         return .object(object)
     }
 
@@ -59,9 +65,10 @@ public struct ChangeSet: Hashable, Sendable {
                 entity: "", id: nil, field: "changes", code: .payloadTooLarge,
                 message: "at most \(Limits.changesPerSet) changes in a set", parameters: ["max": .integer(Int64(Limits.changesPerSet))])
         }
+        let origin = json["origin"].flatMap(Origin.init(json:))
+        guard origin != nil || json["origin"] == nil else { throw malformed("origin", "origin is [replica, hash]") }
         self.init(
-            dot: dot, clock: clock, timestamp: timestamp, changes: [],
-            schemaVersion: json["schema"]?.integerValue)
+            dot: dot, clock: clock, timestamp: timestamp, changes: [], schemaVersion: json["schema"]?.integerValue, origin: origin)
         changes.reserveCapacity(list.count)
         for item in list { changes.append(try Change(json: item)) }
     }

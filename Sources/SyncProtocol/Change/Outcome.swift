@@ -38,6 +38,8 @@ public struct Outcome: Hashable, Sendable {
     public var violations: [Violation]
     /// The request that stored an `internal` rejection, to find it in the server's log.
     public var requestID: String?
+    /// The same set was decided before, under this dot (protocol §4.1): everything else here is what was answered then.
+    public var duplicateOf: Dot?
     /// Of a deferred set: the sets of others that have to come back first, as far as its author named them.
     public var waitsFor: [Dot] = []
 
@@ -75,6 +77,7 @@ public struct Outcome: Hashable, Sendable {
         if !warnings.isEmpty { object["warnings"] = .array(warnings.map(\.json)) }
         if !violations.isEmpty { object["violations"] = .array(violations.map(\.json)) }
         if let requestID { object["request_id"] = .string(requestID) }
+        if let duplicateOf { object["duplicate_of"] = .array([.string(duplicateOf.replica.text), .integer(duplicateOf.counter)]) }
         if !waitsFor.isEmpty {
             object["waits_for"] = .array(waitsFor.map { .array([.string($0.replica.text), .integer($0.counter)]) })
         }
@@ -101,6 +104,7 @@ public struct Outcome: Hashable, Sendable {
         warnings = (json["warnings"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         violations = (json["violations"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         requestID = json["request_id"]?.stringValue
+        duplicateOf = Dot(json: json["duplicate_of"])
         waitsFor = (json["waits_for"]?.arrayValue ?? []).compactMap(Dot.init(json:))
     }
 }

@@ -14,7 +14,9 @@ public struct Submission: Sendable {
     public var schemaVersion: Int64?
     /// Sets of others that its author had seen on these records before the server lost them (``Knowledge/seen``).
     public var seen: [Dot: Int64] = [:]
-    /// Those of them that a restored server does not have again yet. nil: the set is decided now, whatever it builds on.
+    /// What sets that its clock has seen were decided as (``Knowledge/twins``).
+    public var twins: Set<Dot> = []
+    /// Those of the seen ones that a restored server does not have again yet. nil: the set is decided now, whatever it builds on.
     public var waitsFor: [Dot]?
     /// The author's checkpoint was made when restricted fields were sent to it, so that the feed lane speaks for them too.
     public var vouchesForRestricted: Bool
@@ -212,9 +214,9 @@ struct SetDecider {
         var clock = submission.clock
         if let dot = submission.dot { clock.replicas[dot.replica] = max(dot.counter, clock.replicas[dot.replica] ?? 0) }
         // Who may not see them cannot catch up on them either, and writes none.
-        knowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen)
+        knowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen, twins: submission.twins)
         if !submission.vouchesForRestricted, submission.author.role.seesRestricted { clock.feed = .start }
-        restrictedKnowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen)
+        restrictedKnowledge = Knowledge(clock, setStart: mode == .server ? head : nil, seen: submission.seen, twins: submission.twins)
         self.head = head
         start = head
     }

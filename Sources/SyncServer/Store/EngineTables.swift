@@ -8,6 +8,7 @@ enum EngineTables {
     static let guarded = [
         "tenant_head", "entity_head", "feed", "feed_anchor", "idempotency_key", "change_set", "scope_exit", "replica", "token",
         "enrollment_code", "consumer", "delivery", "delivery_attempt", "deferred_set",
+        "resealed_set",
     ]
 
     static let definition: [String] = [
@@ -131,6 +132,13 @@ enum EngineTables {
         CREATE TABLE IF NOT EXISTS tideline.deferred_set (tenant uuid NOT NULL, replica uuid NOT NULL, counter bigint NOT NULL, \
         hash text NOT NULL, ids uuid[] NOT NULL, deferred_at bigint NOT NULL, PRIMARY KEY (tenant, replica, counter))
         """,
+        // Sets that were sealed anew under another id, by what each was sealed as first, and where it was decided: whoever brings the
+        // same again gets that answer. Counters stay when sets are sealed anew, so they are not told twice.
+        """
+        CREATE TABLE IF NOT EXISTS tideline.resealed_set (tenant uuid NOT NULL, member uuid NOT NULL, origin text NOT NULL, \
+        counter bigint NOT NULL, replica uuid NOT NULL, first_replica uuid NOT NULL, PRIMARY KEY (tenant, member, origin, replica))
+        """,
+        "CREATE INDEX IF NOT EXISTS resealed_set_replica_idx ON tideline.resealed_set (tenant, replica, counter)",
         // Of the request that wrote the entry, if the transaction named one.
         """
         ALTER TABLE tideline.feed ADD COLUMN IF NOT EXISTS request_id text DEFAULT nullif(current_setting('tideline.request', true), '')

@@ -146,19 +146,21 @@ struct Migration {
         try connection.script(statements.joined(separator: ";\n"))
     }
 
+    private static let appendOnly = ["feed", "feed_anchor", "change_set", "resealed_set"]
+
     private var grants: [String] {
         let role = TenantSession.runtimeRole
         var statements = [
             "GRANT USAGE ON SCHEMA tideline, public TO \(role)", "GRANT SELECT ON tideline.meta TO \(role)",
             "GRANT EXECUTE ON FUNCTION tideline.random_bytes(integer), tideline.joined(text[]) TO \(role)",
             // What happened stays: the feed and stored outcomes cannot be rewritten by the running server.
-            "GRANT SELECT, INSERT ON tideline.feed, tideline.feed_anchor, tideline.change_set TO \(role)",
+            "GRANT SELECT, INSERT ON \(Migration.appendOnly.map { "tideline.\($0)" }.joined(separator: ", ")) TO \(role)",
         ]
         for function in EngineTables.functionSignatures + searchFunctions.map(\.signature) {
             statements += ["REVOKE ALL ON FUNCTION \(function) FROM PUBLIC", "GRANT EXECUTE ON FUNCTION \(function) TO \(role)"]
         }
         let writable =
-            EngineTables.guarded.filter { !["feed", "feed_anchor", "change_set"].contains($0) }.map { "tideline.\($0)" }
+            EngineTables.guarded.filter { !Migration.appendOnly.contains($0) }.map { "tideline.\($0)" }
             + tables.all.map(\.name)
         statements.append("GRANT SELECT, INSERT, UPDATE, DELETE ON \(writable.joined(separator: ", ")) TO \(role)")
         return statements

@@ -22,6 +22,15 @@ struct Push {
         var outcome: Outcome?
         var createdIDs: [Identifier] = []
         var isDeferred: Bool { outcome?.status == .deferred }
+
+        /// What is to be kept so that the same set is known when it comes under another id.
+        var resealed: SameSets.Resealed? {
+            guard case .set(let set) = received.content else { return nil }
+            let first = outcome?.duplicateOf
+            guard set.origin != nil || first != nil else { return nil }
+            return SameSets.Resealed(
+                counter: set.dot.counter, origin: set.origin?.hash ?? received.hash, firstReplica: first?.replica ?? set.dot.replica)
+        }
     }
 
     /// Throws ``ErrorReply`` (nothing was stored) or ``PostgresError``.
@@ -119,6 +128,8 @@ struct Push {
                 [.identifier(tenant), .identifier(replica.id), .textArray(lanes.map(\.text))]),
             Healing.epochStart(tenant),
             Healing.waiting(of: [replica.id] + lanes, tenant: tenant),
+            SameSets.find(push.sets, member: principal.member, tenant: tenant),
+            SameSets.twins(of: [replica.id] + lanes, tenant: tenant),
         ])
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
         context.pushStep(.locked)
@@ -164,7 +175,8 @@ struct Push {
             head: head.position, nowMilliseconds: now, recognised: recognised, otherLanes: otherLanes,
             lastTimestamp: registration.lastTimestamp, schemaVersion: push.schemaVersion, restrictedSince: restrictedSince)
         let author = Author(kind: .member, member: principal.member, role: principal.role, replica: replica.id)
-        var fresh = unseen.map { admit($0, &admission, healing, author: author) }
+        var sameSets = try SameSets(decided: locked[6], twins: locked[7])
+        var fresh = unseen.map { admit($0, &admission, healing, &sameSets, author: author) }
         let held = healing.heldRecords(except: unseen.map(\.dot.counter))
 
         // 5.–6. Load, merge, run rules and effects, in memory.  7. Write everything.
@@ -182,12 +194,14 @@ struct Push {
             let waiting = fresh.filter(\.isDeferred).map { one in
                 Healing.Waiting(counter: one.received.dot.counter, hash: one.received.hash, ids: one.createdIDs)
             }
+            let resealed = fresh.filter { !$0.isDeferred }.compactMap(\.resealed)
             let settled = stored.map(\.counter).filter { healing.own[$0] != nil }
             try connection.batch(
                 statements
                     + [
                         Healing.settle(settled, replica: replica.id, tenant: tenant),
                         Healing.store(waiting, replica: replica.id, tenant: tenant, nowMilliseconds: now),
+                        SameSets.store(resealed, replica: replica.id, member: principal.member, tenant: tenant),
                     ].compactMap(\.self) + [
                         Outcomes.store(stored, replica: replica.id, tenant: tenant, nowMilliseconds: now),
                         newHead.write(tenant, nowMilliseconds: now),
@@ -270,14 +284,21 @@ struct Push {
 
     // MARK: Deciding
 
-    private func admit(_ received: PushRequest.Received, _ admission: inout SetAdmission, _ healing: Healing, author: Author) -> Fresh {
+    private func admit(
+        _ received: PushRequest.Received, _ admission: inout SetAdmission, _ healing: Healing, _ sameSets: inout SameSets, author: Author
+    ) -> Fresh {
         switch received.content {
         case .withdrawn: return Fresh(received: received, outcome: Outcome(status: .withdrawn))
         case .undecodable(_, let violation): return Fresh(received: received, outcome: .rejected([violation]))
         case .set(let set):
+            if let outcome = sameSets.outcome(of: set) {
+                sameSets.note(outcome, for: set.dot)
+                return Fresh(received: received, outcome: outcome)
+            }
             do {
                 let isLate = healing.own[received.dot.counter] != nil
                 var submission = try admission.admit(set, seen: received.after, isLate: isLate, author: author)
+                submission.twins = sameSets.twins(of: submission.clock)
                 submission.waitsFor = healing.waitsFor(received.after)
                 submission.isOfLostHistory = healing.isOfLostHistory(set, epoch: admission.head.epoch)
                 return Fresh(received: received, submission: submission)

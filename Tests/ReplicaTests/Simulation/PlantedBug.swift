@@ -17,7 +17,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
         overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
-        decidesBroughtAgain, believesClaimedCounters, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
+        decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
 
@@ -92,6 +92,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry(
                 "a file that enrols again is believed how far its sets were decided", ["I3", "I8", "I12"],
                 seed: 54, more: [.snapshotServer, .restoreServer, .sync])
+        case .forgetsOrigins:
+            Self.entry(
+                "what a set was sealed as first counts for nothing", ["I3"],
+                more: [.copyFile, .backUpFile, .restoreFile, .snapshotServer, .restoreServer, .sync])
         case .keepsWhatLeft:
             Self.entry("a record that changes hands stays with who had it", ["I1", "I7", "I13"], seed: 6, more: [.handOver, .sync])
         case .skipsRescope:

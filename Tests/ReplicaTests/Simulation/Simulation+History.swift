@@ -35,19 +35,43 @@ extension Simulation {
         try checkSealedOnce(state)
     }
 
-    /// I3: what was said once took effect under one dot, however many copies of a file had it to offer. Every edit has its own
-    /// moment; copies of a file have clocks of their own.
+    /// Accepted sets by dot, those aside that were answered as the same as one that had been decided before.
+    private func applied(_ state: ServerState) throws -> [(dot: Dot, set: ChangeSet, outcome: Outcome)] {
+        try state.outcomes.sorted { $0.key < $1.key }.flatMap { replica, outcomes in
+            try outcomes.sorted { $0.key < $1.key }.compactMap { counter, one in
+                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted,
+                    outcome.duplicateOf == nil, let set = sent[one.hash]
+                else { return nil }
+                return (Dot(replica: replica, counter: counter), set, outcome)
+            }
+        }
+    }
+
+    /// Every edit has its own moment; copies of a file have clocks of their own.
+    private static func edit(_ set: ChangeSet) -> String {
+        "\(set.timestamp) \(JSONValue.array(set.changes.map(\.json)).canonicalText)"
+    }
+
+    /// I3: what was said once took effect under one dot, however many copies of a file had it to offer; and what was answered as the
+    /// same as something else is the same.
     private func checkSealedOnce(_ state: ServerState) throws {
         var seen: [String: Dot] = [:]
+        for (dot, set, _) in try applied(state) {
+            if let other = seen.updateValue(dot, forKey: Self.edit(set)) {
+                throw BrokenInvariant(name: "I3", detail: "\(other) and \(dot) are one edit, and both took effect")
+            }
+        }
         for (replica, outcomes) in state.outcomes.sorted(by: { $0.key < $1.key }) {
             for (counter, one) in outcomes.sorted(by: { $0.key < $1.key }) {
-                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted, let set = sent[one.hash]
-                else { continue }
-                let dot = Dot(replica: replica, counter: counter)
-                let edit = "\(set.timestamp) \(JSONValue.array(set.changes.map(\.json)).canonicalText)"
-                if let other = seen.updateValue(dot, forKey: edit) {
-                    throw BrokenInvariant(name: "I3", detail: "\(other) and \(dot) are one edit, and both took effect")
+                guard var outcome = Outcome(json: try JSONValue(parsing: one.bytes)), let first = outcome.duplicateOf else { continue }
+                statistics.duplicates += 1
+                outcome.duplicateOf = nil
+                let stored = state.outcomes[first.replica]?[first.counter]
+                guard let stored, stored.bytes == outcome.json.canonicalBytes() else {
+                    throw BrokenInvariant(name: "I2", detail: "\(replica)/\(counter) has another answer than \(first), which it repeats")
                 }
+                guard let set = sent[one.hash], let other = sent[stored.hash], Self.edit(set) != Self.edit(other) else { continue }
+                throw BrokenInvariant(name: "I3", detail: "\(replica)/\(counter) is not the edit \(first), and was answered as if it were")
             }
         }
     }
@@ -55,21 +79,17 @@ extension Simulation {
     /// I3: a counter is the sum of what the accepted sets say.
     private func checkCounters(_ state: ServerState) throws {
         var sums: [Identifier: Int64] = [:]
-        for (_, outcomes) in state.outcomes {
-            for (_, one) in outcomes {
-                guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted, let set = sent[one.hash]
-                else { continue }
-                for change in set.changes {
-                    switch change.operation {
-                    case .create(let fields) where change.key.entity == "part":
-                        sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
-                    case .create(let fields) where change.key.entity == "movement":
-                        guard let part = fields["part"]?.stringValue.flatMap({ Identifier($0) }) else { continue }
-                        sums[part, default: 0] += fields["quantity_milli"]?.integerValue ?? 0
-                    case .patch(let fields, _) where change.key.entity == "part":
-                        sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
-                    default: continue
-                    }
+        for (_, set, _) in try applied(state) {
+            for change in set.changes {
+                switch change.operation {
+                case .create(let fields) where change.key.entity == "part":
+                    sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
+                case .create(let fields) where change.key.entity == "movement":
+                    guard let part = fields["part"]?.stringValue.flatMap({ Identifier($0) }) else { continue }
+                    sums[part, default: 0] += fields["quantity_milli"]?.integerValue ?? 0
+                case .patch(let fields, _) where change.key.entity == "part":
+                    sums[change.key.id, default: 0] += fields["on_hand_milli"]?.integerValue ?? 0
+                default: continue
                 }
             }
         }
@@ -88,11 +108,13 @@ extension Simulation {
         let set: ChangeSet?
         let value: JSONValue?
 
-        /// Whether the author of a set had seen this write: their checkpoint is behind it, or their clock has its lane.
-        func isKnown(to clock: VectorClock) -> Bool {
+        /// Whether the author of a set had seen this write: their checkpoint is behind it, or their clock has its lane, or that of a
+        /// set that is the same.
+        func isKnown(to clock: VectorClock, _ twins: [Dot: Dot]) -> Bool {
             if clock.feed.position >= entry.position.position { return true }
             guard let dot = entry.dot else { return false }
-            return clock.replicas[dot.replica] ?? 0 >= dot.counter
+            let dots = [dot] + twins.filter { $0.value == dot }.keys
+            return dots.contains { clock.replicas[$0.replica] ?? 0 >= $0.counter }
         }
     }
 
@@ -101,18 +123,20 @@ extension Simulation {
     func checkMerges() throws {
         let state = server.snapshot()
         var accepted: [Dot: ChangeSet] = [:]
+        var twins: [Dot: Dot] = [:]
         let told = Set(state.feed.compactMap(\.dot))
         for (replica, outcomes) in state.outcomes {
             for (counter, one) in outcomes {
                 guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)) else { continue }
                 statistics.outcomes[outcome.status.rawValue, default: 0] += 1
                 statistics.conflicts += outcome.superseded.count + (outcome.violations.contains { $0.code == "conflict" } ? 1 : 0)
-                guard outcome.status == .accepted, let set = sent[one.hash] else { continue }
-                let dot = Dot(replica: replica, counter: counter)
-                accepted[dot] = set
-                guard outcome.positions == nil || told.contains(dot) else {
-                    throw BrokenInvariant(name: "I2", detail: "\(dot) was accepted and is not in the feed")
-                }
+                twins[Dot(replica: replica, counter: counter)] = outcome.duplicateOf
+            }
+        }
+        for (dot, set, outcome) in try applied(state) {
+            accepted[dot] = set
+            guard outcome.positions == nil || told.contains(dot) else {
+                throw BrokenInvariant(name: "I2", detail: "\(dot) was accepted and is not in the feed")
             }
         }
         var last: [RecordKey: [String: Write]] = [:]
@@ -120,14 +144,14 @@ extension Simulation {
             let set = entry.dot.flatMap { accepted[$0] }
             for (field, change) in entry.allChanges {
                 let write = Write(entry: entry, set: entry.operation == .derived ? nil : set, value: change["new"])
-                if let before = last[entry.key]?[field] { try check(write, after: before, field) }
+                if let before = last[entry.key]?[field] { try check(write, after: before, field, twins) }
                 last[entry.key, default: [:]][field] = write
             }
         }
     }
 
-    private func check(_ write: Write, after before: Write, _ field: String) throws {
-        guard let set = write.set, write.entry.dot != before.entry.dot, !before.isKnown(to: set.clock), write.value != before.value,
+    private func check(_ write: Write, after before: Write, _ field: String, _ twins: [Dot: Dot]) throws {
+        guard let set = write.set, write.entry.dot != before.entry.dot, !before.isKnown(to: set.clock, twins), write.value != before.value,
             let policy = server.schema.entity(write.entry.key.entity)?.field(field)?.policy
         else { return }
         // Both come from a history that the server has lost: what the one had seen of the other, positions do not tell any more.

@@ -52,6 +52,8 @@ struct Statistics: Sendable {
     /// Entries that say so: values lost to later ones, sets refused because of somebody else's edit.
     var conflicts = 0
     var events = 0
+    /// Sets that were answered as the same as one that had been decided under another id.
+    var duplicates = 0
     var simulatedMilliseconds: Int64 = 0
 
     mutating func add(_ other: Statistics) {
@@ -63,6 +65,7 @@ struct Statistics: Sendable {
         outcomes.merge(other.outcomes, uniquingKeysWith: +)
         conflicts += other.conflicts
         events += other.events
+        duplicates += other.duplicates
         simulatedMilliseconds += other.simulatedMilliseconds
     }
 
@@ -76,7 +79,7 @@ struct Statistics: Sendable {
             "faults: " + Self.list(FaultKind.allCases.map { ($0.rawValue, faults[$0] ?? 0) }),
             "fired in % of seeds: " + Self.list(FaultKind.allCases.map { ($0.rawValue, (seedsWith[$0] ?? 0) * 100 / max(1, seeds)) }),
             "verdicts: " + Self.list(outcomes.map { ($0.key, $0.value) }),
-            "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(events) events, "
+            "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(duplicates) duplicates, \(events) events, "
                 + "\(simulatedMilliseconds / 3_600_000) simulated hours",
         ]
     }

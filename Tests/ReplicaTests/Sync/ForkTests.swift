@@ -107,6 +107,36 @@ import Testing
         for site in [old, copy] { #expect(try await site.replica.problems().isEmpty) }
     }
 
+    /// An old file was told apart and its copy was not, then the server is restored to before it knew of either history: what both
+    /// hold has two names now, that of the lost file and that of the old one. Whoever comes second is told what was said first.
+    @Test(arguments: [true, false]) func copiesThatPartedARestoreApart_doWhatBothHoldOnce(isMovedFirst: Bool) async throws {
+        let world = try World(schema: .testing)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        let client = try await a.client("Acme", ["notes": "base"])
+        try await a.sync()
+        let backup = world.server.snapshot()
+        let old = try await world.copy(of: a, "old")
+        try await a.client("Lost with the old file's disk")
+        try await a.sync()
+        await a.replica.close()
+        try await old.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        try await old.set("client", client, ["notes": "held by both"])
+        let copy = try await world.copy(of: old, "copy")
+        #expect(try await old.sync().fork?.movedSets == 2)
+        world.server.restore(backup)
+        // Both go on with what they did themselves.
+        try await old.set("client", client, ["notes": "on top of it"])
+        try await copy.set("client", client, ["phone": "+15550100"])
+
+        for site in isMovedFirst ? [old, copy] : [copy, old] { try await site.sync() }
+        try await expectConverged(world, old, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        #expect(world.server.record("client", client)?.text("notes") == "on top of it")
+        #expect(world.server.record("client", client)?.text("phone") == "+15550100")
+        for site in [old, copy] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
     @Test func backupWithPendingWork_keepsIt_andJudgesItByWhatItsAuthorKnew() async throws {
         let world = try World()
         let a = try await world.replica("a")

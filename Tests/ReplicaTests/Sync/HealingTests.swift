@@ -202,6 +202,37 @@ import Testing
         try await expectConverged(world, a, copy)
     }
 
+    /// A copy went on after the restore, and one of its sets waits: under a counter that this file has confirmed something else for,
+    /// behind the one where both parted.
+    @Test func counterThatWaits_behindTheOneWhereCopiesPart_isOfferedAgainOnce() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        try await a.client("Before")
+        try await a.sync()
+        let backup = world.server.snapshot()
+        let acme = try await b.client("Acme")
+        for site in [b, a] { try await site.sync() }
+        let copy = try await world.copy(of: a, "copy")
+        for name in ["Confirmed", "Confirmed, too"] { try await a.client(name) }
+        try await a.sync()
+        try await copy.client("Of the copy")
+        try await copy.create("site", ["client": .string(acme.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+        world.server.restore(backup)
+        #expect(try await copy.sync().deferred == 1)
+
+        let report = try await a.sync()
+        #expect(report.fork?.movedSets == 2)
+        #expect(report.accepted == 2)
+        try await b.sync()
+        try await copy.sync()
+        try await expectConverged(world, a, b, copy)
+        let names = try await a.replica.list("client", sort: Sort("name")).data.map(\.title)
+        #expect(names == ["Acme", "Before", "Confirmed", "Confirmed, too", "Of the copy"])
+        #expect(world.server.digest()["site"]?.count == 1)
+        for site in [a, b, copy] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
     @Test func twoCopiesOfAFile_healOnce() async throws {
         let world = try World(schema: .testing)
         let a = try await world.replica("a")

@@ -305,6 +305,36 @@ import Testing
         #expect(try await names(known) == ["Copy's own", "Original's own"])
     }
 
+    /// The original came back first and had forgotten a set, which its copy still holds: the counter is passed over, and the copy is
+    /// refused with `fork` there before it has offered anything under an id of its own. It seals anew what it holds, and what lies
+    /// behind the counter was brought by the original already.
+    @Test func courierThatIsToldApart_beforeItHasOfferedAnything_doesNothingTwice() async throws {
+        let original = try await world.replica("original", member: ben)
+        let part = try await original.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await original.sync()
+        try await known.sync()
+        let backup = world.server.snapshot()
+        try await original.replica.write { try $0.increment("part", part, "on_hand_milli", by: 1_000) }
+        try await original.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        let copy = try await world.copy(of: original, "copy")
+        try await original.sync()
+        // As if its answer were a week older than the next one.
+        try await original.replica.file.write { try $0.connection.execute("DELETE FROM _tideline_journal WHERE counter <= 2") }
+        world.server.restore(backup)
+        try await original.sync()
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        world.server.revoked.insert(original.id)
+        #expect(try await enrolAgain(copy).keepsID == false)
+
+        let report = try await copy.sync()
+        #expect(report.fork?.movedSets == 2)
+        try await expectConverged(world, copy, known)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 6_000)
+        #expect(try await copy.replica.problems().isEmpty)
+        let outcome = world.server.outcome(of: Dot(replica: try #require(report.fork).replica, counter: 3))
+        #expect(outcome?.duplicateOf == Dot(replica: original.id, counter: 3))
+    }
+
     @Test func original_mayBeFirst_andTheCopyFindsItDone() async throws {
         let original = try await world.replica("original", member: ben)
         let part = try await original.create("part", ["sku": "bolt", "name": "Bolt"])

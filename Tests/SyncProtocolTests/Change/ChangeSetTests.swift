@@ -28,6 +28,26 @@ import Testing
         #expect(again.sealedBytes() == bytes)
     }
 
+    @Test func setSealedAnew_keepsItsOrigin_howeverOften() throws {
+        let (other, third) = (Identifier(high: 0x0190_0000_0000_7000, low: 0x8000_0000_0000_0002), Identifier(high: 7, low: 7))
+        let hash = ChangeSet.hash(ofSealed: sample.sealedBytes())
+        var moved = sample.resealed(by: other, hash: hash)
+        moved.clock.replicas[other] = 2
+        let bytes = moved.sealedBytes()
+        let text = String(decoding: bytes, as: UTF8.self)
+        #expect(
+            text.hasSuffix(
+                #""clock":{"01900000-0000-7000-8000-000000000002":2,"feed":[0,41]},"dot":["01900000-0000-7000-8000-000000000002",3],"#
+                    + #""origin":["01900000-0000-7000-8000-000000000001","\#(hash)"]}"#))
+        #expect(try ChangeSet(sealed: bytes) == moved)
+        let again = moved.resealed(by: third, hash: ChangeSet.hash(ofSealed: bytes))
+        #expect(again.origin == Origin(replica: sample.dot.replica, hash: hash))
+        #expect(again.dot == Dot(replica: third, counter: 3))
+        #expect((again.timestamp, again.changes) == (sample.timestamp, sample.changes))
+        // What it says itself was never sealed before.
+        #expect(sample.origin == nil)
+    }
+
     @Test(arguments: [
         (#"{}"#, "dot"), (#"{"dot":["x",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{}]}"#, "dot"),
         (#"{"dot":["01900000-0000-7000-8000-000000000001",0],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{}]}"#, "dot"),
@@ -37,6 +57,9 @@ import Testing
         (
             #"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{"op":"delete","id":"x"}]}"#,
             "entity"
+        ),
+        (
+            #"{"dot":["01900000-0000-7000-8000-000000000001",1],"clock":{"feed":[0,0]},"at":[1,0],"changes":[{}],"origin":["x"]}"#, "origin"
         ),
         (#"not json"#, "set"),
     ])
@@ -58,6 +81,9 @@ import Testing
             ],
             rebased: true, warnings: [Violation(entity: "", id: nil, field: nil, code: .clockSkew, message: "late")])
         #expect(Outcome(json: outcome.json) == outcome)
+        var repeated = outcome
+        repeated.duplicateOf = Dot(replica: Identifier(high: 5, low: 5), counter: 9)
+        #expect(Outcome(json: repeated.json) == repeated)
         let rejected = Outcome.rejected([
             Violation(
                 entity: "client", id: Identifier(high: 1, low: 2), field: "notes", code: .conflict, message: "m",
