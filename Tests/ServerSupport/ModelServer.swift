@@ -1,5 +1,5 @@
 // A server in memory, built on the real core: it decides, numbers, answers and pages like the real one, so that replicas
-// are tested against the protocol without Postgres. What it leaves out: REST, consumers, pages cut by bytes, bounds on rows that are
+// are tested against the protocol without Postgres. What it leaves out: REST, webhooks, pages cut by bytes, bounds on rows that are
 // looked at.
 
 import Foundation
@@ -139,8 +139,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
 
     public func restore(_ old: State, keepsEnrolments: Bool) {
         lock.withLock {
+            let restrictedSince = state.restrictedSince
             state = readable(old)
-            if !keepsEnrolments {
+            // A replica that came since is what it was: only nothing of it was processed.
+            if keepsEnrolments {
+                for (replica, since) in restrictedSince where old.acknowledged[replica] == nil { state.restrictedSince[replica] = since }
+            } else {
                 accounts = [:]
                 codes = codes.filter { old.codes[$0.key] != nil }
                 for (text, isUsed) in old.codes where !isUsed { codes[text]?.isUsed = false }
@@ -256,11 +260,13 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             changes.append(Change("member", code.member, .transition(name: "accept", observed: "invited", arguments: [:])))
         }
         let isLost = former.map { !isKnown($0.replica) } ?? false
+        // Of a lost one it went down with its row.
+        var restrictedSince: Int64? = role.seesRestricted ? 0 : nil
+        if let former { restrictedSince = isLost ? nil : state.restrictedSince[former.replica] }
         let reply = register(
             code.member, role, label: request.label, platform: request.platform,
             acknowledged: former.map { isLost && fault != .believesClaimedCounters ? $0.base : counter } ?? 0,
-            as: isLost ? former?.replica : nil,
-            along: changes)
+            as: isLost ? former?.replica : nil, restrictedSince: restrictedSince, along: changes)
         var spent = code
         (spent.isUsed, spent.replica, spent.attempt) = (true, reply.replica, request.attempt)
         codes[request.code] = spent
@@ -278,7 +284,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             }
             return register(
                 account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter,
-                as: common.flatMap { isKnown($0) ? nil : $0 }, isLost: false)
+                as: common.flatMap { isKnown($0) ? nil : $0 }, isLost: false, restrictedSince: state.restrictedSince[account.replica])
         }
         pokes.poke()
         return reply
@@ -304,11 +310,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
 
     func register(
         _ member: Identifier, _ role: Role, label: String, platform: String, acknowledged: Int64, as known: Identifier? = nil,
-        isLost: Bool = true, along changes: [Change] = []
+        isLost: Bool = true, restrictedSince: Int64?, along changes: [Change] = []
     ) -> EnrollmentReply {
         let replica = known ?? generator.next(milliseconds: now())
         create(
             replica, member, label: label, platform: platform, acknowledged: acknowledged, isLost: known != nil && isLost, along: changes)
+        state.restrictedSince[replica] = restrictedSince
         return reply(replica, member, role, base: acknowledged)
     }
 

@@ -171,8 +171,10 @@ final class History {
             count(answer.status.rawValue)
             guard entry.offered.sealed != nil else { continue }
             let offer = Reference.Offer(
-                dot: entry.set.dot, member: traveller.peer.member, role: traveller.peer.role, feed: claim.feed, lanes: claim.lanes,
-                stamp: entry.set.timestamp, changes: entry.set.changes, nowMilliseconds: company.now)
+                dot: entry.set.dot, origin: entry.set.origin?.hash ?? entry.offered.hash, member: traveller.peer.member,
+                role: traveller.peer.role, feed: claim.feed, lanes: claim.lanes, stamp: entry.set.timestamp, changes: entry.set.changes,
+                nowMilliseconds: company.now)
+            if answer.duplicateOf != nil { count("duplicate") }
             compare(offer, answer)
         }
         traveller.answered = max(traveller.answered, sets.last?.set.dot.counter ?? 0)
@@ -236,7 +238,18 @@ final class History {
         guard let copy = try traveller.peer.fork(counter: shared) else { return headMoved() }
         serverWrote([copy.id])
         acknowledged[copy.id] = shared
-        travellers.append(Traveller(copy))
+        let other = Traveller(copy)
+        travellers.append(other)
+        guard changes.chance.percent(70) else { return }
+        // The copy holds what the other one has not sent yet, and seals it anew: both will offer it.
+        for counter in traveller.waiting {
+            guard let entry = traveller.journal[counter] else { continue }
+            var set = entry.set.resealed(by: copy.id, hash: entry.offered.hash)
+            set.clock.replicas = copy.lanes.merging([copy.id: counter - 1]) { $1 }
+            copy.counter = counter
+            let offered = entry.offered.sealed == nil ? entry.offered : copy.offered(set.sealedBytes())
+            other.journal[counter] = (offered, set)
+        }
     }
 
     private func enroll(_ name: String, _ role: Role) throws {
@@ -253,7 +266,8 @@ final class History {
         let before = company.core.position
         let outcome = company.write(made, knowing: known)
         let offer = Reference.Offer(
-            dot: nil, member: nil, role: .owner, feed: known ?? before, lanes: [:], stamp: nil, changes: made, nowMilliseconds: company.now)
+            dot: nil, origin: nil, member: nil, role: .owner, feed: known ?? before, lanes: [:], stamp: nil, changes: made,
+            nowMilliseconds: company.now)
         compare(offer, outcome)
         headMoved()
         if looksAtRecords { compareRecords() }
@@ -292,7 +306,7 @@ final class History {
         }
         let found = Reference.Verdict(
             status: outcome.status, superseded: outcome.superseded.map { "\($0.entity).\($0.field)" }.sorted(), rebased: outcome.rebased,
-            violations: Set(outcome.violations.map { "\($0.entity).\($0.field ?? "") \($0.code)" }))
+            violations: Set(outcome.violations.map { "\($0.entity).\($0.field ?? "") \($0.code)" }), duplicateOf: outcome.duplicateOf)
         for index in references.indices {
             let expected = references[index].reference.take(offer, position: position)
             guard references[index].difference == nil, expected != found else { continue }

@@ -45,7 +45,9 @@ import Testing
         print("histories: \(counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))")
         // A history that skips what it is for proves nothing.
         if Self.environment("TIDELINE_SEED") == nil {
-            for what in ["accepted", "rejected", "noop", "withdrawn", "new_epoch", "resync_required", "counter_gap", "restore", "fork"] {
+            for what in [
+                "accepted", "rejected", "noop", "withdrawn", "new_epoch", "resync_required", "counter_gap", "restore", "fork", "duplicate",
+            ] {
                 #expect(counts[what] ?? 0 > 0, "\(what) never happened")
             }
         }

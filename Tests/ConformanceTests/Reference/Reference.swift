@@ -14,13 +14,16 @@ struct Reference {
     enum Mistake: String, CaseIterable {
         case lastWriterByArrival, guardedTakesUnknown, removeTakesUnknown, countersOverwrite
         case mapsMergeWhole, linksDuplicate, deleteIsUnguarded, cascadeTakesNothing, rebaseNever, staleIsNoop
-        case lockIgnoresChildren, rejectionLeavesPart, dependentsPass, everythingIsKnown, effectMissing, writesUnseen
+        case lockIgnoresChildren, rejectionLeavesPart, dependentsPass, everythingIsKnown, effectMissing, writesUnseen, originsForgotten,
+            twinsUnknown
     }
 
     /// A set as the server took it in, with what was injected.
     struct Offer {
         /// nil: a write of the server.
         var dot: Dot?
+        /// Hash of what was sealed first.
+        var origin: String?
         var member: Identifier?
         var role: Role
         /// Position that the author had seen, lost histories already taken off; and its lanes.
@@ -39,6 +42,15 @@ struct Reference {
         var rebased = false
         /// `entity.field code`.
         var violations: Set<String> = []
+        /// Under which dot the same set was decided.
+        var duplicateOf: Dot?
+    }
+
+    /// What makes sets one: whose they are, and what was sealed first.
+    private struct Work: Hashable {
+        var member: Identifier?
+        var origin: String
+        var counter: Int64
     }
 
     let schema: Schema
@@ -50,6 +62,9 @@ struct Reference {
     var lastStamp: [Identifier: HybridTimestamp] = [:]
     var greatestStamp = HybridTimestamp.zero
     var events = 0
+    private var done: [Work: (dot: Dot, verdict: Verdict)] = [:]
+    /// Dots of sets that were the same as another one's.
+    private var twins: [Dot: Dot] = [:]
 
     init(_ schema: Schema, mistake: Mistake? = nil) {
         self.schema = schema
@@ -58,6 +73,21 @@ struct Reference {
 
     /// Decides one set as it arrives. `position`: head of the feed after it.
     mutating func take(_ offer: Offer, position: Int64) -> Verdict {
+        let work = offer.dot.flatMap { dot in
+            offer.origin.map { Work(member: offer.member, origin: $0, counter: dot.counter) }
+        }
+        if let dot = offer.dot, let work, let first = done[work], mistake != .originsForgotten {
+            twins[dot] = first.dot
+            var verdict = first.verdict
+            verdict.duplicateOf = first.dot
+            return verdict
+        }
+        let verdict = decide(offer, position: position)
+        if let dot = offer.dot, let work { done[work] = (dot, verdict) }
+        return verdict
+    }
+
+    private mutating func decide(_ offer: Offer, position: Int64) -> Verdict {
         events += 1
         let stamp = admitted(offer)
         greatestStamp = max(greatestStamp, stamp)
@@ -65,7 +95,9 @@ struct Reference {
         if let dot = offer.dot { lanes[dot.replica] = max(dot.counter - 1, lanes[dot.replica] ?? 0) }
         var decision = ReferenceDecision(
             reference: self, offer: offer, stamp: stamp,
-            seen: Seen(feed: mistake == .everythingIsKnown ? .max : offer.feed, lanes: lanes, event: events),
+            seen: Seen(
+                feed: mistake == .everythingIsKnown ? .max : offer.feed, lanes: lanes, event: events,
+                twins: mistake == .twinsUnknown ? [] : Set(twins.filter { lanes[$0.key.replica] ?? 0 >= $0.key.counter }.values)),
             write: Write(
                 position: position, replica: offer.dot?.replica, counter: offer.dot?.counter ?? 0, stamp: stamp, event: events))
         for change in offer.changes { decision.apply(change) }

@@ -27,9 +27,12 @@ struct Seen {
     var lanes: [Identifier: Int64]
     /// What the set did itself is known to its later changes.
     var event: Int
+    /// What sets of its lanes were decided as.
+    var twins: Set<Dot> = []
 
     func knows(_ write: Write) -> Bool {
         if write.event == event || write.position <= feed { return true }
+        if let replica = write.replica, twins.contains(Dot(replica: replica, counter: write.counter)) { return true }
         guard let replica = write.replica, let counter = lanes[replica] else { return false }
         return write.counter <= counter
     }

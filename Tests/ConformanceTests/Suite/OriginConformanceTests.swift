@@ -120,7 +120,8 @@ import Testing
             let client = company.create("client", ["name": "Acme"])
             try ana.pull()
             for origin: JSONValue in [
-                .null, [], .string(ana.id.text), [.string(ana.id.text), 1], [.string(ana.id.text), .string(String(repeating: "A", count: 64))],
+                .null, [], .string(ana.id.text), [.string(ana.id.text), 1],
+                [.string(ana.id.text), .string(String(repeating: "A", count: 64))],
                 ["x", .string(String(repeating: "a", count: 64))], [.string(ana.id.text), .string(String(repeating: "a", count: 64)), 1],
             ] {
                 let sealed = try required(ana.seal([Edit.patch("client", client, ["phone": "+15550100"])]).sealed)
@@ -177,7 +178,9 @@ import Testing
             try ana.pull()
             let sets = [
                 ana.seal([stock(part, 5_000)]),
-                ana.seal([Edit.create("site", company.newID(), ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])]),
+                ana.seal([
+                    Edit.create("site", company.newID(), ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+                ]),
             ]
             let mine = [try sets.map { try reseal($0, by: one) }, try sets.map { try reseal($0, by: two) }]
             #expect(try one.push(mine[0])?.map(\.duplicateOf) == [nil, nil])
