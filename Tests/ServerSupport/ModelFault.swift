@@ -53,6 +53,10 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case acknowledgesOnReading
     /// An acknowledgement counts for whatever stands at its position now.
     case acknowledgesBlindly
+    /// What a built-in consumer changes commits before its cursor.
+    case worksWithoutItsCursor
+    /// The cursor of a built-in consumer commits before what it changes.
+    case movesItsCursorFirst
 }
 
 extension ModelServer {

@@ -220,7 +220,7 @@ extension ModelServer {
 
     func fingerprint(_ position: Int64) -> String { "\(history)-\(position)" }
 
-    private func supply(_ read: Read, _ workspace: Workspace) {
+    func supply(_ read: Read, _ workspace: Workspace) {
         switch read {
         case .record(let key): workspace.supply(read, records: [state.records[key]].compactMap { $0 })
         case .lookup(let entity, let field, let value, let includingDeleted):

@@ -13,8 +13,10 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     public let schema: Schema
     public let tenant: Identifier
     private let lock = NSLock()
-    private let connection: PostgresConnection
-    private let context: SyncContext
+    let connection: PostgresConnection
+    let context: SyncContext
+    /// Of the database.
+    let url: String
     private let now: @Sendable () -> Int64
     private let pokes = Pokes()
     /// Every table with rows of tenants, qualified.
@@ -30,11 +32,12 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
         self.schema = schema
         self.tenant = tenant
         self.now = now
-        connection = try PostgresConnection(PostgresConfiguration(url: try PostgresServer.database(of: schema)))
+        url = try PostgresServer.database(of: schema)
+        connection = try PostgresConnection(PostgresConfiguration(url: url))
         let pokes = pokes
         context = SyncContext(
             tables: EntityTables(schema), cursorSeal: try CursorSeal.load(from: connection), now: now,
-            identifiers: IdentifierSource(random: random), announce: { _ in pokes.poke() })
+            identifiers: IdentifierSource(random: random), announce: { _ in pokes.poke() }, builtins: TallyingConsumer.all)
         let found = try connection.run(
             """
             SELECT table_schema || '.' || quote_ident(table_name) FROM information_schema.columns \
@@ -114,7 +117,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     }
 
     /// A refusal as a transport tells it; an error of the database stays what it is, and fails the test.
-    private func answer<R>(_ body: () throws -> R) throws -> R {
+    func answer<R>(_ body: () throws -> R) throws -> R {
         try lock.withLock {
             do { return try body() } catch let error as ErrorReply {
                 throw TransportFailure.reply(error, status: error.knownCode?.status ?? 500)
@@ -129,7 +132,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
 
     // MARK: Administration
 
-    private func administer<R>(_ body: (PostgresConnection) throws -> R) -> R {
+    func administer<R>(_ body: (PostgresConnection) throws -> R) -> R {
         lock.withLock {
             do { return try body(connection) } catch { preconditionFailure("the database of this test failed: \(error)") }
         }
@@ -311,7 +314,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
                     PostgresStatement(
                         """
                         UPDATE tideline.replica r SET acknowledged = o.acknowledged, last_stamp_ms = o.last_stamp_ms, \
-                        last_stamp_logical = o.last_stamp_logical, last_epoch = o.last_epoch \
+                        last_stamp_logical = o.last_stamp_logical, last_epoch = o.last_epoch, restricted_since = o.restricted_since \
                         FROM json_populate_recordset(null::tideline.replica, $1::json) o WHERE r.tenant = o.tenant AND r.id = o.id
                         """, [replicas]))
                 try connection.batch(statements)

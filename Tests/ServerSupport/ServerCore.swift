@@ -20,6 +20,17 @@ public protocol ServerCore: AnyObject, Sendable {
     /// `digest`, `records` or `activity`.
     func get(_ path: String, _ query: [(name: String, value: String)], token: String) throws -> [UInt8]
 
+    // MARK: Consumers
+
+    /// As an owner registers one: the body of `POST /v1/consumers`.
+    func addConsumer(_ request: JSONValue) throws
+    func events(for name: String, limit: Int64) throws -> ConsumerPage
+    /// Returns where the cursor stands then.
+    @discardableResult func acknowledge(_ name: String, position: Int64, epoch: Int64?, fingerprint: String?) throws -> FeedPosition
+    /// One look of a dispatcher at a built-in consumer with something to do, by a process that may die. Returns whether there is
+    /// nothing left to do.
+    @discardableResult func runBuiltin(_ name: String, dyingAt death: BuiltinDeath?) -> Bool
+
     // MARK: Waiting
 
     /// Whether a pull would find anything.
@@ -96,8 +107,8 @@ public struct ServerState: Sendable {
     var epochBegan: Int64 = 0
     /// Since which position a replica was sent restricted fields.
     var restrictedSince: [Identifier: Int64] = [:]
-    /// Pull consumers of the model: how far each acknowledged.
-    var consumers: [String: FeedPosition] = [:]
+    /// Consumers of the model.
+    var consumers: [String: ModelConsumer] = [:]
     /// Records taken from a circle of readers (``ReaderAccess/circles``).
     var exits: [(position: Int64, circle: String, key: RecordKey)] = []
     var horizon: Int64 = 0

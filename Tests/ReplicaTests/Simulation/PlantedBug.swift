@@ -17,9 +17,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // At the server.
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
         overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
-        decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything, writesUnseen
+        decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything,
+        writesUnseen
     // In the feed as consumers read it.
-    case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly
+    case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
     /// How the model server is wrong under it.
     var serverFault: ModelFault? { ModelFault(rawValue: rawValue) }
@@ -112,6 +113,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry(
                 "an acknowledgement from a lost history counts", ["I10"], seed: 14,
                 more: [.consume, .snapshotServer, .restoreServer, .serverWrite, .handOver])
+        case .worksWithoutItsCursor:
+            Self.entry("what a built-in consumer changes commits before its cursor", ["I16"], more: [.runBuiltin])
+        case .movesItsCursorFirst:
+            Self.entry("the cursor of a built-in consumer commits before what it changes", ["I16"], more: [.runBuiltin])
         }
     }
 }

@@ -190,6 +190,7 @@ extension Simulation {
             _ = site.model.deliverLate()
         }
         for consumer in consumers { if let late = consumer.late { acknowledge(late, consumer.name) } }
+        try checkBuiltin()
         let going = try await admitted()
         try await enrolEveryone(going)
         // I12: everyone syncs until nothing changes.
@@ -231,6 +232,7 @@ extension Simulation {
         try checkHistory()
         try checkMerges()
         try checkConsumers()
+        try checkBuiltin()
         try await checkNothingLost(going)
         try checkSight()
         for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) {

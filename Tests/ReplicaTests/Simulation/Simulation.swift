@@ -19,7 +19,7 @@ actor Simulation {
     }
 
     enum Operation: String, CaseIterable {
-        case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite, consume
+        case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite, consume, runBuiltin
         case clock, crash, fillDisk, copyFile, backUpFile, restoreFile, snapshotServer, restoreServer
         case revoke, changeRole, forgetTombstones, handOver, rebuild, upgrade, lateRequests
     }
@@ -121,10 +121,7 @@ actor Simulation {
             Change("document_line", ids[8], .create(fields: ["document": .string(ids[7].text), "label": "Work", "price": 100])),
             Change("note", ids[9], .create(fields: ["subject_type": "part", "subject_id": .string(ids[2].text), "body": "Rusty"])),
         ])
-        for name in ["ledger", "mirror"] {
-            model?.addConsumer(name)
-            consumers.append(SimulatedConsumer(name: name))
-        }
+        try registerConsumers()
         let count = 2 + chance.below(2)
         for number in 0..<count {
             // Of the last one the oldest backup knows nothing.
@@ -202,7 +199,8 @@ actor Simulation {
 
     private static let weights: [(weight: Int, value: Operation)] = [
         (30, .write), (6, .writePair), (5, .writeSQL), (4, .editByTool), (4, .undo), (8, .resolve), (34, .sync), (4, .serverWrite),
-        (6, .consume), (4, .clock), (6, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile), (3, .snapshotServer),
+        (6, .consume), (4, .runBuiltin), (4, .clock), (6, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile),
+        (3, .snapshotServer),
         (2, .restoreServer), (2, .revoke), (2, .changeRole), (1, .forgetTombstones), (4, .handOver), (1, .rebuild), (2, .upgrade),
         (2, .lateRequests),
     ]
@@ -236,6 +234,7 @@ actor Simulation {
         case .sync: return try await sync(site)
         case .serverWrite: return try await serverWrite()
         case .consume: return try await consume()
+        case .runBuiltin: return runBuiltin()
         case .clock: return moveClock(site)
         case .crash: return try await crash(site)
         case .fillDisk: return try await fillDisk(site)

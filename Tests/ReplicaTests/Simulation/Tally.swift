@@ -16,7 +16,7 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     // Replicas that a restored server does not know any more, new ones, and files that enrolled again.
     case replicaForgotten, enrolledLate, enrolledAgain
     // Consumers.
-    case consumerDied, acknowledgementLost, acknowledgementLate
+    case consumerDied, acknowledgementLost, acknowledgementLate, builtinDied
 
     static func < (one: FaultKind, other: FaultKind) -> Bool { one.rawValue < other.rawValue }
 
