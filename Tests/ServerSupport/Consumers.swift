@@ -10,7 +10,7 @@ public struct ConsumerPage: Sendable, Equatable {
     /// To be acknowledged when the events are done with; it may lie beyond the last of them.
     public var position: Int64
     public var epoch: Int64
-    /// Of the entry there; nil when nothing was read.
+    /// Of the entry there; nil when there is none.
     public var fingerprint: String?
     public var hasMore: Bool
 }

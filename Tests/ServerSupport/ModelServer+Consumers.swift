@@ -60,14 +60,14 @@ extension ModelServer {
     public func events(for name: String, limit: Int64) throws -> ConsumerPage {
         try lock.withLock {
             let consumer = try pulling(name)
-            var (reached, told, wasRead): (FeedPosition, [ActivityEntry], Bool) = (consumer.cursor, [], false)
+            var (reached, told): (FeedPosition, [ActivityEntry]) = (consumer.cursor, [])
             // Up to the last one that is told and what lies behind it that is not.
             for entry in state.feed where entry.position.position > consumer.cursor.position {
                 if consumer.isTold(of: entry, schema) {
                     guard told.count < limit else { break }
                     told.append(entry)
                 }
-                (reached, wasRead) = (entry.position, true)
+                reached = entry.position
             }
             if fault == .skipsEvents, told.count > 2 { told.remove(at: 1) }
             if fault == .acknowledgesOnReading { state.consumers[name]?.cursor = reached }
@@ -82,7 +82,7 @@ extension ModelServer {
             }
             return ConsumerPage(
                 events: events, position: reached.position, epoch: reached.epoch,
-                fingerprint: wasRead ? state.fingerprints[reached.position] : nil, hasMore: reached.position < state.position)
+                fingerprint: reached.position > 0 ? state.fingerprints[reached.position] : nil, hasMore: reached.position < state.position)
         }
     }
 

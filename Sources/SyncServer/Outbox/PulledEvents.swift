@@ -23,7 +23,7 @@ struct PulledEvents {
         /// To be acknowledged when the events are done with; it may lie beyond the last of them.
         var position: Int64
         var epoch: Int64
-        /// Of the entry at the position: after a restore another one may stand there. Nil when nothing was read.
+        /// Of the entry at the position: after a restore another one may stand there. Nil when there is none, as at the beginning.
         var fingerprint: String?
         var hasMore: Bool
 
@@ -59,7 +59,8 @@ struct PulledEvents {
         let last = result.rowCount - 1
         var reached = last < 0 ? cursor : result.integer(last, 0) ?? cursor
         var epoch = last < 0 ? registered.cursor.epoch : result.integer(last, 1) ?? registered.cursor.epoch
-        var fingerprint = last < 0 ? nil : result.text(last, 3)
+        // With nothing to read, too: acknowledged after a restore, the position may lie beyond what the consumer is told then.
+        var fingerprint = last < 0 ? try self.fingerprint(at: cursor) : result.text(last, 3)
         var events: [JSONValue] = []
         if !matching.isEmpty {
             let found = try connection.run(
@@ -82,6 +83,12 @@ struct PulledEvents {
         }
         return Page(
             events: events, position: reached, epoch: epoch, fingerprint: fingerprint, hasMore: reached < registered.head.position)
+    }
+
+    private func fingerprint(at position: Int64) throws -> String? {
+        let found = try connection.run(
+            "SELECT fingerprint FROM tideline.feed WHERE tenant = $1::uuid AND position = $2", .identifier(tenant), .integer(position))
+        return found.isEmpty ? nil : found.text(0, 0)
     }
 
     /// Moves the cursor forward; a position it has passed already changes nothing. Returns where it stands.
