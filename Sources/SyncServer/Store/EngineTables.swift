@@ -136,9 +136,13 @@ enum EngineTables {
         // same again gets that answer. Counters stay when sets are sealed anew, so they are not told twice.
         """
         CREATE TABLE IF NOT EXISTS tideline.resealed_set (tenant uuid NOT NULL, member uuid NOT NULL, origin text NOT NULL, \
-        counter bigint NOT NULL, replica uuid NOT NULL, first_replica uuid NOT NULL, PRIMARY KEY (tenant, member, origin, replica))
+        counter bigint NOT NULL, replica uuid NOT NULL, first_replica uuid NOT NULL, \
+        PRIMARY KEY (tenant, member, origin, counter, replica))
         """,
-        "CREATE INDEX IF NOT EXISTS resealed_set_replica_idx ON tideline.resealed_set (tenant, replica, counter)",
+        """
+        CREATE INDEX IF NOT EXISTS resealed_set_twin_idx ON tideline.resealed_set (tenant, replica, counter) \
+        WHERE first_replica <> replica
+        """,
         // Of the request that wrote the entry, if the transaction named one.
         """
         ALTER TABLE tideline.feed ADD COLUMN IF NOT EXISTS request_id text DEFAULT nullif(current_setting('tideline.request', true), '')

@@ -29,11 +29,11 @@ struct SameSets {
             FROM unnest($3::bigint[], $4::text[], $5::text[]) k(counter, hash, author) CROSS JOIN LATERAL ( \
             SELECT d.first_replica AS replica FROM tideline.resealed_set d \
             WHERE d.tenant = $1::uuid AND d.member = $2::uuid AND d.origin = k.hash AND d.counter = k.counter \
-            UNION ALL SELECT o.replica FROM tideline.change_set o JOIN tideline.replica r \
-            ON r.tenant = $1::uuid AND r.id = o.replica AND r.member = $2::uuid \
-            WHERE o.tenant = $1::uuid AND o.replica = k.author::uuid AND o.counter = k.counter AND o.hash = k.hash LIMIT 1) f \
-            JOIN tideline.change_set s ON s.tenant = $1::uuid AND s.replica = f.replica AND s.counter = k.counter \
-            WHERE s.status <> 'withdrawn'
+            UNION ALL SELECT o.replica FROM tideline.change_set o \
+            WHERE o.tenant = $1::uuid AND o.replica = k.author::uuid AND o.counter = k.counter AND o.hash = k.hash \
+            AND EXISTS (SELECT FROM tideline.replica r WHERE r.tenant = $1::uuid AND r.id = k.author::uuid AND r.member = $2::uuid) \
+            LIMIT 1) f CROSS JOIN LATERAL (SELECT o.outcome FROM tideline.change_set o \
+            WHERE o.tenant = $1::uuid AND o.replica = f.replica AND o.counter = k.counter AND o.status <> 'withdrawn' OFFSET 0) s
             """,
             [
                 .identifier(tenant), .identifier(member), .integerArray(sets.map(\.counter)), .textArray(sets.map(\.hash)),
@@ -41,14 +41,15 @@ struct SameSets {
             ])
     }
 
-    /// Most of what clocks can name: more are left out, and count as not known.
+    /// Of a lane, the newest: more are left out, and count as not known.
     static let twinsMax: Int64 = 1_000
 
     static func twins(of lanes: [Identifier], tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT replica, counter, first_replica FROM tideline.resealed_set \
-            WHERE tenant = $1::uuid AND replica = ANY($2::uuid[]) AND first_replica <> replica ORDER BY counter DESC LIMIT \(twinsMax)
+            SELECT t.replica, t.counter, t.first_replica FROM unnest($2::uuid[]) l(replica) CROSS JOIN LATERAL ( \
+            SELECT replica, counter, first_replica FROM tideline.resealed_set d WHERE d.tenant = $1::uuid AND d.replica = l.replica \
+            AND d.first_replica <> d.replica ORDER BY d.counter DESC LIMIT \(twinsMax)) t
             """, [.identifier(tenant), .textArray(lanes.map(\.text))])
     }
 

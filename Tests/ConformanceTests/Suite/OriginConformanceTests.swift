@@ -114,6 +114,23 @@ import Testing
         }
     }
 
+    /// No file seals one set anew under two counters; whoever says so has two sets.
+    @Test func originNamedTwice_isTwoSets() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            let part = company.create("part", ["sku": "bolt", "name": "Bolt"])
+            try ana.pull()
+            let origin = Origin(replica: ana.id, hash: String(repeating: "a", count: 64))
+            let sets = try (1...2).map { number in
+                var set = try ChangeSet(sealed: try required(ana.seal([stock(part, Int64(number))]).sealed))
+                set.origin = origin
+                return ana.offered(set.sealedBytes())
+            }
+            #expect(try ana.push(sets)?.map(\.duplicateOf) == [nil, nil])
+            #expect(company.value("part", part, "on_hand_milli") == 3)
+        }
+    }
+
     @Test func originThatIsNone_isRejected() throws {
         try onEveryStore { (company: Company) throws in
             let ana = try company.enroll("Ana")

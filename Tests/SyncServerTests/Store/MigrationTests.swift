@@ -98,6 +98,25 @@ import Testing
         #expect(try connection.run("SELECT value FROM tideline.meta WHERE key = 'schema_version'").text(0, 0) == "2")
     }
 
+    /// A database of a build that kept nothing of sets that are sealed anew.
+    @Test func migration_addsEngineTables_toADatabaseOfBefore() throws {
+        let (_, connection) = try fresh()
+        try Migration(.tideline).run(connection)
+        _ = try connection.run("DROP TABLE tideline.resealed_set")
+        _ = try connection.run("UPDATE tideline.meta SET value = 'of before' WHERE key = 'definition'")
+        #expect(try Migration(.tideline).run(connection).didRun)
+        // What was decided is not rewritten by the running server.
+        let rights = try connection.run(
+            """
+            SELECT string_agg(privilege_type, ' ' ORDER BY privilege_type) FROM information_schema.role_table_grants \
+            WHERE table_schema = 'tideline' AND table_name = 'resealed_set' AND grantee = $1
+            """, .text(TenantSession.runtimeRole))
+        #expect(rights.text(0, 0) == "INSERT SELECT")
+        let isGuarded = try connection.run(
+            "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = 'tideline.resealed_set'::regclass")
+        #expect(isGuarded.bool(0, 0) == true)
+    }
+
     @Test func everyTable_leadsWithTenantAndForcesRowSecurity() throws {
         let (_, connection) = try fresh()
         try Migration(.testing).run(connection)

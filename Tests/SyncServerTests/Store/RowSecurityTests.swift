@@ -104,7 +104,8 @@ import Testing
     @Test func runtimeRole_cannotRewriteHistory() throws {
         for statement in [
             "UPDATE tideline.feed SET kind = 'x'", "DELETE FROM tideline.feed", "UPDATE tideline.change_set SET outcome = 'x'",
-            "DELETE FROM tideline.change_set", "UPDATE tideline.meta SET value = 'x'", "DROP TABLE public.client",
+            "DELETE FROM tideline.change_set", "DELETE FROM tideline.resealed_set", "UPDATE tideline.resealed_set SET origin = 'x'",
+            "UPDATE tideline.meta SET value = 'x'", "DROP TABLE public.client",
             "ALTER TABLE public.client DISABLE ROW LEVEL SECURITY",
         ] {
             let error = PostgresTesting.error {
