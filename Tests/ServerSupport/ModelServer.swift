@@ -141,9 +141,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         lock.withLock {
             let restrictedSince = state.restrictedSince
             state = readable(old)
-            // A replica that came since is what it was: only nothing of it was processed.
+            // A replica that came since is what it was when it came: only nothing of it was processed.
             if keepsEnrolments {
                 for (replica, since) in restrictedSince where old.acknowledged[replica] == nil { state.restrictedSince[replica] = since }
+                for statement in statements.values where statement.base > 0 && old.acknowledged[statement.replica] == nil {
+                    state.acknowledged[statement.replica] = statement.base
+                }
             } else {
                 accounts = [:]
                 codes = codes.filter { old.codes[$0.key] != nil }

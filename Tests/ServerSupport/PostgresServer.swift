@@ -19,6 +19,8 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     let url: String
     private let now: @Sendable () -> Int64
     private let pokes = Pokes()
+    /// Behind which counters replicas began, as their statements say.
+    private var bases: [Identifier: Int64] = [:]
     /// Every table with rows of tenants, qualified.
     private let tableNames: [String]
 
@@ -73,11 +75,16 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     // MARK: The verbs
 
     public func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
-        try answer { try Enroll(context: context, connection: connection).run(request) }
+        try answer { try noted(try Enroll(context: context, connection: connection).run(request)) }
     }
 
     public func fork(_ request: ForkRequest, token: String) throws -> EnrollmentReply {
-        try answer { try Fork(context: context, connection: connection).run(request, token: try access(token)) }
+        try answer { try noted(try Fork(context: context, connection: connection).run(request, token: try access(token))) }
+    }
+
+    private func noted(_ reply: EnrollmentReply) throws -> EnrollmentReply {
+        if let identity = reply.identity { bases[reply.replica] = try context.cursorSeal.identity(identity).base }
+        return reply
     }
 
     public func push(_ bytes: [UInt8], token: String) throws -> [UInt8] {
@@ -306,9 +313,10 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
                 statements.append(
                     PostgresStatement(
                         """
-                        UPDATE tideline.replica SET acknowledged = 0, last_stamp_ms = 0, last_stamp_logical = 0, last_epoch = 0 \
-                        WHERE tenant = $1::uuid
-                        """, [.identifier(tenant)]))
+                        UPDATE tideline.replica r SET acknowledged = coalesce(b.base, 0), last_stamp_ms = 0, last_stamp_logical = 0, \
+                        last_epoch = 0 FROM tideline.replica o LEFT JOIN unnest($2::text[], $3::bigint[]) b(id, base) ON b.id::uuid = o.id \
+                        WHERE o.tenant = $1::uuid AND r.tenant = o.tenant AND r.id = o.id
+                        """, [.identifier(tenant), .textArray(bases.map(\.key.text)), .integerArray(bases.map(\.value))]))
                 let replicas = PostgresValue.utf8(old.tables["tideline.replica"] ?? Array("[]".utf8))
                 statements.append(
                     PostgresStatement(
