@@ -61,8 +61,8 @@ extension Store {
         return 0
     }
 
-    /// The first counter that this file confirmed and the server now knows otherwise. Every outcome behind the oldest of the
-    /// journal was told (``journalStart()``). What this file shares with another copy was made under that one's id, and is not told.
+    /// The first counter that this file confirmed and the server now knows otherwise. Every outcome behind the oldest that is
+    /// held was told (``heldStart()``). What this file shares with another copy was made under that one's id, and is not told.
     /// What was only passed over becomes a problem.
     private func journalParts(from outcomes: [ToldOutcome], _ checkpoint: Checkpoint, _ applied: inout Applied) throws -> Int64? {
         let common = try lastInCommon(outcomes)
@@ -89,8 +89,14 @@ extension Store {
         return parted
     }
 
-    /// The oldest counter that could be offered again.
-    func journalStart() throws -> Int64? { try connection.scalarInteger("SELECT min(counter) FROM _tideline_journal") }
+    /// The oldest counter that could be offered again: what was confirmed, and what was answered and no checkpoint has covered yet.
+    func heldStart() throws -> Int64? {
+        try connection.scalarInteger(
+            """
+            SELECT min(counter) FROM (SELECT counter FROM _tideline_journal \
+            UNION ALL SELECT counter FROM _tideline_pending WHERE author IS NULL)
+            """)
+    }
 
     /// Whether sets from before a restore are still on their way.
     func isHealing() throws -> Bool {

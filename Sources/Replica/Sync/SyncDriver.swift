@@ -234,7 +234,7 @@ struct SyncWork {
         let outcomesAfter = try await file.write { store in
             let known = try store.outcomesKnownUpTo()
             // A restored server may not know any more what it has said.
-            return progress.rebuild == nil ? known : min(known, try store.journalStart().map { $0 - 1 } ?? known)
+            return progress.rebuild == nil ? known : min(known, try store.heldStart().map { $0 - 1 } ?? known)
         }
         guard let token = identity?.token else { throw ReplicaError(.notEnrolled, "not enrolled", operation: "sync") }
         let wait =

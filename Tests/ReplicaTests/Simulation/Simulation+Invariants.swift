@@ -275,11 +275,12 @@ extension Simulation {
                     name: "I2", detail: "\(site.name) was told \(outcome) of set \(row.values[0]), the server has another verdict or none")
             }
         }
-        let problems = try await site.replica.query("SELECT id, hash, status FROM _tideline_problem WHERE resolved_at IS NULL")
+        let problems = try await site.replica.query("SELECT id, hash, status, violations FROM _tideline_problem WHERE resolved_at IS NULL")
         for row in problems {
             guard case .text(let hash)? = row["hash"], case .text(let status)? = row["status"], !lostHashes.contains(hash) else { continue }
             for bytes in stored[hash] ?? [] where Outcome(json: try JSONValue(parsing: bytes))?.status == .accepted {
-                throw BrokenInvariant(name: "I9", detail: "\(status) problem \(row.values[0]) of \(site.name) took effect all the same")
+                throw BrokenInvariant(
+                    name: "I9", detail: "\(status) problem \(row.values[0]) of \(site.name) took effect all the same: \(row.values[3])")
             }
         }
     }

@@ -233,6 +233,32 @@ import Testing
         for site in [a, b, copy] { #expect(try await site.replica.problems().isEmpty) }
     }
 
+    /// A push was answered and no checkpoint came behind it, then the server was restored, another copy brought the sets back, and a
+    /// rebuild that was asked for is the first to hear of the new epoch: that the answer is an old one does not mean that the set is gone.
+    @Test func answeredSet_thatAnotherCopyBroughtBack_isNoProblem() async throws {
+        let world = try World(schema: .testing)
+        let part = Identifier(high: 1, low: 2)
+        world.server.write([Change("part", part, .create(fields: ["sku": "bolt", "name": "Bolt"]))])
+        let a = try await world.replica("a")
+        let backup = world.server.snapshot()
+        world.server.write([Change("client", Identifier(high: 1, low: 1), .create(fields: ["name": "Somebody else's"]))])
+        try await a.sync()
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 5_000) }
+        a.transport.breaking { call, _ in call == .pull ? .fail(.timeout) : nil }
+        _ = try await replicaError { try await a.sync() }
+        a.transport.breaking(nil)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        try await a.replica.write { try $0.increment("part", part, "on_hand_milli", by: 7_000) }
+        let copy = try await world.copy(of: a, "copy")
+        world.server.restore(backup)
+
+        try await a.sync()
+        #expect(try await copy.sync(SyncOptions(rebuilds: true)).newProblems.isEmpty)
+        try await expectConverged(world, a, copy)
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 12_000)
+        for site in [a, copy] { #expect(try await site.replica.problems().isEmpty) }
+    }
+
     @Test func twoCopiesOfAFile_healOnce() async throws {
         let world = try World(schema: .testing)
         let a = try await world.replica("a")
