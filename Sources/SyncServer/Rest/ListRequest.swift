@@ -79,10 +79,11 @@ struct ListRequest: Sendable {
     /// True when only `deleted` rows are left out, so that the number of live records is the total.
     var isUnfiltered: Bool { filters.isEmpty && search == nil && deleted == .exclude }
 
-    /// Throws `bad_request` that names the parameter.
+    /// Throws `bad_request` that names the parameter; `forbidden` for a field that others may sort and filter on.
     init(_ query: [(name: String, value: String)], entity: EntitySchema, hiding: (FieldSchema) -> Bool) throws(ErrorReply) {
         let columns = ListColumn.all(of: entity, hiding: hiding)
         sort = columns[0]
+        let withheld = Set(ListColumn.all(of: entity) { $0.isSecret }.map(\.name)).subtracting(columns.map(\.name))
         var seen: Set<String> = []
         for (name, value) in query {
             // Two conditions on one field are a range; everything else comes once.
@@ -95,6 +96,7 @@ struct ListRequest: Sendable {
             case "sort":
                 isDescending = value.hasPrefix("-")
                 let field = String(isDescending ? value.dropFirst() : value[...])
+                if withheld.contains(field) { throw Self.forbid(name, field) }
                 guard let column = columns.first(where: { $0.name == field && $0.isSortable }) else {
                     let sortable = columns.filter(\.isSortable).map(\.name)
                     throw Self.refuse(
@@ -115,6 +117,8 @@ struct ListRequest: Sendable {
             case "deleted": deleted = try DeletedRecords(value)
             default:
                 guard filters.count < Self.filtersMax else { throw Self.refuse(name, "is one filter too many; at most \(Self.filtersMax)") }
+                let field = String(name.prefix { $0 != "[" })
+                if withheld.contains(field) { throw Self.forbid(name, field) }
                 filters.append(try Self.filter(name, value, columns))
             }
         }
@@ -189,6 +193,10 @@ struct ListRequest: Sendable {
             throw refuse(name, "is a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return number
+    }
+
+    private static func forbid(_ name: String, _ field: String) -> ErrorReply {
+        ErrorReply(.forbidden, "\(name): your role is not shown \(field)", details: ["parameter": .string(name)])
     }
 
     static func refuse(_ name: String, _ message: String, _ choices: [String] = []) -> ErrorReply {

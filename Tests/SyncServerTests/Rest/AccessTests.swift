@@ -71,6 +71,13 @@ import Testing
         #expect(seen["name"] == "Harbor" && seen["tax_number"] == nil && seen["credit_limit"] == nil)
         let listed = try rest.get("/v1/client", as: field.token).rows[0]
         #expect(listed == seen)
+        // What others may filter and sort on is no unknown parameter: it is not for this role.
+        for query in ["default_tax_rate=\(client)", "default_tax_rate[null]=true", "default_tax_rate[in]=\(client)"] {
+            let refused = try rest.get("/v1/client?\(query)", as: field.token)
+            #expect(refused.status == 403 && refused.code == "forbidden", "\(query): \(refused.text)")
+            #expect(refused.json["error"]?["parameter"]?.stringValue == String(query.split(separator: "=")[0]))
+            #expect(try rest.get("/v1/client?\(query)").status == 200)
+        }
         let patched = try rest.send("PATCH", "/v1/client/\(client)", ["phone": "+15550100"], as: field.token)
         #expect(patched.data["phone"] == "+15550100" && patched.data["tax_number"] == nil)
         #expect(try rest.get("/v1/client/\(client)").data["tax_number"] == "PT9")
