@@ -76,7 +76,7 @@ import Testing
     @Test(arguments: ["owner", "-owner", "status", "-status", "name", "-name", "id", "-id", "updated_at", "-updated_at"])
     func filteredPages_areTheSame_onBothCourses(_ sort: String) throws {
         let (one, two) = (try rest.tenant.addMember(role: .manager), try rest.tenant.addMember(role: .manager))
-        try make(40) { number in
+        try make(24) { number in
             var fields: JSONObject = number % 5 == 0 ? ["tags": ["vip"]] : [:]
             if number % 3 > 0 { fields["owner"] = .string((number % 3 == 1 ? one : two).text) }
             if number % 7 == 0 { fields["status"] = "on_hold" }
@@ -93,7 +93,7 @@ import Testing
         for (query, matches) in filters {
             let expected = list.filter(matches).compactMap { $0["name"]?.stringValue }
             #expect(expected.count >= 4)
-            for limit in [1, 3, 50] { #expect(try walk("&sort=\(sort)&\(query)", limit: limit) == expected, "\(query), limit \(limit)") }
+            for limit in [1, 50] { #expect(try walk("&sort=\(sort)&\(query)", limit: limit) == expected, "\(query), limit \(limit)") }
             let page = try rest.get("/v1/client?sort=\(sort)&\(query)&limit=2&offset=1").rows.compactMap { $0["name"]?.stringValue }
             #expect(page == Array(expected[1..<3]), "\(query) by offset")
         }
