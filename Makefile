@@ -44,6 +44,7 @@ fuzz: requirements ## Fuzz what reads bytes from outside (SECONDS=60 each, TARGE
 
 api-check: release ## Hold the REST API against its OpenAPI document with schemathesis, if it is installed
 	@scripts/api-check
+	@scripts/api-check --as field
 
 webhook-check: release ## Verify delivered webhooks with the public Standard Webhooks library (installed with pip for the run)
 	@scripts/webhook-check
