@@ -80,7 +80,7 @@ extension PostgresServer {
     private func run(_ batch: ClaimedBatch, _ builtin: BuiltinConsumer, dyingAt death: BuiltinDeath?, killer: PostgresConnection) throws {
         let process = Process()
         let url = url
-        let sessions = OutboxConnections(countMax: 1) {
+        let sessions = OutboxConnections(countMax: 1, metrics: Metrics()) {
             let session = try PostgresConnection(PostgresConfiguration(url: url))
             process.pid = try session.run("SELECT pg_backend_pid()::bigint").integer(0, 0)
             return session
