@@ -43,6 +43,10 @@ public struct ReplicaError: Error, Sendable, Hashable {
     /// The same call may succeed later without anything else being done.
     public var isRetryable: Bool
     public var violations: [Violation]
+    /// Of `storage`: which kind of trouble, where SQLite told.
+    public internal(set) var trouble: Trouble?
+    /// For whoever mends the program: SQLite's name for what happened, the step and the statement, without values.
+    public internal(set) var detail: String?
 
     public init(_ code: Code, _ message: String, operation: String, isRetryable: Bool = false, violations: [Violation] = []) {
         self.code = code
@@ -65,9 +69,9 @@ public struct ReplicaError: Error, Sendable, Hashable {
         switch error {
         case let error as ReplicaError: return error
         case let error as SQLiteError:
-            let code: Code = error.isInterrupted ? .cancelled : .storage
-            let message = error.isFull ? "the disk is full: \(error.description)" : error.description
-            return ReplicaError(code, message, operation: operation, isRetryable: error.isRetryable)
+            return error.isInterrupted
+                ? ReplicaError(.cancelled, "interrupted; nothing was written", operation: operation)
+                : .storage(error, operation: operation)
         case let error as TransportFailure: return error.replicaError(operation: operation)
         case let error as Violation: return .refused([error], operation: operation)
         case is CancellationError: return ReplicaError(.cancelled, "cancelled", operation: operation, isRetryable: true)
@@ -77,5 +81,5 @@ public struct ReplicaError: Error, Sendable, Hashable {
 }
 
 extension ReplicaError: CustomStringConvertible {
-    public var description: String { "\(operation): \(code.rawValue): \(message)" }
+    public var description: String { "\(operation): \(code.rawValue): \(message)" + (detail.map { " (\($0))" } ?? "") }
 }

@@ -14,12 +14,14 @@ enum ErrorReport {
             report("usage", words, violations: unreadable.violations, hint: unreadable.hint, terminal)
             return .usage
         case let hinted as HintedError:
-            report(hinted.error.code.rawValue, hinted.error.message, violations: hinted.error.violations, hint: hinted.hint, terminal)
+            report(
+                hinted.error.code.rawValue, hinted.error.message, violations: hinted.error.violations, hint: hinted.hint,
+                detail: hinted.error.detail, terminal)
             return exitCode(hinted.error.code)
         case let error as ReplicaError:
             report(
-                error.code.rawValue, error.message, violations: error.violations, hint: hint(error.violations) ?? hint(error), terminal
-            )
+                error.code.rawValue, error.message, violations: error.violations, hint: hint(error.violations) ?? hint(error),
+                detail: error.detail, terminal)
             return exitCode(error.code)
         case let error as CSVError:
             report("invalid_csv", "line \(error.line): \(error.message)", violations: [], hint: nil, terminal)
@@ -48,7 +50,7 @@ enum ErrorReport {
         }
     }
 
-    private static func hint(_ error: ReplicaError) -> String? {
+    static func hint(_ error: ReplicaError) -> String? {
         switch error.code {
         case .unreachable where error.operation == "enroll": "run the same command again when there is a connection"
         case .unreachable: "your work is safe on this machine; sync again when there is a connection"
@@ -61,8 +63,25 @@ enum ErrorReport {
         case .syncInProgress: "another replica sync is running on this file; wait for it or stop it"
         case .newerFile, .outdated: "install a newer replica program"
         case .serverOutdated: "your edits wait and go up when the server has been updated; fetching works meanwhile"
-        case .storage: "replica status shows which file is meant; is the disk full, or the file in use or read-only?"
+        // Nothing but a check-up can do anything with a file that does not even open.
+        case .storage where error.operation == "open" && error.trouble == .damaged:
+            "replica doctor says what is left of it and what to do; --bundle FILE writes that down for a developer"
+        case .storage: hint(error.trouble ?? .other)
         default: nil
+        }
+    }
+
+    private static func hint(_ trouble: ReplicaError.Trouble) -> String? {
+        switch trouble {
+        case .busy: "save or close there (DB Browser: Write Changes; sqlite3: COMMIT), then run this again"
+        case .full: "make room, then run this again; what is in the file is whole"
+        case .readOnly: "ls -l shows whose file it is; reading works meanwhile"
+        case .damaged:
+            "run replica sync first: it often still sends what is pending; then replica doctor, which says what is left and what to do"
+        case .foreign: "is it the right file? --db FILE or $TIDELINE_DB names it; replica doctor looks at one that was a replica"
+        case .cannotOpen: "does its folder exist, and may you read and write there?"
+        case .disk: "is the drive still connected? copy the file to another one as long as it can be read"
+        case .contradiction, .other: "replica doctor --bundle FILE writes down what a developer needs to see"
         }
     }
 
@@ -83,11 +102,14 @@ enum ErrorReport {
         return nil
     }
 
-    private static func report(_ code: String, _ message: String, violations: [Violation], hint: String?, _ terminal: Terminal) {
+    private static func report(
+        _ code: String, _ message: String, violations: [Violation], hint: String?, detail: String? = nil, _ terminal: Terminal
+    ) {
         if terminal.isJSON {
             var object: JSONObject = ["code": .string(code), "message": .string(message)]
             if !violations.isEmpty { object["fields"] = .array(violations.map(\.json)) }
             if let hint { object["hint"] = .string(hint) }
+            if let detail { object["detail"] = .string(detail) }
             terminal.json(["error": .object(object)])
             return
         }

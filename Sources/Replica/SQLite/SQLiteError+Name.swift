@@ -6,6 +6,9 @@ extension SQLiteError {
         Self.extendedNames[code] ?? Self.primaryNames[primaryCode] ?? "SQLITE_UNKNOWN"
     }
 
+    /// The name of the family.
+    var primaryName: String { Self.primaryNames[primaryCode] ?? "SQLITE_UNKNOWN" }
+
     private static let primaryNames: [Int32: String] = [
         0: "SQLITE_OK", 1: "SQLITE_ERROR", 2: "SQLITE_INTERNAL", 3: "SQLITE_PERM", 4: "SQLITE_ABORT", 5: "SQLITE_BUSY",
         6: "SQLITE_LOCKED", 7: "SQLITE_NOMEM", 8: "SQLITE_READONLY", 9: "SQLITE_INTERRUPT", 10: "SQLITE_IOERR",
