@@ -15,8 +15,27 @@ struct ReplicaCommand {
     static func main() async {
         // A closed pipe is not an error of ours: writes report it.
         signal(SIGPIPE, SIG_IGN)
-        let code = await run(Array(CommandLine.arguments.dropFirst()))
+        let code: ExitCode
+        do { code = await run(try arguments()) } catch {
+            // Whatever the bytes are: who asks for JSON gets it.
+            let terminal = Terminal(json: CommandLine.arguments.contains("--json"))
+            code = ErrorReport.show(error, terminal)
+            _ = terminal.finish()
+        }
         exit(code.rawValue)
+    }
+
+    /// What was typed, byte for byte. `CommandLine.arguments` puts U+FFFD in place of bytes that are no text, and nobody typed that.
+    private static func arguments() throws -> [String] {
+        try (1..<max(1, Int(CommandLine.argc))).compactMap { index in
+            guard let bytes = CommandLine.unsafeArgv[index] else { return nil }
+            guard let text = String(validatingCString: bytes) else {
+                throw UsageError(
+                    "argument \(index) is not valid UTF-8: \(String(cString: bytes))",
+                    hint: "nothing was done; is the terminal set to another encoding? see: locale charmap")
+            }
+            return text
+        }
     }
 
     static func run(_ arguments: [String]) async -> ExitCode {

@@ -182,6 +182,10 @@ import Testing
                     #expect(throws: Never.self, "\(words): \(finished.output)") { try JSONValue(parsing: finished.output) }
                 }
             }
+            // Bytes that are no text are refused before anything is done with them, whatever file is named.
+            let before = try await worker.json("pending")
+            for words in Self.brokenWords { try await Self.isRefused(words, worker.file) }
+            #expect(try await worker.json("pending") == before, "nothing that nobody typed was stored")
             #expect(codes[0] ?? 0 > 8 && codes[1] ?? 0 > 8 && codes[2] ?? 0 > 8, "all kinds of answers were met: \(codes)")
             #expect(try await worker.integrity().contains("\"ok\""))
             #expect(try await worker.run("status").code == 0)
@@ -195,16 +199,20 @@ import Testing
     @Test func bytesThatAreNoText_areAnErrorInWords() async throws {
         let folder = try Programs.temporaryFolder()
         defer { try? FileManager.default.removeItem(at: folder) }
+        for words in Self.brokenWords { try await Self.isRefused(words, folder.appendingPathComponent("r.db").path) }
+    }
+
+    /// As bash is told them: text, and bytes in it that are none.
+    private static let brokenWords = [
+        "list $'\\xff'", "$'\\xff\\xfe'", "add client name=$'bad\\xff'", "add client name=x notes=$'\\xc3\\x28'", "help $'\\xf0\\x9f'",
+        "add $'cli\\xedent' name=x", "--json add client name=$'bad\\xff'",
+    ]
+
+    private static func isRefused(_ words: String, _ file: String) async throws {
         let replica = Programs.folder.appendingPathComponent("replica").path
-        for words in ["list $'\\xff'", "$'\\xff\\xfe'", "add client name=$'\\xc3\\x28'", "--db $'\\xff' status", "help $'\\xf0\\x9f'"] {
-            let finished = try await RunningProgram(
-                path: "/bin/bash",
-                [
-                    "-c", "exec \"$0\" --db \"$1\" \(words.hasPrefix("--db") ? "status" : words)", replica,
-                    folder.appendingPathComponent("r.db").path,
-                ]
-            ).finish()
-            #expect([1, 2, 4].contains(finished.code) && !finished.errors.isEmpty, "\(words): \(finished.code) \(finished.errors)")
-        }
+        let finished = try await RunningProgram(path: "/bin/bash", ["-c", "exec \"$0\" --db \"$1\" \(words)", replica, file]).finish()
+        #expect(finished.code == 2, "\(words): \(finished.code) \(finished.errors)")
+        let told = words.hasPrefix("--json") ? try JSONValue(parsing: finished.output)["error"]?["message"]?.stringValue : finished.errors
+        #expect(told?.contains("is not valid UTF-8: ") == true, "\(words): \(told ?? "")")
     }
 }
