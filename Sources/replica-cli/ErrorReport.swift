@@ -121,10 +121,24 @@ enum ErrorReport {
         if let hint { terminal.note("  \(DisplayWidth.harmless(hint))") }
     }
 
-    /// `phone: is a phone number (invalid_format)`
+    /// `phone: must be a phone number (invalid_format)`
     static func words(_ violation: Violation) -> String {
         let field = violation.field.map { "\($0): " } ?? ""
-        return "\(field)\(limits(violation) ?? message(violation)) (\(violation.code))"
+        return "\(field)\(demand(limits(violation) ?? message(violation), violation)) (\(violation.code))"
+    }
+
+    /// Messages say what a value is when it is right. Told to somebody whose value is not, that is what it must be.
+    private static func demand(_ message: String, _ violation: Violation) -> String {
+        let codes: [ViolationCode] = [.invalidFormat, .invalidChoice, .outOfRange]
+        guard codes.contains(where: { $0.rawValue == violation.code }), message.hasPrefix("is "), !message.hasPrefix("is not "),
+            !message.hasPrefix("is out of ")
+        else { return message }
+        if case .set? = Schema.tideline.entity(violation.entity)?.field(violation.field ?? "")?.type,
+            ["is a text", "is a list"].contains(message)
+        {
+            return "must be a list of texts, in SQL as JSON: [\"one\",\"two\"]"
+        }
+        return "must be \(message.dropFirst(3))"
     }
 
     private static func message(_ violation: Violation) -> String {

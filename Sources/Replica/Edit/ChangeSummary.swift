@@ -6,7 +6,8 @@ enum ChangeSummary {
     static func text(of changes: [Change], title: (RecordKey) -> String?) -> String {
         guard let first = changes.first else { return "" }
         let more = changes.count > 1 ? " and \(changes.count - 1) more" : ""
-        let name = title(first.key) ?? String(first.key.id.text.prefix(8))
+        // Ids of one hour begin alike; their ends differ, and are what lists show.
+        let name = title(first.key) ?? String(first.key.id.text.suffix(12))
         let what =
             switch first.operation {
             case .create: "create \(first.key.entity) \(name)"

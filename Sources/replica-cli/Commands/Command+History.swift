@@ -215,7 +215,9 @@ extension Command {
                 count == 0 ? "nothing changed" : "\(count) \(count == 1 ? "change is" : "changes are") pending; replica sync sends them")
             for problem in result.problems {
                 for violation in problem.violations {
-                    terminal.line(terminal.styled("problem \(problem.id): \(problem.summary): \(ErrorReport.words(violation))", .red))
+                    let words = DisplayWidth.harmless("\(headline): \(ErrorReport.words(violation))")
+                    terminal.line(terminal.styled("problem \(problem.id): \(words)", .red))
+                let headline = try await context.headline(of: problem)
                 }
             }
         }

@@ -52,7 +52,7 @@ extension Command {
         name: "problems", words: "[PROBLEM]", summary: "what was rejected, why, and both values",
         help: """
             Each problem keeps what you did, and has the number of its change set; also those that are pending and would be rejected
-            as things stand. Choose one of
+            as things stand. Under its name are the records it is about, by their whole ids, as history and show take them. Choose one of
               replica retry PROBLEM                   do it again on today's data
               replica edit PROBLEM FIELD=VALUE…       do it again with other values
               replica discard PROBLEM                 give it up
@@ -78,34 +78,7 @@ extension Command {
             return .done
         }
         if problems.isEmpty { terminal.line("no problems") }
-        for problem in problems {
-            terminal.line(
-                terminal.styled("\(problem.id)  \(DisplayWidth.harmless(problem.summary))", .bold)
-                    + "  \(FieldText.time(problem.createdAt))"
-                    + (problem.isPredicted ? "  " + terminal.styled("still pending; would be rejected as things stand", .yellow) : ""))
-            if !problem.dependsOn.isEmpty {
-                let numbers = problem.dependsOn.map { "\($0)" }.joined(separator: ", ")
-                terminal.line("   builds on problem \(numbers): see to that first, then retry this one")
-            }
-            for violation in problem.violations {
-                terminal.line("   \(DisplayWidth.harmless(ErrorReport.words(violation)))")
-                let type = context.schema.entity(violation.entity)?.field(violation.field ?? "")?.type
-                let text = FieldText(currency: try await context.tenantCurrency())
-                for (key, title) in [("base", "was"), ("server", "server"), ("yours", "yours"), ("text", "written")] {
-                    guard let value = violation.parameters[key] else { continue }
-                    let shown = type.map { text.show(value, as: $0) } ?? FieldText.plain(value)
-                    terminal.line(
-                        "     \(title.padding(toLength: 8, withPad: " ", startingAt: 0))\(shown.isEmpty ? "(empty)" : DisplayWidth.harmless(shown))"
-                    )
-                }
-                if let by = violation.parameters["by"]?.stringValue.flatMap({ Identifier($0) }),
-                    let member = try await replica.get("member", by)
-                {
-                    let when = violation.parameters["at"]?.integerValue.map { " at \(FieldText.time($0))" } ?? ""
-                    terminal.line("     by      \(DisplayWidth.harmless(member.title))\(when)")
-                }
-            }
-        }
+        for problem in problems { try await context.show(problem) }
         return .done
     }
 
@@ -194,11 +167,12 @@ extension Command {
         arguments: [.problem]
     ) { context, arguments in
         let problem = try await openProblem(try Context.words(arguments, 1...1, "discard PROBLEM")[0], context)
+        let headline = try await context.headline(of: problem)
         try await context.requireReplica().discard(problem)
         if context.terminal.isJSON {
             context.terminal.json(["problem": .integer(problem.id), "status": "discarded"])
         } else {
-            context.terminal.line("discarded problem \(problem.id): \(problem.summary)")
+            context.terminal.line("discarded problem \(problem.id): \(DisplayWidth.harmless(headline))")
         }
         return .done
     }
