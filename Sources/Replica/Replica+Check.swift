@@ -62,31 +62,59 @@ extension Replica {
     public func integrityCheck() async throws -> [String] {
         try await writing("integrity") { store in
             var findings = try store.connection.integrityCheck()
-            let meta = Metadata(connection: store.connection)
-            let counter = try meta.integer(.counter) ?? 0
-            if let last = try store.connection.scalarInteger("SELECT max(counter) FROM _tideline_pending"), last > counter {
-                findings.append("pending set \(last) is beyond the last counter spent, \(counter)")
-            }
-            // Sets that wait after a restore of the server stay behind while later ones are settled; until those are, they stand
-            // between the others.
-            let (first, last, count) =
-                try store.connection.first(
-                    """
-                    SELECT low, high, (SELECT count(*) FROM _tideline_pending WHERE counter BETWEEN low AND high AND author IS NULL) \
-                    FROM (SELECT min(counter) AS low, max(counter) AS high FROM _tideline_pending WHERE deferred = 0 AND author IS NULL)
-                    """
-                ) { ($0.integer(0), $0.integer(1), $0.integer(2)) } ?? (0, 0, 0)
-            if count > 0, last - first + 1 != count { findings.append("pending sets \(first) to \(last) have gaps") }
-            for row in try store.pendingRows() {
-                if let sealed = row.sealed, ChangeSet.hash(ofSealed: sealed) != row.hash {
-                    findings.append("the bytes of pending set \(row.counter) do not match their hash")
-                }
-            }
-            if try store.hasPending() ? false : store.connection.scalarInteger("SELECT count(*) FROM _tideline_base") ?? 0 > 0 {
-                findings.append("base images are left though nothing is pending")
+            // Of a damaged file, what can still be read is checked all the same.
+            for check in [Self.checkCounters, Self.checkHashes, Self.checkBases] {
+                do { findings += try check(store) } catch let error as SQLiteError where error.isCorrupt && !findings.isEmpty { continue }
             }
             return findings
         }
+    }
+
+    private static func checkCounters(_ store: Store) throws -> [String] {
+        var findings: [String] = []
+        let counter = try Metadata(connection: store.connection).integer(.counter) ?? 0
+        if let last = try store.connection.scalarInteger("SELECT max(counter) FROM _tideline_pending"), last > counter {
+            findings.append("pending set \(last) is beyond the last counter spent, \(counter)")
+        }
+        // Sets that wait after a restore of the server stay behind while later ones are settled; until those are, they stand
+        // between the others.
+        let (first, last, count) =
+            try store.connection.first(
+                """
+                SELECT low, high, (SELECT count(*) FROM _tideline_pending WHERE counter BETWEEN low AND high AND author IS NULL) \
+                FROM (SELECT min(counter) AS low, max(counter) AS high FROM _tideline_pending WHERE deferred = 0 AND author IS NULL)
+                """
+            ) { ($0.integer(0), $0.integer(1), $0.integer(2)) } ?? (0, 0, 0)
+        if count > 0, last - first + 1 != count { findings.append("pending sets \(first) to \(last) have gaps") }
+        return findings
+    }
+
+    private static func checkHashes(_ store: Store) throws -> [String] {
+        try store.pendingRows().compactMap { row in
+            guard let sealed = row.sealed, ChangeSet.hash(ofSealed: sealed) != row.hash else { return nil }
+            return "the bytes of pending set \(row.counter) do not match their hash"
+        }
+    }
+
+    private static func checkBases(_ store: Store) throws -> [String] {
+        if try store.hasPending() { return [] }
+        let left = try store.connection.scalarInteger("SELECT count(*) FROM _tideline_base") ?? 0
+        return left > 0 ? ["base images are left though nothing is pending"] : []
+    }
+
+    /// Whether the file has a replica's tables; nothing is changed. Of a file that cannot be looked into (damaged, locked, left behind
+    /// by a program that died in it) this is believed: opening it tells more.
+    public static func isReplica(_ path: String) async -> Bool {
+        do {
+            let gate = try await SQLiteGate.open { try SQLiteConnection(path: path, mode: .readOnly, busyTimeoutMilliseconds: 0) }
+            let count: Result<Int64?, any Error>
+            do {
+                count = .success(
+                    try await gate.run { try $0.scalarInteger("SELECT count(*) FROM sqlite_schema WHERE name = '_tideline_meta'") })
+            } catch { count = .failure(error) }
+            await gate.close()
+            return try count.get() == 1
+        } catch { return true }
     }
 }
 

@@ -40,6 +40,17 @@ public struct Diagnosis: Sendable {
     mutating func add(_ check: String, _ level: Level, _ text: String, _ advice: String? = nil) {
         findings.append(Finding(check: check, level: level, text: text, advice: advice))
     }
+
+    /// The file itself is in trouble. What to do is said once.
+    mutating func addDamage(_ text: String) {
+        let isFirst = !findings.contains { $0.check == "file" && $0.level == .problem }
+        add("file", .problem, text, isFirst ? Self.damageAdvice : nil)
+    }
+
+    static let damageAdvice = """
+        first: replica sync, which often still sends what is pending; then enrol a new file (replica --db NEWFILE enroll URL CODE), \
+        keep this one, and send a support bundle (replica doctor --bundle FILE)
+        """
 }
 
 extension Replica {
@@ -47,21 +58,24 @@ extension Replica {
     /// it if the comparison is to be complete.
     public func diagnose(online: Bool = true) async throws -> Diagnosis {
         var diagnosis = Diagnosis()
-        let damage = try await integrityCheck()
-        if damage.isEmpty {
-            diagnosis.add("file", .ok, "the file is sound")
-        } else {
-            for finding in damage.prefix(10) {
-                diagnosis.add("file", .problem, finding, "export your work, enrol a new file, and send a support bundle")
+        let damage = try await part(&diagnosis, "the file cannot be checked") { try await self.integrityCheck() }
+        if let damage {
+            if damage.isEmpty { diagnosis.add("file", .ok, "the file is sound") }
+            for finding in damage.prefix(10) { diagnosis.addDamage(finding) }
+            if damage.count > 10 { diagnosis.addDamage("and \(damage.count - 10) more") }
+            if !damage.isEmpty { try await describeWhatIsLeft(&diagnosis) }
+        }
+        if let changes = try await part(&diagnosis, "the structure of the file cannot be read", { try await self.structureFindings() }) {
+            for one in changes { diagnosis.add("file", one.level, one.text, one.advice) }
+        }
+        let status = try await part(&diagnosis, "what is pending cannot be read") { try await self.status() }
+        if let status {
+            guard status.isEnrolled else {
+                diagnosis.add("server", .warning, "this replica is not enrolled", "replica enroll URL CODE")
+                return diagnosis
             }
+            describe(status, &diagnosis)
         }
-        try await describeStructure(&diagnosis)
-        let status = try await status()
-        guard status.isEnrolled else {
-            diagnosis.add("server", .warning, "this replica is not enrolled", "replica enroll URL CODE")
-            return diagnosis
-        }
-        describe(status, &diagnosis)
         if let unsealed {
             diagnosis.add(
                 "capture", .problem, "edits by plain SQL could not be taken up: \(unsealed.message)", "replica doctor --bundle FILE")
@@ -69,11 +83,16 @@ extension Replica {
         guard online else { return diagnosis }
         do {
             let server = try await serverDigest()
-            diagnosis.add("server", .ok, "\(status.server ?? "the server") answers and takes the token")
-            try await compare(server, status, &diagnosis)
+            diagnosis.add("server", .ok, "\(status?.server ?? "the server") answers and takes the token")
+            if let status {
+                do { try await compare(server, status, &diagnosis) } catch let error as ReplicaError where error.code == .storage {
+                    diagnosis.addDamage("not every record can be read, so that not all is compared with the server: \(error.message)")
+                }
+            }
         } catch {
             let error = ReplicaError.translated(error, operation: "doctor")
             switch error.code {
+            case .storage: diagnosis.addDamage("the server cannot be asked: \(error.message)")
             case .unreachable: diagnosis.add("server", .warning, error.message, "work goes on; try again when there is a network")
             case .notAllowed:
                 diagnosis.add("server", .problem, error.message, "ask an owner for a new enrolment code; what is pending can be exported")
@@ -83,11 +102,37 @@ extension Replica {
         return diagnosis
     }
 
+    /// A part of the check-up. Where the file fails, that is a finding, and the other parts go on.
+    private func part<R>(_ diagnosis: inout Diagnosis, _ otherwise: String, _ body: () async throws -> R) async throws -> R? {
+        do { return try await body() } catch {
+            let error = ReplicaError.translated(error, operation: "doctor")
+            guard error.code == .storage else { throw error }
+            diagnosis.addDamage("\(otherwise): \(error.message)")
+            return nil
+        }
+    }
+
+    /// Which entities a damaged file still has whole.
+    private func describeWhatIsLeft(_ diagnosis: inout Diagnosis) async throws {
+        var (whole, broken): ([String], [String]) = ([], [])
+        // Each in a transaction of its own: one that has met damage ends with it.
+        for table in file.tables.all {
+            let name = table.schema.name
+            do {
+                try await reading("doctor") { store in try store.connection.forEach(table.select) { _ = try table.record($0) } }
+                whole.append(name)
+            } catch let error as ReplicaError where error.code == .storage { broken.append(name) }
+        }
+        if broken.isEmpty { return diagnosis.add("file", .ok, "the records of all \(whole.count) entities can still be read") }
+        diagnosis.addDamage("not every \(broken.joined(separator: ", ")) can be read; the other \(whole.count) entities can")
+    }
+
     private func describe(_ status: ReplicaStatus, _ diagnosis: inout Diagnosis) {
         if status.pendingSets == 0 {
             diagnosis.add("pending", .ok, "nothing is waiting to be sent")
         } else {
-            diagnosis.add("pending", .ok, "\(status.pendingSets) change sets wait to be confirmed")
+            let sets = status.pendingSets == 1 ? "1 change set waits" : "\(status.pendingSets) change sets wait"
+            diagnosis.add("pending", .ok, "\(sets) to be confirmed")
         }
         if status.predictedRejections > 0 {
             diagnosis.add(
@@ -204,31 +249,6 @@ extension Replica {
         }
         return mended
     }
-
-    /// What a developer needs to understand a problem: no field values, no names, no token.
-    public func supportBundle(_ diagnosis: Diagnosis) async throws -> JSONValue {
-        let status = try await status()
-        let facts = try await writing("bundle") { try $0.supportFacts() }
-        return [
-            "program": [
-                "protocol": .integer(ProtocolVersion.current), "schema": .integer(schema.version), "platform": .string(Self.platform),
-            ],
-            "replica": [
-                "tenant": status.tenant.map { .string($0.text) } ?? .null, "member": status.member.map { .string($0.text) } ?? .null,
-                "replica": status.replica.map { .string($0.text) } ?? .null,
-                "role": status.role.map { .string($0.rawValue) } ?? .null,
-                "checkpoint": status.checkpoint.map { [.integer($0.epoch), .integer($0.position)] } ?? .null,
-                "synced_at": status.syncedAt.map { .integer($0) } ?? .null, "clock_offset_ms": .integer(status.clockOffsetMilliseconds),
-            ],
-            "findings": .array(
-                diagnosis.findings.map { ["check": .string($0.check), "level": .string($0.level.rawValue), "text": .string($0.text)] }),
-            "differences": .array(
-                diagnosis.differences.prefix(1_000).map {
-                    ["entity": .string($0.key.entity), "id": .string($0.key.id.text), "kind": .string($0.kind.rawValue)]
-                }),
-            "file": facts,
-        ]
-    }
 }
 
 extension Store {
@@ -257,65 +277,5 @@ extension Store {
             try replay()
             return mended
         }
-    }
-
-    fileprivate func supportFacts() throws -> JSONValue {
-        func number(_ sql: String) throws -> JSONValue { .integer(try connection.scalarInteger(sql) ?? 0) }
-        var counts = JSONObject()
-        for table in tables.all {
-            counts[table.schema.name] = [
-                "live": try number("SELECT count(*) FROM \"\(table.schema.name)\" WHERE deleted_at IS NULL"),
-                "deleted": try number("SELECT count(*) FROM \"\(table.schema.name)\" WHERE deleted_at IS NOT NULL"),
-            ]
-        }
-        let pending = try pendingRows().prefix(500).map { row -> JSONValue in
-            let changes = row.sealed.flatMap { try? ChangeSet(sealed: $0) }?.changes ?? []
-            return [
-                "counter": .integer(row.counter), "hash": .string(row.hash), "bytes": .integer(Int64(row.sealed?.count ?? 0)),
-                "answered": .bool(row.isAnswered), "withdrawn": .bool(row.sealed == nil),
-                "predicted": .array(codes(row.predicted)), "knew": [.integer(row.feed.epoch), .integer(row.feed.position)],
-                "changes": .array(changes.prefix(50).map(shape)),
-            ]
-        }
-        let problems = try connection.query(
-            "SELECT counter, status, violations, created_at FROM _tideline_problem WHERE resolved_at IS NULL ORDER BY id LIMIT 500"
-        ) { row -> JSONValue in
-            [
-                "counter": .integer(row.integer(0)), "status": .string(row.text(1)), "codes": .array(codes(row.text(2))),
-                "at": .integer(row.integer(3)),
-            ]
-        }
-        return [
-            "sqlite": .string(try connection.scalarText("SELECT sqlite_version()") ?? ""),
-            "journal": .string(try connection.scalarText("PRAGMA journal_mode") ?? ""), "pages": try number("PRAGMA page_count"),
-            "page_size": try number("PRAGMA page_size"), "free_pages": try number("PRAGMA freelist_count"),
-            "unsealed": try number("SELECT count(*) FROM _tideline_edit"),
-            "journal_sets": try number("SELECT count(*) FROM _tideline_journal"),
-            "timeline": try number("SELECT count(*) FROM _tideline_activity"),
-            "staged_pages": try number("SELECT count(*) FROM _tideline_stage"),
-            "entities": .object(counts), "pending": .array(Array(pending)), "problems": .array(problems),
-        ]
-    }
-
-    private func codes(_ violations: String?) -> [JSONValue] {
-        guard let violations, let list = try? JSONValue(parsing: violations).arrayValue else { return [] }
-        return list.compactMap { one in
-            one["code"]?.stringValue.map {
-                .string([one["entity"]?.stringValue, one["field"]?.stringValue, $0].compactMap { $0 }.joined(separator: "."))
-            }
-        }
-    }
-
-    /// What a change does, without what it says.
-    private func shape(_ change: Change) -> JSONValue {
-        var object: JSONObject = [
-            "op": .string(change.operation.name), "entity": .string(change.key.entity), "id": .string(change.key.id.text),
-        ]
-        switch change.operation {
-        case .create(let fields), .patch(let fields, _): object["fields"] = .array(fields.keys.map { .string($0) })
-        case .transition(let name, _, _): object["name"] = .string(name)
-        default: break
-        }
-        return .object(object)
     }
 }

@@ -95,7 +95,11 @@ struct ReplicaCommand {
         let work = WorkProgress(terminal)
         environment.progress = { work.update($0) }
         defer { work.clear() }
-        let replica = try await Replica.open(path, environment: environment)
+        let replica: Replica
+        do { replica = try await Replica.open(path, environment: environment) } catch let error as ReplicaError {
+            guard let examine = command.examine, [.damaged, .foreign, .disk, .other].contains(error.trouble) else { throw error }
+            return try examine(Context(terminal: terminal, databasePath: path, replica: nil), parsed, error)
+        }
         let result: Result<ExitCode, any Error>
         do {
             result = .success(try await command.run(Context(terminal: terminal, databasePath: path, replica: replica), parsed))

@@ -65,7 +65,7 @@ extension SQLiteConnection {
             return findings == ["ok"] ? [] : findings
         } catch let error as SQLiteError where error.isCorrupt {
             // Damage so bad that the check itself gives up is a finding as well.
-            return [error.message]
+            return ["the check gave up: \(error.message)"]
         }
     }
 }

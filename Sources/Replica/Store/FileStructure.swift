@@ -58,25 +58,31 @@ extension Substring {
 extension Replica {
     private static let mendedDays: Int64 = 7
 
-    /// Adds what tools have done to the structure of the file.
-    func describeStructure(_ diagnosis: inout Diagnosis) async throws {
+    /// What tools have done to the structure of the file.
+    func structureFindings() async throws -> [Diagnosis.Finding] {
         let now = environment.wallMilliseconds()
         let (mended, indexes) = try await reading("doctor") { store in
             (try Metadata(connection: store.connection).text(.mended), try store.foreignUniqueIndexes())
         }
+        var findings: [Diagnosis.Finding] = []
         if let mended = try mended.map({ try JSONValue(parsing: $0) }), let at = mended["at"]?.integerValue,
             now - at < Self.mendedDays * 86_400_000
         {
             let parts = (mended["parts"]?.arrayValue ?? []).compactMap(\.stringValue)
             let shown = parts.prefix(4).joined(separator: ", ") + (parts.count > 4 ? " and \(parts.count - 4) more" : "")
-            diagnosis.add(
-                "file", .warning, "something had taken away \(shown); made anew, and what tools wrote meanwhile was not recorded",
-                "replica sync, then replica doctor: it names the records that differ")
+            findings.append(
+                Diagnosis.Finding(
+                    check: "file", level: .warning,
+                    text: "something had taken away \(shown); made anew, and what tools wrote meanwhile was not recorded",
+                    advice: "replica sync, then replica doctor: it names the records that differ"))
         }
         for index in indexes {
-            diagnosis.add(
-                "file", .problem, "the unique index \(index.name) on \(index.table) is not ours and forbids what others may write",
-                "sqlite3 FILE 'DROP INDEX \"\(index.name)\"'")
+            findings.append(
+                Diagnosis.Finding(
+                    check: "file", level: .problem,
+                    text: "the unique index \(index.name) on \(index.table) is not ours and forbids what others may write",
+                    advice: "sqlite3 FILE 'DROP INDEX \"\(index.name)\"'"))
         }
+        return findings
     }
 }

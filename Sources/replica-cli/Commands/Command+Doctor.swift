@@ -20,7 +20,7 @@ extension Command {
             .flag("repair", "fetch records that differ anew"), .flag("offline", "check the file only"),
             .value("bundle", "FILE", "write a support file without contents"),
         ],
-        group: .exchange
+        group: .exchange, examine: examineUnopened
     ) { context, arguments in
         _ = try Context.words(arguments, 0...0, "doctor")
         let replica = try context.requireReplica()
@@ -33,12 +33,29 @@ extension Command {
             if !terminal.isJSON { show(found, terminal) }
             diagnosis = try await replica.diagnose()
         }
+        if let path = arguments.value("bundle") { try write(try await replica.supportBundle(diagnosis), to: path) }
+        return show(diagnosis, mended: mended, arguments, terminal)
+    }
+
+    /// A file that is damaged beyond opening is what a check-up is for.
+    private static func examineUnopened(_ context: Context, _ arguments: ParsedArguments, _ error: ReplicaError) throws -> ExitCode {
+        _ = try Context.words(arguments, 0...0, "doctor")
+        let diagnosis = Replica.diagnose(unopened: context.databasePath, error)
         if let path = arguments.value("bundle") {
-            let bundle = try await replica.supportBundle(diagnosis)
-            do { try Data((bundle.canonicalText + "\n").utf8).write(to: URL(fileURLWithPath: path)) } catch {
-                throw ReplicaError(.storage, "cannot write \(path): \(error.localizedDescription)", operation: "doctor")
-            }
+            try write(Replica.supportBundle(unopened: context.databasePath, error, diagnosis), to: path)
         }
+        return show(diagnosis, mended: nil, arguments, context.terminal)
+    }
+
+    private static func write(_ bundle: JSONValue, to path: String) throws {
+        do { try Data((bundle.canonicalText + "\n").utf8).write(to: URL(fileURLWithPath: path)) } catch {
+            throw ReplicaError(.storage, "cannot write \(path): \(error.localizedDescription)", operation: "doctor")
+        }
+    }
+
+    private static func show(
+        _ diagnosis: Diagnosis, mended: Int?, _ arguments: ParsedArguments, _ terminal: Terminal
+    ) -> ExitCode {
         let isWell = diagnosis.level != .problem
         if terminal.isJSON {
             terminal.json([
@@ -66,13 +83,28 @@ extension Command {
                 case .warning: ("look    ", .yellow)
                 case .problem: ("PROBLEM ", .red)
                 }
-            terminal.line(terminal.styled(mark, style) + "\(finding.check): \(finding.text)")
-            if let advice = finding.advice { terminal.line("          \(advice)") }
+            terminal.line(terminal.styled(mark, style) + DisplayWidth.harmless("\(finding.check): \(finding.text)"))
+            if let advice = finding.advice { show(advice: advice, terminal) }
         }
         show(diagnosis.differences, terminal)
         if let mended { terminal.line("\(mended) \(mended == 1 ? "record was" : "records were") fetched anew") }
         if let path = arguments.value("bundle") { terminal.line("wrote \(path)") }
         return isWell ? .done : .refused
+    }
+
+    /// In the window's width, words whole.
+    private static func show(advice: String, _ terminal: Terminal) {
+        let indent = "          "
+        let room = terminal.width.map { max(20, $0 - indent.count) } ?? .max
+        var line = ""
+        for word in advice.split(separator: " ") {
+            if !line.isEmpty, DisplayWidth.of(line) + 1 + DisplayWidth.of(String(word)) > room {
+                terminal.line(indent + line)
+                line = ""
+            }
+            line += (line.isEmpty ? "" : " ") + word
+        }
+        terminal.line(indent + line)
     }
 
     private static func show(_ differences: [Diagnosis.Difference], _ terminal: Terminal) {

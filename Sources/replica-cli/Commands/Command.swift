@@ -59,6 +59,8 @@ struct Command: Sendable {
     var isPaged = false
     /// Not for people.
     var isHidden = false
+    /// What it does about a file that cannot be opened because it is damaged; nil: nothing but tell.
+    var examine: (@Sendable (Context, ParsedArguments, ReplicaError) throws -> ExitCode)?
     var run: @Sendable (Context, ParsedArguments) async throws -> ExitCode
 }
 
