@@ -95,7 +95,9 @@ extension Replica {
             case .storage: diagnosis.addDamage("the server cannot be asked: \(error.message)")
             case .unreachable: diagnosis.add("server", .warning, error.message, "work goes on; try again when there is a network")
             case .notAllowed:
-                diagnosis.add("server", .problem, error.message, "ask an owner for a new enrolment code; what is pending can be exported")
+                diagnosis.add(
+                    "server", .problem, error.message,
+                    "ask an owner for a code, then run on this same file: replica enroll URL CODE; everything in it stays")
             default: diagnosis.add("server", .problem, error.message)
             }
         }

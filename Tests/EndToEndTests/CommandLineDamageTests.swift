@@ -80,4 +80,23 @@ import Testing
             #expect(try await worker.run("sync").output.contains("sent 1 change (1 accepted)"), "what waited is not lost")
         }
     }
+
+    @Test func replicaThatWasShutOut_isToldOneThing() async throws {
+        try await withCompany { company in
+            let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
+            let ben = try await company.enrolled("ben", code: try await company.code(for: "ben"))
+            try await ben.json("add", "client", "name=Pier 9")
+            try await ben.json("sync")
+            let replica = try #require(try await ben.json("status")["replica"]?.stringValue)
+            _ = try await company.admin("replica", "revoke", "--tenant", await company.tenant, replica)
+            for arguments in [["sync"], ["doctor"]] {
+                let told = try await run("replica", ["--db", ben.file] + arguments)
+                let words = told.output + told.errors
+                #expect(told.code == (arguments == ["sync"] ? 4 : 1), "\(arguments): \(told)")
+                #expect(words.contains("run on this same file: replica enroll URL CODE; everything in it stays"), "\(arguments): \(words)")
+                #expect(!words.contains("export"), "\(arguments): \(words)")
+            }
+            try await olivia.json("sync")
+        }
+    }
 }
