@@ -94,20 +94,39 @@ extension Store {
     private func codes(_ violations: String?) -> [JSONValue] {
         guard let violations, let list = try? JSONValue(parsing: violations).arrayValue else { return [] }
         return list.compactMap { one in
-            one["code"]?.stringValue.map {
-                .string([one["entity"]?.stringValue, one["field"]?.stringValue, $0].compactMap { $0 }.joined(separator: "."))
-            }
+            guard let code = one["code"]?.stringValue else { return nil }
+            let entity = one["entity"]?.stringValue.map { schema.entity($0) == nil ? Self.typed : $0 }
+            let field = one["field"]?.stringValue.map { shown($0, of: one["entity"]?.stringValue ?? "") }
+            return .string([entity, field, code].compactMap { $0 }.joined(separator: "."))
         }
+    }
+
+    /// In place of names that somebody typed: keys of maps, and fields that there are not.
+    private static let typed = "*"
+
+    /// A field as the schema names it; `set` and `id` are what a whole set and a whole record are called.
+    private func shown(_ field: String, of entity: String) -> String {
+        let parts = field.split(separator: ".", maxSplits: 1)
+        let known = schema.entity(entity)
+        guard let root = parts.first.map(String.init), known?.field(root) != nil || ["set", "id"].contains(root) else { return Self.typed }
+        guard parts.count == 2 else { return root }
+        // Keys that the schema lists are its own words.
+        if case .map(let keys) = known?.field(root)?.type, keys.contains(String(parts[1])) { return field }
+        return "\(root).\(Self.typed)"
     }
 
     /// What a change does, without what it says.
     private func shape(_ change: Change) -> JSONValue {
         var object: JSONObject = [
-            "op": .string(change.operation.name), "entity": .string(change.key.entity), "id": .string(change.key.id.text),
+            "op": .string(change.operation.name), "id": .string(change.key.id.text),
+            "entity": .string(schema.entity(change.key.entity) == nil ? Self.typed : change.key.entity),
         ]
         switch change.operation {
-        case .create(let fields), .patch(let fields, _): object["fields"] = .array(fields.keys.map { .string($0) })
-        case .transition(let name, _, _): object["name"] = .string(name)
+        case .create(let fields), .patch(let fields, _):
+            object["fields"] = .array(fields.keys.map { .string(shown($0, of: change.key.entity)) })
+        case .transition(let name, _, _):
+            let isKnown = schema.entity(change.key.entity)?.machine?.transition(name) != nil
+            object["name"] = .string(isKnown ? name : Self.typed)
         default: break
         }
         return .object(object)

@@ -81,12 +81,21 @@ import Testing
         }
     }
 
-    @Test func replicaThatWasShutOut_isToldOneThing() async throws {
+    @Test func replicaThatWasShutOut_isToldOneThing_andBundlesKeepWhatWasTyped() async throws {
         try await withCompany { company in
             let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
             let ben = try await company.enrolled("ben", code: try await company.code(for: "ben"))
             try await ben.json("add", "client", "name=Pier 9")
             try await ben.json("sync")
+            // Keys that nobody defined and that somebody typed, refused and pending.
+            try await ben.shell("UPDATE client SET custom = '{\"secretkey\":\"secretvalue\"}'")
+            try await ben.json("status")
+            let target = company.folder.appendingPathComponent("bundle.json").path
+            _ = try await ben.run("doctor", "--bundle", target)
+            let text = String(decoding: try Self.bytes(target), as: UTF8.self)
+            #expect(text.contains("client.custom.*.unknown_custom_field"), "\(text)")
+            for typed in ["secretkey", "secretvalue", "Pier"] { #expect(!text.contains(typed), "\(typed) in \(text)") }
+
             let replica = try #require(try await ben.json("status")["replica"]?.stringValue)
             _ = try await company.admin("replica", "revoke", "--tenant", await company.tenant, replica)
             for arguments in [["sync"], ["doctor"]] {
