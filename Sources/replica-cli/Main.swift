@@ -91,6 +91,16 @@ struct ReplicaCommand {
                     .notEnrolled, "there is no replica at \(path); enrol one first: replica enroll URL CODE", operation: name),
                 hint: options.database == nil ? "another file is named with --db FILE or $TIDELINE_DB" : "an owner makes the code")
         }
+        guard await Replica.isReplica(path) else {
+            let isEmpty = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) == 0
+            throw HintedError(
+                error: ReplicaError(
+                    .notEnrolled, "\(path) is no replica: \(isEmpty ? "it is empty" : "it is a database of something else")",
+                    operation: name),
+                hint: isEmpty
+                    ? "was it cut off by a copy or a full disk? put a backup in its place, or enrol: replica enroll URL CODE"
+                    : "another file is named with --db FILE or $TIDELINE_DB")
+        }
         var environment = TestSeams.environment
         let work = WorkProgress(terminal)
         environment.progress = { work.update($0) }

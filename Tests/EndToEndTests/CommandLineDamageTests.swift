@@ -78,11 +78,26 @@ import Testing
             #expect(written["file"]?["entities"]?["client"]?["live"]?["unreadable"] == "SQLITE_CORRUPT", "\(written)")
             #expect(written["file"]?["pending"]?.arrayValue?.count == 1 && written["replica"]?["role"] == "owner", "\(written)")
             #expect(try await worker.run("sync").output.contains("sent 1 change (1 accepted)"), "what waited is not lost")
+
+            // No replica at all.
+            let empty = try await (try copy(olivia, "empty") { $0 = [] }).run("list", "client")
+            #expect(empty.code == 4 && empty.errors.contains("no replica: it is empty"), "\(empty)")
+            let foreign = Worker(file: company.folder.appendingPathComponent("foreign.db").path)
+            try await foreign.shell("CREATE TABLE music (title TEXT)")
+            let others = try await foreign.run("list", "client")
+            #expect(others.code == 4 && others.errors.contains("something else"), "\(others)")
+            #expect(try await foreign.shell(".tables").split(separator: " ").count == 1, "nothing was put into it")
         }
     }
 
     @Test func replicaThatWasShutOut_isToldOneThing_andBundlesKeepWhatWasTyped() async throws {
         try await withCompany { company in
+            // A code that is not good leaves nothing behind, journals included.
+            let nothing = Worker(file: company.folder.appendingPathComponent("nothing.db").path)
+            #expect(try await nothing.run("enroll", await company.address, "WRONG-CODE").code == 4)
+            let left = try FileManager.default.contentsOfDirectory(atPath: company.folder.path).filter { $0.hasPrefix("nothing") }
+            #expect(left.isEmpty, "\(left)")
+
             let olivia = try await company.enrolled("olivia", code: await company.ownerCode)
             let ben = try await company.enrolled("ben", code: try await company.code(for: "ben"))
             try await ben.json("add", "client", "name=Pier 9")

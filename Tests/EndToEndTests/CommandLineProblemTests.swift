@@ -1,4 +1,4 @@
-// Problems as a person reads them: which record, what was typed, who and when.
+// Problems as a person reads them: which record, what was typed, who and when; and what lists and filters show of ids.
 
 import Foundation
 import SyncProtocol
@@ -45,6 +45,25 @@ import Testing
             let deleted = try await olivia.run("problems").output
             #expect(deleted.contains("change client Old mill: phone") && deleted.contains("   client \(gone)\n"), "\(deleted)")
             #expect(deleted.contains("record_deleted") && deleted.contains("     by      ben at 2"), "\(deleted)")
+
+            // One of anything is one.
+            let one = try await olivia.run("sql", "--write", "UPDATE client SET phone = '+15550142' WHERE name = 'Pier 9'")
+            #expect(one.output == "1 change is pending; replica sync sends it\n", "\(one)")
+            #expect(try await olivia.run("doctor", "--offline").output.contains("pending: 1 change set waits to be confirmed"))
+            try await olivia.json("remove", "client", "Pier 9")
+            let marked = try await olivia.run("list", "client", "--deleted").output.split(separator: "\n")
+            #expect(marked.contains { $0.contains("Pier 9") && $0.hasSuffix("deleted, pending") }, "\(marked)")
+            #expect(marked.contains { $0.contains("Old mill") && $0.hasSuffix("deleted") }, "\(marked)")
+            // An id is asked for as it is shown.
+            for (part, count) in [(gone, 1), (String(gone.suffix(12)), 1), (String(gone.suffix(12).prefix(6)), 1)] {
+                let found = try await olivia.json("list", "client", "--deleted", "--where", "id = \(part)")
+                #expect(found["total"] == .integer(Int64(count)) && found["data"]?[0]?["name"] == "Old mill", "\(part): \(found)")
+            }
+            #expect(try await olivia.json("list", "client", "--deleted", "--where", "id != \(gone.suffix(12))")["total"] == 1)
+            for (text, code) in [("Pier 9", 2), ("abc", 2), ("ffffffffffff", 1)] {
+                let refused = try await olivia.run("list", "client", "--where", "id = \(text)")
+                #expect(refused.code == Int32(code) && !refused.errors.isEmpty, "\(text): \(refused)")
+            }
         }
     }
 }

@@ -80,6 +80,9 @@ extension Context {
             conditions.filters.append(Filter(name, .equal, try flag(condition) ? 1 : 0))
             return
         }
+        if name == "id", [.equal, .notEqual].contains(condition.comparison), !condition.isNull {
+            return conditions.filters.append(Filter(name, condition.comparison, .string(try await identifier(condition, entity).text)))
+        }
         // A reference to one of several entities is one word: subject=client:Pier.
         if entity.field(name) == nil, let target = entity.field(name + "_id") {
             try allow([.equal, .notEqual], condition, "a reference")
@@ -107,6 +110,20 @@ extension Context {
             return
         }
         conditions.filters += try await filters(condition, type, entity)
+    }
+
+    /// An id as it is, or as lists show it: the unique beginning or end of one that is here.
+    private func identifier(_ condition: Condition, _ entity: EntitySchema) async throws -> Identifier {
+        if let whole = Identifier(condition.text) { return whole }
+        let part = condition.text.lowercased()
+        let isPart = part.utf8.count >= 4 && part.utf8.allSatisfy { $0 == 0x2D || Character(Unicode.Scalar($0)).isHexDigit }
+        // A record may be called like a piece of an id.
+        guard isPart, case let id = try await record(entity.name, part, includingDeleted: true).id, id.text.contains(part) else {
+            throw UsageError(
+                "--where: id is a whole id, or at least four characters of its beginning or end as lists show it, not \"\(condition.text)\"",
+                hint: "a record by its name: replica show \(entity.name) NAME")
+        }
+        return id
     }
 
     /// What a field holds; parts of objects and common columns included. nil when there is no such field.

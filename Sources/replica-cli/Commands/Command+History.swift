@@ -212,12 +212,14 @@ extension Command {
         } else {
             let count = result.sets.count
             terminal.line(
-                count == 0 ? "nothing changed" : "\(count) \(count == 1 ? "change is" : "changes are") pending; replica sync sends them")
+                count == 0
+                    ? "nothing changed"
+                    : count == 1 ? "1 change is pending; replica sync sends it" : "\(count) changes are pending; replica sync sends them")
             for problem in result.problems {
+                let headline = try await context.headline(of: problem)
                 for violation in problem.violations {
                     let words = DisplayWidth.harmless("\(headline): \(ErrorReport.words(violation))")
                     terminal.line(terminal.styled("problem \(problem.id): \(words)", .red))
-                let headline = try await context.headline(of: problem)
                 }
             }
         }

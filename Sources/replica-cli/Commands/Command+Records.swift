@@ -51,7 +51,7 @@ extension Command {
         for record in page.data {
             var row = [String(record.id.text.suffix(12))]
             for column in columns { row.append(try await context.shown(record, column)) }
-            row.append(record.isPending ? "pending" : record.isDeleted ? "deleted" : "")
+            row.append(record.marks)
             rows.append(row)
         }
         let table = Table(
@@ -82,7 +82,7 @@ extension Command {
             terminal.json(record.json)
             return .done
         }
-        let flags = [record.isPending ? "pending" : "", record.isDeleted ? "deleted" : ""].filter { !$0.isEmpty }.joined(separator: ", ")
+        let flags = record.marks
         terminal.line(
             terminal.styled(DisplayWidth.harmless(record.title), .bold)
                 + (flags.isEmpty ? "" : "  " + terminal.styled("(\(flags))", .yellow)))
@@ -203,6 +203,13 @@ extension Command {
         let result = try await context.requireReplica().write { edit in try edit.restore(entity.name, record.id) }
         context.report(result.outcome, set: result.counter, id: record.id, did: "restored \(record.title)")
         return .done
+    }
+}
+
+extension Record {
+    /// What there is to know beside its values: `deleted`, `pending`, or both.
+    fileprivate var marks: String {
+        [isDeleted ? "deleted" : "", isPending ? "pending" : ""].filter { !$0.isEmpty }.joined(separator: ", ")
     }
 }
 

@@ -38,7 +38,11 @@ extension Command {
             await replica.close()
             // A file that never became a replica would only be in the way of the next try, unless that is the same one again: the answer
             // may be lost and the code spent, and only this file can ask for it.
-            if isNew, (error as? ReplicaError)?.code != .unreachable { try? FileManager.default.removeItem(atPath: context.databasePath) }
+            if isNew, (error as? ReplicaError)?.code != .unreachable {
+                for suffix in ["", "-journal", "-wal", "-shm"] {
+                    try? FileManager.default.removeItem(atPath: context.databasePath + suffix)
+                }
+            }
             throw error
         }
         let (tenant, member, id, role) = (
@@ -205,7 +209,10 @@ extension Command {
         if report.superseded > 0 { sent.append("\(report.superseded) overtaken by a later edit") }
         if report.rejected > 0 { sent.append("\(report.rejected) rejected") }
         if report.withdrawn > 0 { sent.append("\(report.withdrawn) taken out") }
-        let details = sent.isEmpty ? "" : " (\(sent.joined(separator: ", ")))"
+        // The server may have had some already: from a sync whose answer was lost, or from another copy of the file.
+        let before = report.accepted + report.noop + report.rejected - report.pushed
+        let known = before > 0 ? "; \(before) of these had been sent before" : ""
+        let details = sent.isEmpty ? "" : " (\(sent.joined(separator: ", "))\(known))"
         terminal.line("sent \(report.pushed) \(report.pushed == 1 ? "change" : "changes")\(details)")
         let seconds = Decimals.format(max(1, report.durationMilliseconds / 10), scale: 2)
         let again = report.isResync ? ", everything anew" : ""
