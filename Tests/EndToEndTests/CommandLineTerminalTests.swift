@@ -96,6 +96,14 @@
                     imported.output.contains("\r\u{1B}[Kimported client: 1200 created"), "the bar is wiped: \(imported.output.suffix(200))")
                 let synced = try await terminal.run("replica", ["--db", worker.file, "sync"], errorsToo: true)
                 #expect(synced.code == 0 && synced.output.contains("syncing: "))
+                // What nobody asked for by name and takes its time, too: a check-up and digests read every record.
+                for arguments in [["digest"], ["doctor"]] {
+                    let compared = try await terminal.run("replica", ["--db", worker.file] + arguments, errorsToo: true)
+                    #expect(compared.code == 0 && compared.output.contains("reading every record ["), "\(arguments): \(compared.output)")
+                    let last = try #require(compared.output.range(of: "reading every record [", options: .backwards))
+                    #expect(compared.output[last.lowerBound...].contains("\r\u{1B}[K"), "the bar is wiped: \(compared.output)")
+                    #expect(try await !worker.run(arguments[0]).errors.contains("reading"), "only where somebody watches")
+                }
                 let dumb = try await terminal.run("replica", ["--db", worker.file, "sync"], environment: ["TERM": "dumb"], errorsToo: true)
                 #expect(dumb.code == 0 && !dumb.output.contains("syncing") && !dumb.output.contains("\u{1B}"))
                 let quiet = try await worker.run("sync")
