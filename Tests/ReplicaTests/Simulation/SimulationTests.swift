@@ -64,7 +64,7 @@ import Testing
         let entry = bug.entry
         var found: Simulation.Report?
         for seed in [entry.seed] + (1...Self.plantedSeedsMax).filter({ $0 != entry.seed }) where found == nil {
-            let report = await Simulation(seed: seed, steps: Self.steps, bug: bug).run()
+            let report = await Simulation(seed: seed, steps: max(Self.steps, entry.steps), bug: bug).run()
             guard let broken = report.broken else { continue }
             found = report
             print("\(bug.rawValue) is found with seed \(seed) by \(broken)")

@@ -22,6 +22,7 @@ import Testing
         let lanes = max(1, min(4, ProcessInfo.processInfo.activeProcessorCount))
         var statistics = Statistics()
         var failing: [String] = []
+        var repeating: [UInt64] = []
         var next = first
         func steps(_ seed: UInt64) -> Int { seed % 5 == 0 ? 320 : 80 }
         print("soak from seed \(first), \(lanes) at a time")
@@ -35,6 +36,7 @@ import Testing
             for _ in 0..<lanes { start() }
             while let report = await group.next() {
                 statistics.add(report.statistics)
+                if report.statistics.duplicates > 0 { repeating.append(report.seed) }
                 if let broken = report.broken {
                     let command = Self.command(report, steps(report.seed))
                     failing.append(command)
@@ -45,6 +47,7 @@ import Testing
             }
         }
         for line in statistics.lines.dropLast() { print(line) }
+        print("one set under several ids in seeds \(repeating.sorted())")
         for command in failing { print("again: \(command)") }
         let rare = statistics.rareFaults
         print("soak: \(statistics.lines.last ?? ""), seeds \(first) to \(next - 1), \(failing.count) failing")
@@ -60,6 +63,7 @@ import Testing
         (69, 80, "a second restore, while the rebuild for the first was under way"),
         (47, 80, "a record that had left the scope counted as confirmed while an own edit of it was unanswered"),
         (2026, 80, "two copies of an old file sealed anew what both held"),
+        (3010, 320, "copies that parted a restore apart did one edit twice"),
         (1064, 80, "the model forgot a tombstone that a rebuild under way still needed"),
     ]
 
