@@ -46,6 +46,8 @@ extension Store {
         try connection.execute("DELETE FROM _tideline_before")
         try connection.execute("DELETE FROM _tideline_named")
         try connection.execute("DELETE FROM tideline_group")
+        let meta = Metadata(connection: connection)
+        if try meta.text(.capturedSchema) != nil { try meta.set(.capturedSchema, nil as String?) }
     }
 
     /// Seals about so many rows from the front; true when nothing is left. Inside a transaction.
@@ -77,6 +79,8 @@ extension Store {
         let (edits, unreadable) = captured
         // Rows that cannot be read go back to what they were, or the next reader would stumble over them.
         for one in unreadable where tables[one.key.entity] != nil { try restoreUnreadable(one.key) }
+        // A copy of the file that the build before still has seals the very same set.
+        let schemaVersion = try Metadata(connection: connection).integer(.capturedSchema)
         // 1. The view as it was before the first of them.
         var seen: Set<RecordKey> = []
         for edit in edits where seen.insert(edit.key).inserted {
@@ -94,7 +98,8 @@ extension Store {
                     try commitInTransaction(
                         Commission(
                             newIdentifier: { Identifier.zero }, summary: group.summary, checkpoint: group.edits.first?.checkpoint,
-                            wallMilliseconds: group.edits.last?.atMilliseconds ?? environment.wallMilliseconds())
+                            wallMilliseconds: group.edits.last?.atMilliseconds ?? environment.wallMilliseconds(),
+                            schemaVersion: schemaVersion)
                     ) { edit in
                         for one in group.edits { try edit.repeat(one) }
                     }

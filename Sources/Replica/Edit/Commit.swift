@@ -23,6 +23,8 @@ struct Commission {
     var wallMilliseconds: Int64
     /// The set that this one takes back.
     var undoes: Int64?
+    /// The schema that its author worked with; nil: this build's.
+    var schemaVersion: Int64?
 }
 
 extension Store {
@@ -76,7 +78,8 @@ extension Store {
         let set = ChangeSet(
             dot: Dot(replica: identity.replica, counter: counter),
             clock: try knowledge(commission.checkpoint, identity.replica, counter),
-            timestamp: clock.now(wallMilliseconds: commission.wallMilliseconds), changes: changes, schemaVersion: schema.version)
+            timestamp: clock.now(wallMilliseconds: commission.wallMilliseconds), changes: changes,
+            schemaVersion: commission.schemaVersion ?? schema.version)
 
         // 2. Decide on the view.
         let workspace = Workspace(schema: schema)

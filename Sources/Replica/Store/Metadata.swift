@@ -11,6 +11,8 @@ struct Metadata {
         case mended
         /// The schema version of an older build that has had the file since a newer one knew it.
         case olderWriter = "older_writer"
+        /// The schema version under which tools wrote what is not sealed yet, when a newer build has opened the file since.
+        case capturedSchema = "captured_schema"
         case tenant, member, role, replica, replication, token, server
         /// The last counter spent.
         case counter

@@ -97,6 +97,12 @@ enum ReplicaFile {
                 try meta.set(.olderWriter, nil as String?)
                 if try meta.checkpoint() != nil { try store.noteRebuild(.requested) }
             }
+            // What tools wrote until now they wrote for the build before.
+            if let before = try meta.integer(.schema), before < store.schema.version, try store.hasCaptured(),
+                try meta.integer(.capturedSchema) == nil
+            {
+                try meta.set(.capturedSchema, before)
+            }
             try meta.set(.format, formatVersion)
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
             try meta.set(.layout, layout)

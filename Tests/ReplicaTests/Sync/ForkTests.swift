@@ -107,6 +107,31 @@ import Testing
         for site in [old, copy] { #expect(try await site.replica.problems().isEmpty) }
     }
 
+    /// What a tool wrote is sealed in each copy by itself, and comes to the same set though one of them has a newer build by then.
+    @Test func toolsEditCopiedBeforeItWasSealed_byBuildsOfDifferentAge_countsOnce() async throws {
+        let world = try World(schema: .testing)
+        world.server.upgrade(to: .testingLater)
+        let a = try await world.replica("a")
+        let part = try await a.create("part", ["sku": "bolt", "name": "Bolt"])
+        try await a.sync()
+        try await a.shell.execute("UPDATE part SET on_hand_milli = on_hand_milli + 5000;")
+        try await SQLiteShell(path: a.replica.path).execute("VACUUM INTO '\(world.path("copy"))';")
+        let transport = ModelTransport(world.server)
+        let newer = try await world.open("copy", transport, schema: .testingLater)
+        let copy = Site(name: "copy", replica: newer, transport: transport, id: a.id, member: a.member)
+        // The next edit is of the new build's schema again.
+        try await copy.set("part", part, ["name": "Newer"])
+
+        try await a.sync()
+        #expect(try await copy.sync().fork == nil)
+        try await copy.sync()
+        #expect(world.server.record("part", part)?.integer("on_hand_milli") == 5_000)
+        #expect(world.server.record("part", part)?.text("name") == "Newer")
+        let versions = try await newer.query(
+            "SELECT counter, json_extract(CAST(sealed AS TEXT), '$.schema') FROM _tideline_journal ORDER BY counter")
+        #expect(versions.map { $0.values[1] } == [.integer(1), .integer(1), .integer(Schema.testingLater.version)])
+    }
+
     /// An old file was told apart and its copy was not, then the server is restored to before it knew of either history: what both
     /// hold has two names now, that of the lost file and that of the old one. Whoever comes second is told what was said first.
     @Test(arguments: [true, false]) func copiesThatPartedARestoreApart_doWhatBothHoldOnce(isMovedFirst: Bool) async throws {
