@@ -62,7 +62,9 @@ struct TimelineRequest: Sendable {
     }
 
     private static func choose<R>(_ check: () throws(UnknownTimelineChoice) -> R) throws(ErrorReply) -> R {
-        do throws(UnknownTimelineChoice) { return try check() } catch { throw ListRequest.refuse(error.name, error.requirement, error.choices) }
+        do throws(UnknownTimelineChoice) { return try check() } catch {
+            throw ListRequest.refuse(error.name, error.requirement, error.choices)
+        }
     }
 
     private static func identifier(_ name: String, _ value: String) throws(ErrorReply) -> Identifier {

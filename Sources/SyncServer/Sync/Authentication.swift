@@ -65,7 +65,8 @@ enum Authentication {
         """
 
     static let unauthorized = ErrorReply(.unauthorized, "send a valid token as Authorization: Bearer")
-    private static let revoked = ErrorReply(.replicaRevoked, "this replica was shut out; a new enrolment code makes the same file good again")
+    private static let revoked = ErrorReply(
+        .replicaRevoked, "this replica was shut out; a new enrolment code makes the same file good again")
 
     /// What a request says, judged only once it is clear who says it: others get `unauthorized` or `forbidden`, whatever they sent.
     /// Costs a look at the token only when the request is wrong.

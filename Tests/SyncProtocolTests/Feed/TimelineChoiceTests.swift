@@ -8,7 +8,8 @@ import Testing
     @Test func everyKindThatATimelineCanShow_andItsBeginning_isAChoice() throws {
         let choices = KindPattern.choices(.testing)
         #expect(Set(choices).count == choices.count)
-        for one in ["client.*", "client.created", "client.on_hold", "deal.won", "sync.*", "sync.superseded", "sync.rejected", "document.*"] {
+        for one in ["client.*", "client.created", "client.on_hold", "deal.won", "sync.*", "sync.superseded", "sync.rejected", "document.*"]
+        {
             #expect(choices.contains(one), "\(one)")
         }
         // What is on no timeline, and what never leaves the server.

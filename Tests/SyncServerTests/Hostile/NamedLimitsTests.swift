@@ -46,7 +46,7 @@ import Testing
 
     /// A database that is away does not fill the memory: what is not told is looked for.
     @Test func notificationsThatCannotBeSent_areDroppedAtALimit() throws {
-        let notifier = PostgresNotifier(try PostgresConfiguration(url: "postgresql://nobody@/none?host=/nonexistent"))
+        let notifier = PostgresNotifier(PostgresConfiguration(url: "postgresql://nobody@/none?host=/nonexistent"))
         for number in 0..<PostgresNotifier.pendingMax { #expect(notifier.notify("tideline", "\(number)")) }
         #expect(notifier.notify("tideline", "0"), "one that waits already")
         #expect(!notifier.notify("tideline", "one more"))
