@@ -42,10 +42,8 @@ import Testing
         try await old.sync()
         try await old.write { try $0.set("part", part, ["name": "Ball valve"]) }
         try await SQLiteShell(path: old.path).execute("UPDATE part SET reorder_milli = 500 WHERE id = '\(part.text)';")
-        let gadget = try await new.write { edit in
-            try edit.set("part", part, ["remark": "sealed"])
-            return try edit.create("gadget", ["label": "Clamp", "part": .string(part.text)])
-        }.value
+        try await new.write { try $0.set("part", part, ["remark": "sealed"]) }
+        let gadget = try await new.write { try $0.create("gadget", ["label": "Clamp", "part": .string(part.text)]) }.value
         for replica in [old, new, old, new] { try await replica.sync() }
         let merged = try #require(server.record("part", part))
         #expect(merged["bin"] == "A 7" && merged["name"] == "Ball valve" && merged["remark"] == "sealed" && merged["reorder_milli"] == 500)
