@@ -117,7 +117,8 @@ import Testing
         }
         for sort in ["id", "client", "owner", "expected_close", "-expected_close", "stage", "-updated_at"] {
             let cost = try cost("deal", [("sort", sort)], owner)
-            #expect(cost.course == .walk && cost.first < Self.pageBlocks && cost.deep.allSatisfy { $0 < Self.pageBlocks }, "\(sort): \(cost)")
+            #expect(
+                cost.course == .walk && cost.first < Self.pageBlocks && cost.deep.allSatisfy { $0 < Self.pageBlocks }, "\(sort): \(cost)")
         }
     }
 
