@@ -22,8 +22,8 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
-    /// Known to slip through at present: no seed that was tried finds it. Runs when it is named.
-    static let unfound: Set<PlantedBug> = [.believesClaimedCounters]
+    /// Known to slip through at present, so rare is what they break: no seed that was tried finds them. Run when they are named.
+    static let unfound: Set<PlantedBug> = [.believesClaimedCounters, .forgetsOrigins]
 
     /// How the model server is wrong under it.
     var serverFault: ModelFault? { ModelFault(rawValue: rawValue) }
@@ -111,7 +111,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .sendsEverything: Self.entry("pages have every row, whoever asks", ["I1", "I7", "I13"])
         case .writesUnseen:
             Self.entry(
-                "a set may change what its author does not see any more", ["I7"], seed: 27, more: [.handOver, .changeRole, .write])
+                "a set may change what its author does not see any more", ["I7"], seed: 75, more: [.handOver, .changeRole, .write])
         case .skipsEvents: Self.entry("a consumer is never told of an event", ["I10"])
         case .renamesEvents: Self.entry("an event that is told again has another id", ["I10"], seed: 3)
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"], seed: 3)
