@@ -106,7 +106,7 @@ extension Replica {
     }
 
     /// Pending sets that would be rejected as things stand, oldest first: what ``problems()`` will have unless something changes.
-    /// ``retry(_:)``, ``edit(_:_:)`` and ``discard(_:)`` take them, too: the set is taken out of what is to be sent.
+    /// ``retry(_:)``, ``edit(_:_:of:)`` and ``discard(_:)`` take them, too: the set is taken out of what is to be sent.
     public func predictedProblems() async throws -> [Problem] {
         try await reading("problems") { store in
             try store.pendingRows().compactMap { row in

@@ -19,7 +19,7 @@ public struct ReportResult: Sendable {
 }
 
 extension Replica {
-    /// Asks one of ``SyncProtocol/Schema/reports``. A replica that holds a part of the company's records answers for that part.
+    /// Asks one of the schema's `reports`. A replica that holds a part of the company's records answers for that part.
     /// - Parameters:
     ///   - name: Of a report; another one is `notFound`.
     ///   - arguments: In stored form, days since 1970-01-01 for dates; what is left out has the report's default.
