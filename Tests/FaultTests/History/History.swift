@@ -216,7 +216,12 @@ final class History: Sendable {
             case .restartPostgres: try await restartCluster(SIGINT)
             case .killBackend:
                 let backends = try await offPool { [cluster] in
-                    try cluster.start()
+                    // After another disaster it may be starting, or about to end.
+                    for _ in 0..<100 {
+                        if let backends = try? cluster.backends() { return backends }
+                        usleep(100_000)
+                        try cluster.start()
+                    }
                     return try cluster.backends()
                 }
                 if !backends.isEmpty { kill(backends[Int(disaster.pick % UInt64(backends.count))], SIGKILL) }

@@ -67,10 +67,11 @@ final class Cluster: @unchecked Sendable {
         while true {
             let process = try launch()
             while process.isRunning, Date() < deadline {
-                if Self.isReady(data, process.processIdentifier) {
-                    if try sql("SELECT 1 FROM pg_database WHERE datname = 'tideline'", in: "postgres").isEmpty {
-                        try sql("CREATE DATABASE tideline", in: "postgres")
-                    }
+                // It may say that it is ready and meet a fault right after.
+                if Self.isReady(data, process.processIdentifier),
+                    let found = try? sql("SELECT 1 FROM pg_database WHERE datname = 'tideline'", in: "postgres")
+                {
+                    if found.isEmpty { try sql("CREATE DATABASE tideline", in: "postgres") }
                     return
                 }
                 usleep(10_000)
