@@ -55,23 +55,31 @@ final class CaptureLog {
         return first[key]
     }
 
-    /// Records of which some row behind `end` changed the field, or made or deleted the record.
-    func moved(_ entity: String, _ field: String, behind end: Int64, _ connection: SQLiteConnection) throws -> [RecordKey] {
+    /// Records that some row behind `end` moved away from a value of the field, made or deleted.
+    /// - Parameter value: As SQLite extracts it from an image; nil: any, for fields that are found by their elements.
+    func moved(
+        _ entity: String, _ field: String, from value: SQLiteValue?, behind end: Int64, _ connection: SQLiteConnection
+    ) throws -> Set<RecordKey> {
         let name = FieldName(entity: entity, field: field)
         var known = moved[name] ?? MovedRecords()
-        try connection.forEach(
-            """
-            SELECT seq, id FROM _tideline_edit WHERE seq > ?1 AND entity = ?2 AND old IS NOT NULL AND (new IS NULL \
-            OR json_extract(old, ?3) IS NOT json_extract(new, ?3) \
-            OR json_extract(old, '$.deleted_at') IS NOT json_extract(new, '$.deleted_at')) ORDER BY seq
-            """, [.integer(known.readThrough), .text(entity), .text("$.\"\(field)\"")]
-        ) { row in
-            if let id = Identifier(row.text(1)) { known.rows.append(Row(number: row.integer(0), key: RecordKey(entity, id))) }
+        if known.readThrough < readThrough {
+            try connection.forEach(
+                """
+                SELECT seq, id, json_extract(old, ?3) FROM _tideline_edit WHERE seq > ?1 AND entity = ?2 AND old IS NOT NULL AND (new IS NULL \
+                OR json_extract(old, ?3) IS NOT json_extract(new, ?3) \
+                OR json_extract(old, '$.deleted_at') IS NOT json_extract(new, '$.deleted_at')) ORDER BY seq
+                """, [.integer(known.readThrough), .text(entity), .text("$.\"\(field)\"")]
+            ) { row in
+                guard let id = Identifier(row.text(1)) else { return }
+                known.rows[row.value(2), default: []].append(Row(number: row.integer(0), key: RecordKey(entity, id)))
+            }
+            known.readThrough = readThrough
+            moved[name] = known
         }
-        known.readThrough = readThrough
-        moved[name] = known
-        var seen: Set<RecordKey> = []
-        return known.rows.lazy.filter { $0.number > end }.map(\.key).filter { seen.insert($0).inserted }
+        var keys: Set<RecordKey> = []
+        func add(_ rows: [Row]) { for row in rows where row.number > end { keys.insert(row.key) } }
+        if let value { add(known.rows[value] ?? []) } else { known.rows.values.forEach(add) }
+        return keys
     }
 
     private struct FieldName: Hashable {
@@ -81,7 +89,8 @@ final class CaptureLog {
 
     private struct MovedRecords {
         var readThrough: Int64 = 0
-        var rows: [Row] = []
+        /// By the value before.
+        var rows: [SQLiteValue: [Row]] = [:]
     }
 }
 
@@ -112,8 +121,9 @@ extension Store {
     ) throws -> [RecordState] {
         var records = found.filter { !unsealed.cover($0.key) }
         let inTables = found.map(\.key).filter(unsealed.cover)
-        let moved = try unsealed.log.moved(table.schema.name, field, behind: unsealed.end, connection)
         let isSet = table.schema.field(field)?.type.isSet ?? false
+        let moved = try unsealed.log.moved(
+            table.schema.name, field, from: isSet ? nil : SQLiteValue(json: value), behind: unsealed.end, connection)
         for key in Set(inTables).union(moved) {
             guard let record = try recordBefore(unsealed, key), includingDeleted || record.isLive else { continue }
             let own = record[field]

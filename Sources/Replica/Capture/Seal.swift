@@ -2,8 +2,8 @@
 //
 //   _tideline_edit ─► the view as it was before ─► one Edit a group ─► pending, or a problem
 //
-// It always happens in the transaction of what comes next (an edit, an apply), so that no edit is credited with knowledge
-// that arrived after it.
+// It always happens before what comes next (an edit, an apply), and the last of it in the same transaction, so that no edit is credited
+// with knowledge that arrived after it. A large log is sealed part by part.
 
 import SyncProtocol
 
