@@ -69,7 +69,8 @@ extension Store {
         let found = try connection.first(
             """
             SELECT counter, id, summary FROM (SELECT counter, id, summary FROM _tideline_problem WHERE resolved_at IS NULL AND \(condition) \
-            UNION ALL SELECT counter, counter, summary FROM _tideline_pending WHERE sealed IS NOT NULL AND predicted IS NOT NULL AND \(condition)) \
+            UNION ALL SELECT counter, counter, summary FROM _tideline_pending WHERE sealed IS NOT NULL AND predicted IS NOT NULL \
+            AND outcome IS NULL AND author IS NULL AND \(condition)) \
             ORDER BY counter DESC LIMIT 1
             """, [.integer(counter ?? newest ?? 0)]
         ) { (set: $0.integer(0), problem: $0.integer(1), summary: $0.text(2)) }
