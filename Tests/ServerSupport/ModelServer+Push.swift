@@ -84,7 +84,9 @@ extension ModelServer {
                 submission.isOfLostHistory = fault == .writesUnseen || (isOpen && content.clock.feed.epoch < state.epoch)
                 outcome =
                     fault == .dropsHealed && push.isHealing && content.clock.feed.epoch < state.epoch
-                    ? Outcome(status: .accepted) : decide(content, submission, isLate: deferred[set.dot] != nil, holding: held)
+                    ? Outcome(status: .accepted)
+                    : decide(
+                        content, submission, counted: set.timestamp, isLate: deferred[set.dot] != nil, holding: held)
             }
             if outcome.status == .deferred, case .set(let content) = set.content {
                 let ids = content.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
@@ -159,15 +161,18 @@ extension ModelServer {
         return capped
     }
 
-    private func decide(_ set: ChangeSet, _ admitted: Submission, isLate: Bool, holding held: Set<Identifier>) -> Outcome {
+    private func decide(
+        _ set: ChangeSet, _ admitted: Submission, counted: HybridTimestamp?, isLate: Bool, holding held: Set<Identifier>
+    ) -> Outcome {
         if let own = set.clock.replicas[set.dot.replica], own >= set.dot.counter {
             return .rejected([
                 Violation(
                     entity: "", id: nil, field: "clock", code: .invalidSyntax, message: "a set cannot have been known before it was made")
             ])
         }
-        let isSkewed = set.timestamp.milliseconds > now() + HybridClock.skewToleranceMilliseconds
-        var stamp = isSkewed ? HybridTimestamp(milliseconds: now()) : set.timestamp
+        let claimed = counted ?? set.timestamp
+        let isSkewed = claimed.milliseconds > now() + HybridClock.skewToleranceMilliseconds
+        var stamp = isSkewed ? HybridTimestamp(milliseconds: now()) : claimed
         if !isLate {
             let last = state.lastStamp[set.dot.replica] ?? .zero
             if stamp <= last { stamp = last.next }
@@ -177,6 +182,7 @@ extension ModelServer {
         if fault == .lastWriterByArrival { stamp = max(stamp, state.stamp.next) }
         var submission = admitted
         (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
+        if stamp != set.timestamp { submission.sealedTimestamp = set.timestamp }
         let outcome = decide(submission, holding: held)
         if outcome.status != .deferred { state.applications[set.dot, default: 0] += 1 }
         return outcome

@@ -21,6 +21,8 @@ struct HeldSets {
         var summary: String
         var undo: String?
         var undoes: Int64?
+        /// Of a confirmed set: what the server said of it.
+        var outcome: String?
         /// What `sealed` says.
         var set: ChangeSet?
         /// Of what is on its way: in whose name, nil for this replica's.
@@ -50,12 +52,12 @@ struct HeldSets {
         // What is pending stands before what is in the journal, and the newest problem before older ones.
         try connection.forEach(
             """
-            SELECT counter, 0 AS place, hash, NULL, 0, summary, NULL, NULL, 0 AS age, author FROM _tideline_pending \
+            SELECT counter, 0 AS place, hash, NULL, 0, summary, NULL, NULL, 0 AS age, author, NULL FROM _tideline_pending \
             WHERE counter >= ?1 AND counter < ?2 \
-            UNION ALL SELECT counter, 1, hash, sealed, sealed_at, summary, undo, undoes, 0, NULL FROM _tideline_journal \
+            UNION ALL SELECT counter, 1, hash, sealed, sealed_at, summary, undo, undoes, 0, NULL, outcome FROM _tideline_journal \
             WHERE counter >= ?1 AND counter < ?2 \
             UNION ALL SELECT counter, CASE status WHEN 'rejected' THEN 2 ELSE 3 END, hash, NULL, created_at, \
-            summary, NULL, NULL, -id, NULL FROM _tideline_problem WHERE counter >= ?1 AND counter < ?2 ORDER BY 2, 9
+            summary, NULL, NULL, -id, NULL, NULL FROM _tideline_problem WHERE counter >= ?1 AND counter < ?2 ORDER BY 2, 9
             """, [.integer(page.lowerBound), .integer(page.upperBound)]
         ) { row in
             let counter = row.integer(0)
@@ -63,7 +65,7 @@ struct HeldSets {
             let sealed = row.optionalBlob(3)
             found[counter] = Held(
                 place: place, hash: row.text(2), sealed: sealed, sealedAt: row.integer(4), summary: row.text(5), undo: row.optionalText(6),
-                undoes: row.optionalInteger(7), set: try sealed.map { try ChangeSet(sealed: $0) },
+                undoes: row.optionalInteger(7), outcome: row.optionalText(10), set: try sealed.map { try ChangeSet(sealed: $0) },
                 author: row.optionalText(9).flatMap { Identifier($0) })
         }
     }
@@ -102,15 +104,16 @@ extension Store {
 
     private func insertAgain(_ counter: Int64, _ held: HeldSets.Held, author: Identifier?) throws {
         let feed = held.set?.clock.feed ?? .start
+        let stamp = try held.outcome.flatMap { Outcome(json: try JSONValue(parsing: $0))?.timestamp }
         try connection.execute(
             """
-            INSERT INTO _tideline_pending (counter, hash, sealed, sealed_at, summary, state, feed_epoch, feed_position, undo, undoes, author) \
-            VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10)
+            INSERT INTO _tideline_pending (counter, hash, sealed, sealed_at, summary, state, feed_epoch, feed_position, undo, undoes, author, stamp) \
+            VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11)
             """,
             [
                 .integer(counter), .text(held.hash), SQLiteValue(held.sealed), .integer(held.sealedAt), .text(held.summary),
                 .integer(feed.epoch), .integer(feed.position), SQLiteValue(held.undo), SQLiteValue(held.undoes),
-                SQLiteValue(author?.text),
+                SQLiteValue(author?.text), SQLiteValue(stamp?.json.canonicalText),
             ])
     }
 }

@@ -19,6 +19,8 @@ struct PendingRow: Sendable {
     var seen: [SeenSet] = []
     /// The server waits for what it builds on (protocol §7.4); later sets may have been answered.
     var isDeferred = false
+    /// The stamp that it counts with for the server, where that is not its own.
+    var timestamp: HybridTimestamp?
     /// Who has sealed it, when that was not this replica but one whose file this was: it goes out in that one's name.
     var author: Identifier?
 
@@ -35,7 +37,7 @@ struct PendingBatch: Sendable {
 
 extension Store {
     private static let pendingColumns =
-        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes, seen, deferred, author"
+        "counter, hash, sealed, sealed_at, summary, state, outcome, predicted, feed_epoch, feed_position, undo, undoes, seen, deferred, author, stamp"
 
     private func pendingRow(_ row: borrowing SQLiteRow) throws -> PendingRow {
         PendingRow(
@@ -44,6 +46,7 @@ extension Store {
             feed: FeedPosition(epoch: row.integer(8), position: row.integer(9)), undo: row.optionalText(10),
             undoes: row.optionalInteger(11),
             seen: try row.optionalText(12).map { SeenSet.list(try JSONValue(parsing: $0)) } ?? [], isDeferred: row.boolean(13),
+            timestamp: try row.optionalText(15).flatMap { HybridTimestamp(json: try JSONValue(parsing: $0)) },
             author: row.optionalText(14).flatMap { Identifier($0) })
     }
 
@@ -87,7 +90,7 @@ extension Store {
         var batch = PendingBatch()
         var bytes = 1024
         try connection.withStatement(
-            "SELECT counter, hash, sealed, seen, author FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
+            "SELECT counter, hash, sealed, seen, author, stamp FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
         ) { statement in
             try statement.bind(1, min(maximumSets, Limits.setsPerPush))
             while try statement.step() {
@@ -99,7 +102,9 @@ extension Store {
                 bytes += (sealed?.count ?? 64) + 128 + seen.count * 72
                 // One set always fits: its own limit is far below that of a push.
                 if bytes > Limits.bytesPerPush, !batch.sets.isEmpty { break }
-                batch.sets.append(OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen))
+                let stamp = try row.optionalText(5).flatMap { HybridTimestamp(json: try JSONValue(parsing: $0)) }
+                batch.sets.append(
+                    OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen, timestamp: stamp))
             }
             statement.reset()
         }
@@ -112,15 +117,19 @@ extension Store {
     func recordOutcomes(_ outcomes: [(counter: Int64, outcome: [UInt8])]) throws -> Int {
         var deferred = 0
         for (counter, outcome) in outcomes {
-            if try Outcome(json: JSONValue(parsing: outcome))?.status == .deferred {
+            let told = try Outcome(json: JSONValue(parsing: outcome))
+            if told?.status == .deferred {
                 deferred += 1
                 try connection.execute(
                     "UPDATE _tideline_pending SET state = 'deferred', deferred = 1 WHERE counter = ?1", [.integer(counter)])
                 continue
             }
             try connection.execute(
-                "UPDATE _tideline_pending SET state = 'answered', outcome = ?2 WHERE counter = ?1",
-                [.integer(counter), .text(String(decoding: outcome, as: UTF8.self))])
+                "UPDATE _tideline_pending SET state = 'answered', outcome = ?2, stamp = coalesce(?3, stamp) WHERE counter = ?1",
+                [
+                    .integer(counter), .text(String(decoding: outcome, as: UTF8.self)),
+                    SQLiteValue(told?.timestamp?.json.canonicalText),
+                ])
         }
         return deferred
     }

@@ -33,6 +33,7 @@ extension Store {
                 guard let set = one.set else { return nil }
                 var processor = processor(for: set, workspace, identity)
                 var submission = submission(of: set, author)
+                if let counted = one.row.timestamp { submission.timestamp = counted }
                 submission.seen = Dictionary(one.row.seen.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 let decision = processor.decide(submission)
                 if decision.outcome.status == .rejected { for id in decision.created { workspace.noteRejectedCreation(id) } }

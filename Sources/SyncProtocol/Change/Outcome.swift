@@ -40,6 +40,9 @@ public struct Outcome: Hashable, Sendable {
     public var requestID: String?
     /// The same set was decided before, under this dot (protocol §4.1): everything else here is what was answered then.
     public var duplicateOf: Dot?
+    /// The stamp that the set counts with, where the server did not take its own (protocol §3.4). After a restore a replica tells it with
+    /// the set, so that the set stands where it stood.
+    public var timestamp: HybridTimestamp?
     /// Of a deferred set: the sets of others that have to come back first, as far as its author named them.
     public var waitsFor: [Dot] = []
 
@@ -78,6 +81,7 @@ public struct Outcome: Hashable, Sendable {
         if !violations.isEmpty { object["violations"] = .array(violations.map(\.json)) }
         if let requestID { object["request_id"] = .string(requestID) }
         if let duplicateOf { object["duplicate_of"] = .array([.string(duplicateOf.replica.text), .integer(duplicateOf.counter)]) }
+        if let timestamp { object["at"] = timestamp.json }
         if !waitsFor.isEmpty {
             object["waits_for"] = .array(waitsFor.map { .array([.string($0.replica.text), .integer($0.counter)]) })
         }
@@ -105,6 +109,7 @@ public struct Outcome: Hashable, Sendable {
         violations = (json["violations"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         requestID = json["request_id"]?.stringValue
         duplicateOf = Dot(json: json["duplicate_of"])
+        timestamp = HybridTimestamp(json: json["at"])
         waitsFor = (json["waits_for"]?.arrayValue ?? []).compactMap(Dot.init(json:))
     }
 }

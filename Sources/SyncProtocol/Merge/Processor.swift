@@ -10,6 +10,8 @@ public struct Submission: Sendable {
     public var timestamp: HybridTimestamp
     /// The author's timestamp was too far ahead and was clamped.
     public var isSkewed: Bool
+    /// The time that it was sealed with, where `timestamp` is another one.
+    public var sealedTimestamp: HybridTimestamp?
     /// The schema its author worked with; nil: this build's.
     public var schemaVersion: Int64?
     /// Sets of others that its author had seen on these records before the server lost them (``Knowledge/seen``).
@@ -236,11 +238,12 @@ struct SetDecider {
         checkTouchedRecords()
         guard violations.isEmpty else { return rejected() }
         if mode == .server { rescopeDependents() }
-        let outcome = Outcome(
+        var outcome = Outcome(
             status: hadEffect ? .accepted : .noop,
             positions: entries.isEmpty || mode == .replica
                 ? nil : entries[0].position.position...entries[entries.count - 1].position.position,
             superseded: superseded, rebased: rebased, warnings: warnings)
+        if submission.sealedTimestamp != nil { outcome.timestamp = submission.timestamp }
         return Decision(outcome: outcome, entries: entries, created: created)
     }
 

@@ -9,12 +9,15 @@ public struct OfferedSet: Hashable, Sendable {
     public var sealed: [UInt8]?
     /// What its author had seen of others on the records it names; told of sets from before a restore.
     public var after: [SeenSet]
+    /// The stamp that it counted with before a restore, where that was not its own (``Outcome/timestamp``).
+    public var timestamp: HybridTimestamp?
 
-    public init(counter: Int64, hash: String, sealed: [UInt8]?, after: [SeenSet] = []) {
+    public init(counter: Int64, hash: String, sealed: [UInt8]?, after: [SeenSet] = [], timestamp: HybridTimestamp? = nil) {
         self.counter = counter
         self.hash = hash
         self.sealed = sealed
         self.after = after
+        self.timestamp = timestamp
     }
 }
 
@@ -124,6 +127,10 @@ public struct PushRequest: Hashable, Sendable {
                 writer.key("after")
                 writer.value(.array(set.after.map(\.json)))
             }
+            if let timestamp = set.timestamp {
+                writer.key("at")
+                writer.value(timestamp.json)
+            }
             writer.key("hash")
             writer.string(set.hash)
             if let sealed = set.sealed {
@@ -147,6 +154,7 @@ public struct PushRequest: Hashable, Sendable {
         public var sealed: [UInt8]?
         public var content: Content
         public var after: [SeenSet] = []
+        public var timestamp: HybridTimestamp?
 
         public enum Content: Sendable {
             case set(ChangeSet)
@@ -209,6 +217,7 @@ public struct PushRequest: Hashable, Sendable {
         var sealed: Range<Int>?
         var withdrawn: JSONValue?
         var after: [SeenSet] = []
+        var timestamp: HybridTimestamp?
         try reader.beginObject()
         while let key = try reader.nextKey() {
             switch key {
@@ -216,6 +225,9 @@ public struct PushRequest: Hashable, Sendable {
             case "set": sealed = try reader.skipValue()
             case "withdrawn": withdrawn = try reader.readValue()
             case "after": after = SeenSet.list(try reader.readValue())
+            case "at":
+                timestamp = HybridTimestamp(json: try reader.readValue())
+                guard timestamp != nil else { throw WireError("sets[\(index)].at", "is [milliseconds, logical]") }
             default: _ = try reader.skipValue()
             }
         }
@@ -237,7 +249,7 @@ public struct PushRequest: Hashable, Sendable {
                     entity: "", id: nil, field: "set", code: .payloadTooLarge, message: "a set has at most \(Limits.bytesPerSet) bytes",
                     parameters: ["max": .integer(Int64(Limits.bytesPerSet))])
             }
-            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)), after: after)
+            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)), after: after, timestamp: timestamp)
         } catch let violation as Violation {
             return Received(hash: hash, sealed: exact, content: .undecodable(setDot, violation))
         }

@@ -297,7 +297,8 @@ struct Push {
             }
             do {
                 let isLate = healing.own[received.dot.counter] != nil
-                var submission = try admission.admit(set, seen: received.after, isLate: isLate, author: author)
+                var submission = try admission.admit(
+                    set, seen: received.after, counted: received.timestamp, isLate: isLate, author: author)
                 submission.twins = sameSets.twins(of: submission.clock)
                 submission.waitsFor = healing.waitsFor(received.after)
                 submission.isOfLostHistory = healing.isOfLostHistory(set, epoch: admission.head.epoch)

@@ -19,14 +19,19 @@ struct SetAdmission {
     let restrictedSince: Int64?
 
     /// Throws a violation when the clock contradicts itself.
-    /// - Parameter isLate: It was deferred: later sets of its replica may have been processed already.
-    mutating func admit(_ set: ChangeSet, seen: [SeenSet], isLate: Bool, author: Author) throws(Violation) -> Submission {
+    /// - Parameters:
+    ///   - counted: The stamp it counted with before a restore; its own where that is nil.
+    ///   - isLate: It was deferred: later sets of its replica may have been processed already.
+    mutating func admit(
+        _ set: ChangeSet, seen: [SeenSet], counted: HybridTimestamp?, isLate: Bool, author: Author
+    ) throws(Violation) -> Submission {
         if let own = set.clock.replicas[set.dot.replica], own >= set.dot.counter {
             throw Violation(
                 entity: "", id: nil, field: "clock", code: .invalidSyntax, message: "a set cannot have been known before it was made")
         }
-        let skewed = set.timestamp.milliseconds > nowMilliseconds + HybridClock.skewToleranceMilliseconds
-        var timestamp = skewed ? HybridTimestamp(milliseconds: nowMilliseconds) : set.timestamp
+        let claimed = counted ?? set.timestamp
+        let skewed = claimed.milliseconds > nowMilliseconds + HybridClock.skewToleranceMilliseconds
+        var timestamp = skewed ? HybridTimestamp(milliseconds: nowMilliseconds) : claimed
         // A replica's own sets stay in order, whatever its wall clock did in between.
         if !isLate {
             if timestamp <= lastTimestamp { timestamp = lastTimestamp.next }
@@ -37,6 +42,7 @@ struct SetAdmission {
             changes: set.changes, author: author, dot: set.dot, clock: clock, timestamp: timestamp, isSkewed: skewed,
             schemaVersion: set.schemaVersion ?? schemaVersion,
             vouchesForRestricted: restrictedSince.map { clock.feed.position >= $0 } ?? false)
+        if timestamp != set.timestamp { submission.sealedTimestamp = set.timestamp }
         submission.seen = Dictionary(seen.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
         return submission
     }

@@ -167,4 +167,42 @@ import Testing
             #expect(company.value("client", id, "phone") == "+15550100")
         }
     }
+
+    /// What the server had made of a stamp is told with the set when it comes again. It is worth no more than a stamp of its own.
+    @Test func stampThatASetCountedWith_isTakenForItsOwn() throws {
+        try onEveryStore { (company: Company) throws in
+            let (ana, ben) = (try company.enroll("Ana"), try company.enroll("Ben"))
+            let id = company.create("client", ["name": "Acme"])
+            for peer in [ana, ben] { try peer.pull() }
+            let backup = company.core.snapshot()
+            ana.clockError = 3_600_000
+            var ahead = [
+                ana.seal([Edit.patch("client", id, ["legal_name": "ahead"])]), ana.seal([Edit.patch("client", id, ["phone": "+15550100"])]),
+            ]
+            let told = try required(try ana.push(ahead))
+            #expect(told.map(\.timestamp) == [HybridTimestamp(milliseconds: company.now), HybridTimestamp(milliseconds: company.now).next])
+            #expect(try ben.edit([Edit.patch("client", id, ["email": "b@example.com"])]).timestamp == nil, "its own stamp counts")
+            for peer in [ana, ben] { try peer.pull() }
+            company.core.restore(backup)
+            company.pass(600_000)
+            for peer in [ana, ben] {
+                #expect(try peer.page() == nil)
+                try peer.rebuild()
+            }
+            #expect(try ben.edit([Edit.patch("client", id, ["legal_name": "ten minutes later"])]).status == .accepted)
+            company.pass(7_200_000)
+            for index in ahead.indices { ahead[index].timestamp = told[index].timestamp }
+            let again = try required(try ana.push(ahead))
+            #expect(again.map(\.timestamp) == told.map(\.timestamp) && again.allSatisfy(\.warnings.isEmpty))
+            #expect(again[0].superseded.map(\.kept) == ["ten minutes later"])
+            #expect(company.value("client", id, "phone") == "+15550100")
+            #expect(try ana.push(ahead) == again)
+            // Nobody gets ahead by it.
+            var boast = ana.seal([Edit.patch("client", id, ["phone": "+15550101"])])
+            boast.timestamp = HybridTimestamp(milliseconds: company.now + 86_400_000)
+            let outcome = try required(try ana.push([boast])?.first)
+            #expect(outcome.warnings.map(\.code) == ["clock_skew"])
+            #expect(outcome.timestamp == HybridTimestamp(milliseconds: company.now))
+        }
+    }
 }

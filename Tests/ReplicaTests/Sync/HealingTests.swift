@@ -59,6 +59,43 @@ import Testing
         for site in [a, b] { #expect(try await site.replica.problems().isEmpty) }
     }
 
+    /// The server had taken its own time for a stamp from the future. Once that future has come, the set still stands where it stood.
+    @Test(arguments: [true, false]) func setOfAClockThatWasAhead_standsWhereItStood(aheadIsFirst: Bool) async throws {
+        let world = try World()
+        var a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let id = try await a.client("Acme")
+        try await a.sync()
+        try await b.sync()
+        let backup = world.server.snapshot()
+        // The clock jumps while nobody looks.
+        await a.replica.close()
+        let jumped = try await world.open("a", a.transport, offset: 3_600_000)
+        a = Site(name: "a", replica: jumped, transport: a.transport, id: a.id, member: a.member)
+        try await a.set("client", id, ["name": "an hour ahead"])
+        try await a.sync()
+        let told = try #require(world.server.outcome(of: Dot(replica: a.id, counter: 2)))
+        #expect(told.warnings.map(\.code) == ["clock_skew"])
+        #expect(told.timestamp?.milliseconds == world.clock.now)
+        world.clock.advance(60_000)
+        try await b.set("client", id, ["name": "a minute later"])
+        #expect(try await b.sync().superseded == 0)
+        try await expectConverged(world, a, b)
+
+        world.server.restore(backup)
+        world.clock.advance(7_200_000)
+        for site in aheadIsFirst ? [a, b] : [b, a] { #expect(try await site.sync().healing == 1) }
+        try await expectConverged(world, a, b)
+        #expect(try await a.value("client", id, "name") == "a minute later")
+        let again = try #require(world.server.outcome(of: Dot(replica: a.id, counter: 2)))
+        #expect(again.timestamp == told.timestamp && again.warnings.isEmpty)
+        // Once more, by what it was told the second time.
+        world.server.restore(backup)
+        for site in aheadIsFirst ? [b, a] : [a, b] { #expect(try await site.sync().healing == 1) }
+        try await expectConverged(world, a, b)
+        #expect(try await b.value("client", id, "name") == "a minute later")
+    }
+
     @Test func newWork_onALostRecordOfSomebodyElse_waits_whileOtherWorkFlows() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -84,6 +84,9 @@ import Testing
         var repeated = outcome
         repeated.duplicateOf = Dot(replica: Identifier(high: 5, low: 5), counter: 9)
         #expect(Outcome(json: repeated.json) == repeated)
+        repeated.timestamp = HybridTimestamp(milliseconds: 1_773_648_000_000, logical: 2)
+        #expect(Outcome(json: repeated.json) == repeated)
+        #expect(repeated.json["at"] == [1_773_648_000_000, 2])
         let rejected = Outcome.rejected([
             Violation(
                 entity: "client", id: Identifier(high: 1, low: 2), field: "notes", code: .conflict, message: "m",

@@ -45,7 +45,9 @@ import Testing
             let again = PushRequest(
                 schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised,
                 isHealing: received.isHealing, identity: received.identity,
-                sets: received.sets.map { OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after) })
+                sets: received.sets.map {
+                    OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after, timestamp: $0.timestamp)
+                })
             #expect(try JSONValue(parsing: again.bytes(replica: replica)) == example)
         }
         for example in try examples("push-reply") {
