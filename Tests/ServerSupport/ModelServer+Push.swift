@@ -178,12 +178,14 @@ extension ModelServer {
             if stamp <= last { stamp = last.next }
             state.lastStamp[set.dot.replica] = stamp
         }
-        if stamp != set.timestamp { corrected.insert(set.dot) }
+        // It says nothing about it, or nobody would be fooled.
+        let told = stamp == set.timestamp ? nil : stamp
         if fault == .lastWriterByArrival { stamp = max(stamp, state.stamp.next) }
         var submission = admitted
         (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
-        if stamp != set.timestamp { submission.sealedTimestamp = set.timestamp }
-        let outcome = decide(submission, holding: held)
+        if told != nil { submission.sealedTimestamp = set.timestamp }
+        var outcome = decide(submission, holding: held)
+        if outcome.timestamp != nil { outcome.timestamp = told }
         if outcome.status != .deferred { state.applications[set.dot, default: 0] += 1 }
         return outcome
     }

@@ -53,8 +53,6 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public var revoked: Set<Identifier> = []
     /// What is wrong with this server on purpose.
     public var fault: ModelFault?
-    /// Sets whose stamps had to be corrected.
-    var corrected: Set<Dot> = []
     /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.
     var readings = 0
     var pushes = 0
@@ -199,8 +197,6 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             return digests
         }
     }
-
-    public func hasCorrected(_ dot: Dot) -> Bool { lock.withLock { corrected.contains(dot) } }
 
     /// The mark that a checkpoint at head has now.
     public var headMark: CheckpointMark {

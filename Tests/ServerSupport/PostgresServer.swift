@@ -12,13 +12,13 @@ import TestSupport
 public final class PostgresServer: ServerCore, @unchecked Sendable {
     public let schema: Schema
     public let tenant: Identifier
-    private let lock = NSLock()
+    private let lock: NSLock
     let connection: PostgresConnection
     let context: SyncContext
     /// Of the database.
     let url: String
     private let now: @Sendable () -> Int64
-    private let pokes = Pokes()
+    private let pokes: Pokes
     /// Behind which counters replicas began, as their statements say.
     private var bases: [Identifier: Int64] = [:]
     /// Every table with rows of tenants, qualified.
@@ -27,19 +27,33 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     /// - Parameters:
     ///   - tenant: What the database holds of it goes first: no two servers may use one at the same time.
     ///   - random: Where ids come from. (Codes, tokens and fingerprints come from the database.)
-    public init(
+    ///   - fault: What is wrong with the database, which is one of its own then.
+    public convenience init(
         schema: Schema = .testing, tenant: Identifier, random: @escaping @Sendable () -> UInt64 = { UInt64.random(in: 0...UInt64.max) },
-        now: @escaping @Sendable () -> Int64
+        now: @escaping @Sendable () -> Int64, fault: StoreFault? = nil
     ) throws {
-        self.schema = schema
-        self.tenant = tenant
-        self.now = now
-        url = try PostgresServer.database(of: schema)
-        connection = try PostgresConnection(PostgresConfiguration(url: url))
-        let pokes = pokes
-        context = SyncContext(
+        let url = try fault == nil ? PostgresServer.database(of: schema) : PostgresServer.freshDatabase(of: schema)
+        let connection = try PostgresConnection(PostgresConfiguration(url: url))
+        for statement in fault?.statements(tenant) ?? [] { _ = try connection.run(statement) }
+        let pokes = Pokes()
+        let context = SyncContext(
             tables: EntityTables(schema), cursorSeal: try CursorSeal.load(from: connection), now: now,
             identifiers: IdentifierSource(random: random), announce: { _ in pokes.poke() }, builtins: TallyingConsumer.all)
+        try self.init(tenant, url: url, connection, context, pokes, NSLock())
+    }
+
+    /// Another company on the same server: the same process, the same session of the database.
+    public func neighbour(_ tenant: Identifier) throws -> any ServerCore {
+        try PostgresServer(tenant, url: url, connection, context, pokes, lock)
+    }
+
+    private init(
+        _ tenant: Identifier, url: String, _ connection: PostgresConnection, _ context: SyncContext, _ pokes: Pokes, _ lock: NSLock
+    ) throws {
+        schema = context.schema
+        now = context.now
+        (self.tenant, self.url, self.connection, self.context) = (tenant, url, connection, context)
+        (self.pokes, self.lock) = (pokes, lock)
         let found = try connection.run(
             """
             SELECT table_schema || '.' || quote_ident(table_name) FROM information_schema.columns \
@@ -50,7 +64,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
             try connection.batch(tableNames.map { PostgresStatement("DELETE FROM \($0) WHERE tenant = $1::uuid", [.identifier(tenant)]) })
         }
         try connection.transaction(.readWrite, tenant: tenant) { connection in
-            _ = try connection.run(TenantHead.create(tenant, nowMilliseconds: now()))
+            _ = try connection.run(TenantHead.create(tenant, nowMilliseconds: context.now()))
             try ServerWrite(context: context, tenant: tenant, connection: connection)
                 .writeInTransaction([ServerBeginnings.tenant(tenant)], author: .system).requireAccepted()
         }
@@ -63,13 +77,18 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
         try databases.with { databases in
             let key = "\(schema.version) \(schema.entities.map { "\($0.name)\($0.fields.map(\.name))" })"
             if let url = databases[key] { return url }
-            let url = try PostgresFixture.shared().freshDatabase()
-            let connection = try PostgresConnection(PostgresConfiguration(url: url))
-            defer { connection.close() }
-            try Migration(schema).run(connection)
+            let url = try freshDatabase(of: schema)
             databases[key] = url
             return url
         }
+    }
+
+    private static func freshDatabase(of schema: Schema) throws -> String {
+        let url = try PostgresFixture.shared().freshDatabase()
+        let connection = try PostgresConnection(PostgresConfiguration(url: url))
+        defer { connection.close() }
+        try Migration(schema).run(connection)
+        return url
     }
 
     // MARK: The verbs
@@ -234,6 +253,14 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
 
     public var position: Int64 { administer { _ in try head().position.position } }
     public var epoch: Int64 { administer { _ in try head().position.epoch } }
+
+    public var headMark: CheckpointMark {
+        administer { connection in
+            let position = try head().position
+            let found = try connection.run(FeedStore.fingerprints(at: [position.position], tenant: tenant))
+            return CheckpointMark(position: position, fingerprint: FeedStore.readFingerprints(found)[position.position] ?? "")
+        }
+    }
 
     public func record(_ entity: String, _ id: Identifier) -> RecordState? {
         guard let table = context.tables[entity] else { return nil }

@@ -63,6 +63,8 @@ public protocol ServerCore: AnyObject, Sendable {
     func record(_ entity: String, _ id: Identifier) -> RecordState?
     var position: Int64 { get }
     var epoch: Int64 { get }
+    /// The mark that a checkpoint at head has now.
+    var headMark: CheckpointMark { get }
     /// What an owner may read; with `replica`, what that one may hold.
     func digest(for replica: Identifier?) -> [String: EntityDigest]
 }

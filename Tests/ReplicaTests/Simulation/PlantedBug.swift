@@ -22,8 +22,14 @@ enum PlantedBug: String, Sendable, CaseIterable {
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
+    // In the database under a real server.
+    case mixesTenants, forgetsAnswers, emptiesEntries, hidesChanges, dropsUpdates
+
     /// Known to slip through at present, so rare is what they break: no seed that was tried finds them. Run when they are named.
     static let unfound: Set<PlantedBug> = [.believesClaimedCounters, .forgetsOrigins]
+
+    /// How the database is wrong under it.
+    var storeFault: StoreFault? { StoreFault(rawValue: rawValue) }
 
     /// How the model server is wrong under it.
     var serverFault: ModelFault? { ModelFault(rawValue: rawValue) }
@@ -66,7 +72,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry("a problem loses the text of its edit", ["I6", "I9", "I15"], seed: 8, more: [.serverWrite, .changeRole])
         case .baseNotSaved: Self.entry("the confirmed image under a local edit is not saved", ["I1", "I14"])
         case .dropsUnknownFields: Self.entry("an older build drops fields that it does not know", ["I1"], seed: 3, more: [.upgrade])
-        case .cursorBeforeChanges: Self.entry("the cursor is stored before the changes it stands for", ["I1", "I4", "I13"], seed: 5)
+        case .cursorBeforeChanges: Self.entry("the cursor is stored before the changes it stands for", ["I1", "I4", "I7", "I13"], seed: 5)
         case .losesReturnedEdit:
             Self.entry("an edit whose command has returned is lost with the process", ["I15", "I12", "I14"], seed: 2, more: [.crash])
         case .dropsHealed:
@@ -123,6 +129,11 @@ enum PlantedBug: String, Sendable, CaseIterable {
             Self.entry("what a built-in consumer changes commits before its cursor", ["I16"], more: [.runBuiltin])
         case .movesItsCursorFirst:
             Self.entry("the cursor of a built-in consumer commits before what it changes", ["I16"], more: [.runBuiltin])
+        case .mixesTenants: Self.entry("a lookup by id takes the other company's record", ["I7"])
+        case .forgetsAnswers: Self.entry("the outcome of a set is answered and not kept", ["I2", "I12"])
+        case .emptiesEntries: Self.entry("entries of the feed do not say what has changed", ["I8", "I11"])
+        case .hidesChanges: Self.entry("an entity that has changed looks as if it had not", ["I1", "I4", "I7"])
+        case .dropsUpdates: Self.entry("an update of a record is dropped, and its entry stays", ["I1", "I4", "I8"])
         }
     }
 }

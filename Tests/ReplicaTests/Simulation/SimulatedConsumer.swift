@@ -62,6 +62,7 @@ extension Simulation {
         }
         let page = try server.events(for: consumers[place].name, limit: Int64(1 + chance.below(20)))
         let name = consumers[place].name
+        for event in page.events { words.hear(event.body, "an event") }
         try consumers[place].checkIdentity(page)
         let death = chance.below(10)
         if death == 0 {

@@ -34,6 +34,8 @@ struct SimulatedNetwork: SyncTransport {
     let sent: SentSets
     let bug: PlantedBug?
     let chance: Chance
+    /// Of the company that asks.
+    let words: Words
     let line: Line
 
     /// What a site and its connection share.
@@ -49,7 +51,9 @@ struct SimulatedNetwork: SyncTransport {
     func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply { try await model.enroll(request) }
     func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply { try await model.fork(request, token: token) }
     func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
-        try await model.get(path, query, token: token)
+        let reply = try await model.get(path, query, token: token)
+        words.hear(reply, "an answer to \(path)")
+        return reply
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
@@ -60,6 +64,7 @@ struct SimulatedNetwork: SyncTransport {
             if bug == .takesOtherCopysOutcome, refusal.knownCode == .fork { throw TransportFailure.timeout }
             throw TransportFailure.reply(refusal, status: status)
         }
+        words.hear(reply, "an answer to a push")
         if bug == .appliesTwice || bug == .countsTwiceOnRetry && isAgain { applyAgain(bytes) }
         if line.isDeaf.with({ $0 }), try !PushReply(parsing: reply).outcomes.isEmpty { throw TransportFailure.timeout }
         switch bug {
@@ -73,6 +78,7 @@ struct SimulatedNetwork: SyncTransport {
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
         let reply = try await model.pull(request, token: token)
+        words.hear(reply, "a page")
         // A reply that the network cut is nobody's bug.
         guard let bug, case .object(var page)? = try? JSONValue(parsing: reply) else { return reply }
         line.next.with { $0 = page["next"]?.stringValue }

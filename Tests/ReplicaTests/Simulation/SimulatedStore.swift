@@ -15,14 +15,18 @@ enum SimulatedStore: String, Sendable {
     }()
 
     /// Two runs of one seed must not overlap on Postgres: the seed names the tenant, so that they are the same run.
-    func server(seed: UInt64, schema: Schema, random: @escaping @Sendable () -> UInt64, now: @escaping @Sendable () -> Int64)
-        -> any ServerCore
-    {
+    /// - Parameter fault: What is wrong with the database.
+    /// - Returns: The server, and that of another company where the store has more than one.
+    func servers(
+        seed: UInt64, schema: Schema, random: @escaping @Sendable () -> UInt64, now: @escaping @Sendable () -> Int64, fault: StoreFault?
+    ) -> (any ServerCore, neighbour: (any ServerCore)?) {
         switch self {
-        case .model: return ModelServer(schema: schema, random: random, now: now)
+        case .model: return (ModelServer(schema: schema, random: random, now: now), nil)
         case .postgres:
             do {
-                return try PostgresServer(schema: schema, tenant: Identifier(high: 0x7E, low: seed), random: random, now: now)
+                let server = try PostgresServer(
+                    schema: schema, tenant: Identifier(high: 0x7E, low: seed), random: random, now: now, fault: fault)
+                return (server, try server.neighbour(Identifier(high: 0x7F, low: seed)))
             } catch {
                 preconditionFailure("no Postgres for a simulation: \(error)")
             }

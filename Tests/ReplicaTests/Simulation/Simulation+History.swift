@@ -106,6 +106,8 @@ extension Simulation {
         let entry: ActivityEntry
         /// The set it belongs to; nil: the server's own write.
         let set: ChangeSet?
+        /// What the set counts with: its own stamp, or what the server made of it.
+        let stamp: HybridTimestamp?
         let value: JSONValue?
 
         /// Whether the author of a set had seen this write: their checkpoint is behind it, or their clock has its lane, or that of a
@@ -123,6 +125,7 @@ extension Simulation {
     func checkMerges() throws {
         let state = server.snapshot()
         var accepted: [Dot: ChangeSet] = [:]
+        var stamps: [Dot: HybridTimestamp] = [:]
         var twins: [Dot: Dot] = [:]
         let told = Set(state.feed.compactMap(\.dot))
         for (replica, outcomes) in state.outcomes {
@@ -135,6 +138,7 @@ extension Simulation {
         }
         for (dot, set, outcome) in try applied(state) {
             accepted[dot] = set
+            stamps[dot] = outcome.timestamp ?? set.timestamp
             guard outcome.positions == nil || told.contains(dot) else {
                 throw BrokenInvariant(name: "I2", detail: "\(dot) was accepted and is not in the feed")
             }
@@ -143,7 +147,8 @@ extension Simulation {
         for entry in state.feed where !entry.kind.hasPrefix("sync.") {
             let set = entry.dot.flatMap { accepted[$0] }
             for (field, change) in entry.allChanges {
-                let write = Write(entry: entry, set: entry.operation == .derived ? nil : set, value: change["new"])
+                let own = entry.operation == .derived ? nil : set
+                let write = Write(entry: entry, set: own, stamp: own.flatMap { stamps[$0.dot] }, value: change["new"])
                 if let before = last[entry.key]?[field] { try check(write, after: before, field, twins) }
                 last[entry.key, default: [:]][field] = write
             }
@@ -164,9 +169,7 @@ extension Simulation {
         switch policy {
         case .guarded: throw BrokenInvariant(name: "I8", detail: "\(what) by somebody who had not seen it")
         case .lastWriter:
-            // Stamps that the server had to correct say nothing about order.
-            guard let model, let earlier = before.set, !model.hasCorrected(set.dot), !model.hasCorrected(earlier.dot) else { return }
-            guard set.timestamp < earlier.timestamp else { return }
+            guard let earlier = before.stamp, let later = write.stamp, later < earlier else { return }
             throw BrokenInvariant(name: "I8", detail: "\(what) by an earlier write")
         default: break
         }

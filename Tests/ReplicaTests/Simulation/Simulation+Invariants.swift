@@ -10,6 +10,7 @@ extension Simulation {
     // MARK: At any time
 
     func checkAlways(_ site: SimulatedSite) async throws {
+        try checkWords()
         try await checkPair(site)
         let status = try await site.replica.status()
         // I5: within an epoch nothing goes back, and epochs do not either.
@@ -74,9 +75,8 @@ extension Simulation {
     /// I1, I5: whoever is at the server's head holds what the server holds, pending sets aside. A cursor that skipped something
     /// shows here, before a rebuild can hide it.
     func checkContent(_ site: SimulatedSite) async throws {
-        guard let head = model?.headMark else { return }
         let mark = try await site.replica.file.read { try Metadata(connection: $0.connection).checkpoint() }
-        guard mark == head else { return }
+        guard mark == server.headMark else { return }
         try await compare(site)
         try await checkAccess(site)
     }
@@ -235,6 +235,7 @@ extension Simulation {
         try checkBuiltin()
         try await checkNothingLost(going)
         try checkSight()
+        try await checkNeighbour()
         for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) {
             note("\(entity) \(digest.count) \(digest.hash.prefix(12))")
         }

@@ -39,10 +39,14 @@ actor Simulation {
     let model: ModelServer?
     let folder: URL
     let sent = SentSets()
+    /// What ours hear, and the server of another company beside it, where the store has more than one.
+    let words = Words(of: Words.own)
+    let neighbourServer: (any ServerCore)?
     let tally = Tally()
 
     var sites: [SimulatedSite] = []
     var consumers: [SimulatedConsumer] = []
+    var neighbour: Neighbour?
     var ledger = Ledger()
     var trace: [String] = []
     var statistics = Statistics()
@@ -72,7 +76,8 @@ actor Simulation {
         let clock = clock
         // Only the model can become a newer build in the middle of a run.
         let schema: Schema = chance.percent(60) || store == .postgres ? .testingLater : .testing
-        server = store.server(seed: seed, schema: schema, random: { entropy.next() }, now: { clock.now })
+        (server, neighbourServer) = store.servers(
+            seed: seed, schema: schema, random: { entropy.next() }, now: { clock.now }, fault: bug?.storeFault)
         model = server as? ModelServer
         model?.fault = bug?.serverFault
         // Deaths are simulated by errors, so the files need no disk under them.
@@ -122,6 +127,7 @@ actor Simulation {
             Change("note", ids[9], .create(fields: ["subject_type": "part", "subject_id": .string(ids[2].text), "body": "Rusty"])),
         ])
         try registerConsumers()
+        try await settleNeighbour()
         let count = 2 + chance.below(2)
         for number in 0..<count {
             // Of the last one the oldest backup knows nothing.
@@ -174,7 +180,9 @@ actor Simulation {
         return SimulatedSite(name: name, member: member, surroundings: surroundings, path: path, build: build, replica: replica)
     }
 
-    private func open(_ path: String, _ build: Schema, _ surroundings: SimulatedSite.Surroundings) async throws -> Replica {
+    func open(
+        _ path: String, _ build: Schema, _ surroundings: SimulatedSite.Surroundings, words: Words? = nil
+    ) async throws -> Replica {
         let (clock, entropy) = (clock, entropy)
         var environment = ReplicaEnvironment(
             wallMilliseconds: { clock.now + surroundings.clockError.with { $0 } }, random: { entropy.next() },
@@ -184,7 +192,8 @@ actor Simulation {
             })
         environment.storageStep = { try surroundings.step($0) }
         let network = SimulatedNetwork(
-            model: surroundings.model, sent: sent, bug: bug, chance: entropy, line: surroundings.line)
+            model: surroundings.model, sent: sent, bug: words == nil ? bug : nil, chance: entropy, words: words ?? self.words,
+            line: surroundings.line)
         (environment.sealedAtOnce, environment.sealingPauseMilliseconds) = (2, 0)
         return try await Replica.open(path, schema: build, transport: network, environment: environment)
     }
@@ -221,6 +230,7 @@ actor Simulation {
         let what = try await perform(operation, site)
         note("\(number) \(operation.rawValue) \(site.name): \(what) @\(server.position)")
         try await checkAlways(site)
+        try await neighbourActs()
     }
 
     private func perform(_ operation: Operation, _ site: SimulatedSite) async throws -> String {
