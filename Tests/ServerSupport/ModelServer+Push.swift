@@ -45,6 +45,7 @@ extension ModelServer {
         try checkOrder(push.sets, replica)
         _ = try place(push.cursor)
         let fresh = try unseen(push.sets, replica, isCourier: isCourier)
+        resumeNumbers(push.numbers)
         // It dies before anything is kept.
         for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
             throw TransportFailure.dropped("the server died")
@@ -81,6 +82,7 @@ extension ModelServer {
                 submission.twins = twins(of: clock)
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
+                submission.numbers = set.numbers
                 submission.isOfLostHistory = fault == .writesUnseen || (isOpen && content.clock.feed.epoch < state.epoch)
                 outcome =
                     fault == .dropsHealed && push.isHealing && content.clock.feed.epoch < state.epoch
@@ -105,6 +107,14 @@ extension ModelServer {
             (state.outcomes[replica]?[set.dot.counter]?.bytes ?? waiting[set.dot.counter]).map { (set.dot.counter, $0) }
         }
         return PushReply(serverMilliseconds: now(), outcomes: outcomes).bytes()
+    }
+
+    /// After a restore sequences go on behind every number that replicas have seen.
+    private func resumeNumbers(_ reports: [NumberReport]) {
+        guard state.epoch > 0 else { return }
+        let newest = Dictionary(reports.map { ($0.key, $0) }) { $0.last > $1.last ? $0 : $1 }
+        let changes = newest.sorted { $0.key.id < $1.key.id }.compactMap { $0.value.change(state.records[$0.key], in: schema) }
+        if !changes.isEmpty { _ = writeLocked(changes, knowing: nil) }
     }
 
     private func checkOrder(_ sets: [PushRequest.Received], _ replica: Identifier) throws {

@@ -106,7 +106,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         return outcome
     }
 
-    private func writeLocked(_ changes: [Change], knowing position: Int64? = nil) -> Outcome {
+    func writeLocked(_ changes: [Change], knowing position: Int64? = nil) -> Outcome {
         let stamp = max(HybridTimestamp(milliseconds: now()), state.stamp.next)
         return decide(
             Submission(

@@ -27,7 +27,7 @@ extension Domain {
             fields: [.text("label", 60).required.guarded, .reference("part", "part", onDelete: .nullify).indexed, .text("notes", 100)])
         return Domain(
             "workshop", entities: workshop.entities.map { $0.gaining(gained[$0.name] ?? []) } + [gadget], rules: workshop.rules,
-            effects: workshop.effects, activities: workshop.activities)
+            effects: workshop.effects, activities: workshop.activities, numberings: workshop.numberings)
     }()
 }
 

@@ -105,11 +105,9 @@ extension Domain {
                             changes: ["on_hand_milli": ["new": .integer(now)]])
                     ]
                 }),
-            Effect(
-                "document.number", on: "document", .transition(["issue"]), side: .server,
-                writes: { subject, _ in [.set(subject.record.key, field: "number", .string("DOC-\(subject.record.id.text.suffix(4))"))] }),
         ],
-        activities: [ActivityKind("part.stock_negative", icon: "package-x", major: true)])
+        activities: [ActivityKind("part.stock_negative", icon: "package-x", major: true)],
+        numberings: [Numbering("document", field: "number", on: ["issue"], kind: "document", prefix: "DOC-", yearOf: "due_on")])
 }
 
 extension Schema {

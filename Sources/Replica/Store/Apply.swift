@@ -37,8 +37,13 @@ extension Store {
         try sealedTransaction {
             let meta = Metadata(connection: connection)
             var applied = Applied()
-            // 2. A rebuild begins from nothing; pending sets stay.
+            // 2. A rebuild begins from nothing; pending sets stay. What records were called is told to a restored server.
+            var numbers = HeldNumbers()
             if rebuilding {
+                if let mark = page.checkpoint?.mark, let last = try meta.checkpoint(), last.position.epoch < mark.position.epoch {
+                    numbers = try HeldNumbers(self)
+                    try numbers.report(in: meta)
+                }
                 try step(.applyForget)
                 try forgetConfirmed()
             }
@@ -59,7 +64,7 @@ extension Store {
                 try step(.applyOutcomes)
                 try settle(page.outcomes, checkpoint, at: page.serverMilliseconds, &applied)
                 if let last = try meta.checkpoint()?.position, last.epoch < checkpoint.mark.position.epoch {
-                    try heal(checkpoint, page.outcomes, &applied)
+                    try heal(checkpoint, page.outcomes, numbers, &applied)
                 }
                 // The role may be another one, which may not read what the copy of the timeline tells: it is fetched anew as well.
                 // Whatever it is for: a rebuild that was asked for has no cursor to tell it of a change of role.

@@ -8,7 +8,9 @@ extension Store {
     /// Makes everything that this file holds and the server no longer has pending again, and says of every set from before the
     /// restore what its author had seen of others. Runs in the transaction that applies the first checkpoint of the new epoch,
     /// before the copy of the lost timeline is forgotten.
-    func heal(_ checkpoint: Checkpoint, _ outcomes: [ToldOutcome], _ applied: inout Applied) throws {
+    func heal(
+        _ checkpoint: Checkpoint, _ outcomes: [ToldOutcome], _ numbers: HeldNumbers, _ applied: inout Applied
+    ) throws {
         try step(.heal)
         // 1. Counters that the server knows with other content, or has passed over: another copy of this file went on after the
         // restore. What was confirmed here lives on under an id of its own.
@@ -38,9 +40,10 @@ extension Store {
             let seen = try seenSets(by: set)
             let isDeferred = row.author != nil ? row.isDeferred : row.counter <= acknowledged
             try connection.execute(
-                "UPDATE _tideline_pending SET seen = ?2, deferred = ?3 WHERE counter = ?1",
+                "UPDATE _tideline_pending SET seen = ?2, deferred = ?3, numbers = coalesce(?4, numbers) WHERE counter = ?1",
                 [
                     .integer(row.counter), .text(JSONValue.array(seen.map(\.json)).canonicalText), .integer(isDeferred ? 1 : 0),
+                    SQLiteValue(numbers.given(by: set)),
                 ])
         }
         try forgetActivity()

@@ -19,6 +19,8 @@ struct Metadata {
         /// The highest counter the server has processed, as of the checkpoint.
         case acknowledged
         case cursor, checkpoint
+        /// The last numbers of sequences that a restored server has to be told: `[[kind, year, last]…]`.
+        case numbers
         case clockMilliseconds = "clock_ms"
         case clockLogical = "clock_logical"
         case clockOffset = "clock_offset"

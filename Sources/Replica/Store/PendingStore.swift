@@ -90,7 +90,7 @@ extension Store {
         var batch = PendingBatch()
         var bytes = 1024
         try connection.withStatement(
-            "SELECT counter, hash, sealed, seen, author, stamp FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
+            "SELECT counter, hash, sealed, seen, author, stamp, numbers FROM _tideline_pending WHERE state = 'pending' ORDER BY counter LIMIT ?1"
         ) { statement in
             try statement.bind(1, min(maximumSets, Limits.setsPerPush))
             while try statement.step() {
@@ -103,8 +103,10 @@ extension Store {
                 // One set always fits: its own limit is far below that of a push.
                 if bytes > Limits.bytesPerPush, !batch.sets.isEmpty { break }
                 let stamp = try row.optionalText(5).flatMap { HybridTimestamp(json: try JSONValue(parsing: $0)) }
-                batch.sets.append(
-                    OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen, timestamp: stamp))
+                var offered = OfferedSet(counter: row.integer(0), hash: row.text(1), sealed: sealed, after: seen, timestamp: stamp)
+                if let numbers = row.optionalText(6) { offered.numbers = try HeldNumbers.read(numbers) }
+                bytes += offered.numbers.count * 96
+                batch.sets.append(offered)
             }
             statement.reset()
         }

@@ -12,12 +12,14 @@ enum ReplicaFile {
         "CREATE TABLE IF NOT EXISTS _tideline_meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
         // Sealed sets that no checkpoint covers yet. `sealed` is NULL for a withdrawn set, whose marker is still to be offered.
         // `seen` is set on those from before a restore of the server; `deferred` on those that it has told to wait; `author` on those
-        // that another replica has sealed, whose courier this file is; `stamp` on those that the server counts with another one than theirs.
+        // that another replica has sealed, whose courier this file is; `stamp` on those that the server counts with another one than theirs,
+        // `numbers` on those that had given records their numbers before a restore.
         """
         CREATE TABLE IF NOT EXISTS _tideline_pending (counter INTEGER PRIMARY KEY, hash TEXT NOT NULL, sealed BLOB, \
         sealed_at INTEGER NOT NULL, summary TEXT NOT NULL, state TEXT NOT NULL, outcome TEXT, predicted TEXT, \
         feed_epoch INTEGER NOT NULL, feed_position INTEGER NOT NULL, undo TEXT, undoes INTEGER, seen TEXT, \
-        deferred INTEGER NOT NULL DEFAULT 0, author TEXT, stamp TEXT)
+        deferred INTEGER NOT NULL DEFAULT 0, author TEXT, stamp TEXT, \
+        numbers TEXT)
         """,
         // The confirmed image of every record that pending sets changed; NULL: there is none at the server.
         """
@@ -59,6 +61,7 @@ enum ReplicaFile {
         (table: "_tideline_pending", column: "deferred", type: "INTEGER NOT NULL DEFAULT 0"),
         (table: "_tideline_pending", column: "author", type: "TEXT"),
         (table: "_tideline_pending", column: "stamp", type: "TEXT"),
+        (table: "_tideline_pending", column: "numbers", type: "TEXT"),
         // Whether somebody was told of a refusal that happened while nobody was looking; NULL: not yet.
         (table: "_tideline_problem", column: "told", type: "INTEGER"),
     ]

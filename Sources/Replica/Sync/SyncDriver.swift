@@ -155,7 +155,8 @@ struct SyncWork {
         let request = PushRequest(
             schemaVersion: store.schema.version, cursor: try meta.text(.cursor),
             recognised: isOlder == 1 ? try store.checkpointMarks() : [], isHealing: try store.isHealing(),
-            identity: try batch.author.flatMap { try meta.formerIdentities()[$0] }, sets: batch.sets)
+            identity: try batch.author.flatMap { try meta.formerIdentities()[$0] }, numbers: try HeldNumbers.reported(in: meta),
+            sets: batch.sets)
         return Offer(
             author: batch.author, sets: batch.sets, bytes: request.bytes(replica: batch.author ?? identity.replica), token: identity.token)
     }
@@ -164,7 +165,8 @@ struct SyncWork {
         let offer = try await file.write { store -> Offer? in
             try store.sealIfCaptured()
             let batch = maximumSets == 0 ? PendingBatch() : try store.nextBatch(maximumSets: maximumSets)
-            if batch.sets.isEmpty, maximumSets > 0 { return nil }
+            let hasReport = try Metadata(connection: store.connection).text(.numbers) != nil
+            if batch.sets.isEmpty, maximumSets > 0, !hasReport { return nil }
             let offer = try Self.offer(batch, store)
             // From here on something may be known under the id of this file.
             if batch.author == nil, !batch.sets.isEmpty { try Metadata(connection: store.connection).set(.unoffered, nil) }
@@ -191,6 +193,7 @@ struct SyncWork {
                     try store.step(.recordOutcomes)
                     let deferred = try store.recordOutcomes(reply.outcomes.filter { offered.contains($0.counter) })
                     try store.learn(serverMilliseconds: reply.serverMilliseconds)
+                    try Metadata(connection: store.connection).set(.numbers, nil)
                     return deferred
                 }
             }

@@ -25,6 +25,8 @@ public struct Submission: Sendable {
     /// Made before the server lost what came after its backup, and brought back: what its author could see then, nobody knows any
     /// more.
     public var isOfLostHistory = false
+    /// What records that it numbers were called before that.
+    public var numbers: [Identifier: String] = [:]
     /// Sets that led to this one, each written because of an entry of the one before (``ActivityEntry/depth``).
     public var depth = 0
 
@@ -405,6 +407,14 @@ struct SetDecider {
                 }
             }
         }
+        var given: GivenNumber?
+        if mode == .server, let transition = subject?.transition, let number = number(for: record, on: transition) {
+            let field = number.numbering.field
+            record[field] = .string(number.text)
+            record.versions.fields[field] = effectTag(.server, at: position)
+            changes[field] = ["old": .null, "new": record[field]]
+            given = number
+        }
         record.position = position
         record.updatedAt = nowMilliseconds
         record.scopeKeys = scopeKeys(of: record, before: before)
@@ -413,6 +423,7 @@ struct SetDecider {
         self.record(
             on: record, key: record.key, operation: operation, kind: kind, isMajor: isMajor, changes: changes,
             category: record.schema.category, scopeKeys: record.scopeKeys, cause: cause)
+        if let given { advance(behind: given, cause: position.position) }
         for (write, side) in elsewhere { apply(write, side, cause: position.position) }
     }
 
@@ -422,6 +433,8 @@ struct SetDecider {
         if side == .server { tag.dot = nil }
         return tag
     }
+
+    var serverTag: VersionTag { effectTag(.server, at: nextPosition) }
 
     /// A write that follows from another one.
     private mutating func apply(_ write: DerivedWrite, _ side: Side, cause: Int64) {

@@ -9,6 +9,7 @@ public final class Schema: Sendable {
     /// Every kind of feed entry there is, with its look.
     public let activityKinds: [ActivityKind]
     public let reports: [Report]
+    public let numberings: [Numbering]
 
     private let byName: [String: EntitySchema]
     private let rulesByEntity: [String: [Rule]]
@@ -110,11 +111,17 @@ public final class Schema: Sendable {
         activityKinds = entities.flatMap(ActivityKind.kinds) + domains.flatMap(\.activities) + ActivityKind.engine
         activityKindByName = Dictionary(activityKinds.map { ($0.name, $0) }) { $1 }
         reports = domains.flatMap(\.reports)
+        numberings = domains.flatMap(\.numberings)
+        for numbering in numberings {
+            let field = byName[numbering.entity]?.field(numbering.field)
+            precondition(field?.policy == .serverAssigned, "\(numbering.entity).\(numbering.field): only the server gives numbers")
+        }
     }
 
     public func entity(_ name: String) -> EntitySchema? { byName[name] }
     public func rules(of entity: String) -> [Rule] { rulesByEntity[entity] ?? [] }
     public func effects(of entity: String) -> [Effect] { effectsByEntity[entity] ?? [] }
+    public func numbering(of entity: String) -> Numbering? { numberings.first { $0.entity == entity } }
     public func report(_ name: String) -> Report? { reports.first { $0.name == name } }
     public func activityKind(_ name: String) -> ActivityKind? { activityKindByName[name] }
     /// Fields anywhere in the schema that point at the entity.
@@ -141,10 +148,11 @@ public struct Domain: Sendable {
     /// The derived kinds that its effects add to the feed.
     public let activities: [ActivityKind]
     public let reports: [Report]
+    public let numberings: [Numbering]
 
     public init(
         _ name: String, entities: [EntitySchema], rules: [Rule] = [], effects: [Effect] = [], activities: [ActivityKind] = [],
-        reports: [Report] = []
+        reports: [Report] = [], numberings: [Numbering] = []
     ) {
         self.name = name
         self.entities = entities
@@ -152,5 +160,6 @@ public struct Domain: Sendable {
         self.effects = effects
         self.activities = activities
         self.reports = reports
+        self.numberings = numberings
     }
 }

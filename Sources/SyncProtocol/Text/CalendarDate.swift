@@ -13,6 +13,11 @@ public enum CalendarDate {
         String(decoding: isoBytes(fromDays: days), as: UTF8.self)
     }
 
+    static func year(ofDays days: Int64) -> Int64 { civil(fromDays: days).year }
+
+    /// The day in UTC.
+    static func days(ofMilliseconds milliseconds: Int64) -> Int64 { floorDivide(milliseconds, 86_400_000).0 }
+
     // MARK: Shared with Instant
 
     /// The first ten bytes of a slice.

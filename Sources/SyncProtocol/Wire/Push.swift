@@ -11,6 +11,8 @@ public struct OfferedSet: Hashable, Sendable {
     public var after: [SeenSet]
     /// The stamp that it counted with before a restore, where that was not its own (``Outcome/timestamp``).
     public var timestamp: HybridTimestamp?
+    /// What records that it numbers were called before a restore (``Numbering``), by id.
+    public var numbers: [Identifier: String] = [:]
 
     public init(counter: Int64, hash: String, sealed: [UInt8]?, after: [SeenSet] = [], timestamp: HybridTimestamp? = nil) {
         self.counter = counter
@@ -83,17 +85,20 @@ public struct PushRequest: Hashable, Sendable {
     /// Of the replica that sealed the sets, when it is another one of the same member, from whose file this one was copied: the
     /// statement that came with its token (``EnrollmentReply/identity``).
     public var identity: String?
+    /// The last number of each sequence that it has seen; told once after a restore.
+    public var numbers: [NumberReport]
     public var sets: [OfferedSet]
 
     public init(
         schemaVersion: Int64, cursor: String?, recognised: [CheckpointMark] = [], isHealing: Bool = false, identity: String? = nil,
-        sets: [OfferedSet]
+        numbers: [NumberReport] = [], sets: [OfferedSet]
     ) {
         self.schemaVersion = schemaVersion
         self.cursor = cursor
         self.recognised = recognised
         self.isHealing = isHealing
         self.identity = identity
+        self.numbers = numbers
         self.sets = sets
     }
 
@@ -119,6 +124,10 @@ public struct PushRequest: Hashable, Sendable {
             writer.key("identity")
             writer.string(identity)
         }
+        if !numbers.isEmpty {
+            writer.key("numbers")
+            writer.value(.array(numbers.map(\.json)))
+        }
         writer.key("sets")
         writer.beginArray()
         for set in sets {
@@ -133,6 +142,10 @@ public struct PushRequest: Hashable, Sendable {
             }
             writer.key("hash")
             writer.string(set.hash)
+            if !set.numbers.isEmpty {
+                writer.key("numbers")
+                writer.value(.object(JSONObject(set.numbers.map { ($0.key.text, .string($0.value)) })))
+            }
             if let sealed = set.sealed {
                 writer.key("set")
                 writer.raw(sealed)
@@ -155,6 +168,7 @@ public struct PushRequest: Hashable, Sendable {
         public var content: Content
         public var after: [SeenSet] = []
         public var timestamp: HybridTimestamp?
+        public var numbers: [Identifier: String] = [:]
 
         public enum Content: Sendable {
             case set(ChangeSet)
@@ -178,6 +192,7 @@ public struct PushRequest: Hashable, Sendable {
         public var recognised: [CheckpointMark]
         public var isHealing = false
         public var identity: String?
+        public var numbers: [NumberReport] = []
         public var sets: [Received]
     }
 
@@ -196,6 +211,15 @@ public struct PushRequest: Hashable, Sendable {
                     guard marks.count <= 64 else { throw WireError("recognised", "has at most 64 checkpoints") }
                     push.recognised = marks.compactMap(CheckpointMark.init(json:))
                 case "healing": push.isHealing = try reader.readValue().boolValue ?? false
+                case "numbers":
+                    let reports = try reader.readValue().arrayValue ?? []
+                    guard reports.count <= NumberReport.maximumCount else {
+                        throw WireError("numbers", "has at most \(NumberReport.maximumCount) sequences")
+                    }
+                    push.numbers = try reports.map { json in
+                        guard let report = NumberReport(json: json) else { throw WireError("numbers", "is [[kind, year, last]…]") }
+                        return report
+                    }
                 case "identity": push.identity = try reader.readIfNull() ? nil : try reader.readString()
                 case "sets":
                     try reader.beginArray()
@@ -218,6 +242,7 @@ public struct PushRequest: Hashable, Sendable {
         var withdrawn: JSONValue?
         var after: [SeenSet] = []
         var timestamp: HybridTimestamp?
+        var numbers: [Identifier: String] = [:]
         try reader.beginObject()
         while let key = try reader.nextKey() {
             switch key {
@@ -225,6 +250,13 @@ public struct PushRequest: Hashable, Sendable {
             case "set": sealed = try reader.skipValue()
             case "withdrawn": withdrawn = try reader.readValue()
             case "after": after = SeenSet.list(try reader.readValue())
+            case "numbers":
+                for (id, number) in try reader.readValue().objectValue ?? [:] {
+                    guard let id = Identifier(id), let number = number.stringValue else {
+                        throw WireError("sets[\(index)].numbers", "is {id: number}")
+                    }
+                    numbers[id] = number
+                }
             case "at":
                 timestamp = HybridTimestamp(json: try reader.readValue())
                 guard timestamp != nil else { throw WireError("sets[\(index)].at", "is [milliseconds, logical]") }
@@ -249,7 +281,8 @@ public struct PushRequest: Hashable, Sendable {
                     entity: "", id: nil, field: "set", code: .payloadTooLarge, message: "a set has at most \(Limits.bytesPerSet) bytes",
                     parameters: ["max": .integer(Int64(Limits.bytesPerSet))])
             }
-            return Received(hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)), after: after, timestamp: timestamp)
+            return Received(
+                hash: hash, sealed: exact, content: .set(try ChangeSet(json: json)), after: after, timestamp: timestamp, numbers: numbers)
         } catch let violation as Violation {
             return Received(hash: hash, sealed: exact, content: .undecodable(setDot, violation))
         }

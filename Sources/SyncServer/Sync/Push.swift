@@ -131,7 +131,7 @@ struct Push {
             SameSets.find(push.sets, member: principal.member, tenant: tenant),
             SameSets.twins(of: [replica.id] + lanes, tenant: tenant),
         ])
-        guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        guard var head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
         context.pushStep(.locked)
         let fingerprints = FeedStore.readFingerprints(locked[1])
         for mark in cursor?.marks ?? [] {
@@ -161,6 +161,8 @@ struct Push {
         let healing = Healing(
             epochStart: locked[4], waiting: locked[5], replica: replica.id, acknowledged: bringing, isHealing: push.isHealing,
             nowMilliseconds: now)
+
+        let isResumed = try resumeNumbers(push.numbers, &head, tenant: tenant)
 
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
         let known = Outcomes.read(locked[2])
@@ -226,8 +228,25 @@ struct Push {
         for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome?.json.canonicalBytes() }
         let outcomes = push.sets.compactMap { set in answers[set.dot.counter].map { (counter: set.dot.counter, outcome: $0) } }
         return .reply(
-            PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty,
+            PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty || isResumed,
             fresh: stored.map(\.status))
+    }
+
+    /// After a restore sequences go on behind every number that replicas have seen. Returns whether one of them does now.
+    private func resumeNumbers(_ reports: [NumberReport], _ head: inout TenantHead, tenant: Identifier) throws -> Bool {
+        guard !reports.isEmpty, head.position.epoch > 0, let table = context.tables[Numbering.sequences] else { return false }
+        let found = try connection.run(table.selectByID, .identifier(tenant), .textArray(reports.map(\.key.id.text)))
+        let known = Dictionary(
+            try RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch).states(of: Numbering.sequences, in: found)
+                .map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
+        let newest = Dictionary(reports.map { ($0.key, $0) }) { $0.last > $1.last ? $0 : $1 }
+        let changes = newest.sorted { $0.key.id < $1.key.id }.compactMap { $0.value.change(known[$0.key], in: context.schema) }
+        guard !changes.isEmpty else { return false }
+        try ServerWrite(context: context, tenant: tenant, connection: connection).writeInTransaction(changes, author: .system)
+            .requireAccepted()
+        guard let moved = TenantHead(try connection.run(TenantHead.read(tenant))) else { throw Authentication.unauthorized }
+        head = moved
+        return true
     }
 
     // MARK: Order
@@ -301,6 +320,7 @@ struct Push {
                     set, seen: received.after, counted: received.timestamp, isLate: isLate, author: author)
                 submission.twins = sameSets.twins(of: submission.clock)
                 submission.waitsFor = healing.waitsFor(received.after)
+                submission.numbers = received.numbers
                 submission.isOfLostHistory = healing.isOfLostHistory(set, epoch: admission.head.epoch)
                 return Fresh(received: received, submission: submission)
             } catch {

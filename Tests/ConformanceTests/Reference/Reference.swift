@@ -4,7 +4,7 @@
 //
 // It knows: last writer, guarded, add-wins sets, counters, maps, write-once, server-assigned; creation, merging of links;
 // transitions with rebase and their guards; delete, cascade, restrict, nullify, restore; aggregates and locks; references,
-// uniqueness, sizes of sets; stock, primary contacts, closing times and numbers as effects; roles and what they see; clamped clocks; dependents of
+// uniqueness, sizes of sets; stock, primary contacts, closing times and numbers given one after another; roles and what they see; clamped clocks; dependents of
 // rejected creations. It does not know: hierarchies, definitions of custom fields, order and text of violations.
 
 import SyncProtocol
@@ -58,6 +58,8 @@ struct Reference {
     /// Members, replicas and the tenant come into being outside of the history.
     var outside: Set<Identifier> = []
     var records: [RecordKey: ReferenceRecord] = [:]
+    /// The last number of documents by year.
+    var lastNumbers: [String: Int] = [:]
     var rejectedCreations: Set<Identifier> = []
     var lastStamp: [Identifier: HybridTimestamp] = [:]
     var greatestStamp = HybridTimestamp.zero
@@ -115,7 +117,7 @@ struct Reference {
             if mistake == .rejectionLeavesPart { records = decision.records }
             return Verdict(status: .rejected, violations: decision.violations)
         }
-        records = decision.records
+        (records, lastNumbers) = (decision.records, decision.lastNumbers)
         return Verdict(
             status: decision.hadEffect ? .accepted : .noop, superseded: decision.superseded.sorted(), rebased: decision.rebased)
     }
@@ -148,6 +150,12 @@ struct Reference {
                 return "\(key).\(field.name) should be \(expected[field.name]), is \(found[field.name])"
             }
         }
-        return held.keys.filter { records[$0] == nil && !outside.contains($0.id) }.min { $0.id < $1.id }.map { "\($0) should not be there" }
+        var sequences: [String: Int] = [:]
+        for record in held.values where record.schema.name == "number_sequence" {
+            sequences[String(record.integer("year") ?? 0)] = Int(record.integer("last") ?? 0)
+        }
+        guard sequences == lastNumbers else { return "the last numbers should be \(lastNumbers), are \(sequences)" }
+        let others = held.keys.filter { records[$0] == nil && !outside.contains($0.id) && $0.entity != "number_sequence" }
+        return others.min { $0.id < $1.id }.map { "\($0) should not be there" }
     }
 }

@@ -44,7 +44,13 @@ extension ReferenceDecision {
         case ("deal", "reopen"):
             record.parts["closed_at"] = .value(.null, write)
             record.parts["lost_reason"] = .value(.null, write)
-        case ("document", "issue"): record.parts["number"] = .value(.string("DOC-\(key.id.text.suffix(4))"), nil)
+        case ("document", "issue") where record["number"].isNull:
+            // Of the year in which it is due, or was issued.
+            let days = record["due_on"].integerValue ?? stamp.milliseconds / 86_400_000
+            let year = String(Instant.iso(fromMilliseconds: days * 86_400_000).prefix(4))
+            lastNumbers[year, default: 0] += 1
+            let digits = String(lastNumbers[year] ?? 0)
+            record.parts["number"] = .value(.string("DOC-\(year)-\(String(repeating: "0", count: max(0, 4 - digits.count)))\(digits)"), nil)
         default: break
         }
         records[key] = record

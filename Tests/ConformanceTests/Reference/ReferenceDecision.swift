@@ -10,6 +10,7 @@ struct ReferenceDecision {
     let seen: Seen
     let write: Write
     var records: [RecordKey: ReferenceRecord]
+    var lastNumbers: [String: Int]
     var violations: Set<String> = []
     var superseded: [String] = []
     var rebased = false
@@ -26,6 +27,7 @@ struct ReferenceDecision {
         self.seen = seen
         self.write = write
         records = reference.records
+        lastNumbers = reference.lastNumbers
     }
 
     var mistake: Reference.Mistake? { reference.mistake }

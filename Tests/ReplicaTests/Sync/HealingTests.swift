@@ -96,6 +96,50 @@ import Testing
         #expect(try await b.value("client", id, "name") == "a minute later")
     }
 
+    /// Of the last two numbers one is with its author, who comes back last, and the other only with somebody who has seen it.
+    @Test func numbers_areGivenBack_andNewOnesComeBehindAllThatWereSeen() async throws {
+        let world = try World(schema: .testing)
+        let (a, b, reader) = (
+            try await world.replica("a"), try await world.replica("b"), try await world.replica("reader", role: .viewer)
+        )
+        func issued(_ site: Site) async throws -> Identifier {
+            let document = try await site.replica.write { edit in
+                let id = try edit.create("document", ["title": "Offer", "due_on": .integer(22_500)])
+                try edit.create("document_line", ["document": .string(id.text), "label": "Work", "price": 100])
+                try edit.transition("issue", "document", id)
+                return id
+            }.value
+            try await site.sync()
+            return document
+        }
+        func number(_ id: Identifier) -> String? { world.server.record("document", id)?.text("number") }
+        let first = try await issued(a)
+        for site in [b, reader] { try await site.sync() }
+        let backup = world.server.snapshot()
+        let (second, third) = (try await issued(a), try await issued(b))
+        #expect([first, second, third].map(number) == ["DOC-2031-0001", "DOC-2031-0002", "DOC-2031-0003"])
+        for site in [a, b, reader] { try await site.sync() }
+        // The one who made the third is gone for now; who may only read says nothing.
+        world.server.restore(backup)
+        try await reader.sync()
+        let lateFirst = world.server.record("number_sequence", NumberReport(kind: "document", year: 2031, last: 1).key.id)?.integer("last")
+        #expect(lateFirst == 1)
+        try await a.sync()
+        try await a.sync()
+        let fourth = try await issued(a)
+        #expect(number(second) == "DOC-2031-0002")
+        #expect(number(fourth) == "DOC-2031-0004")
+        try await b.sync()
+        #expect(number(third) == "DOC-2031-0003")
+        #expect(try await a.replica.query("SELECT value FROM _tideline_meta WHERE key = 'numbers'").isEmpty)
+        try await expectConverged(world, a, b)
+        #expect(try await a.value("document", third, "number") == "DOC-2031-0003")
+        // Nothing to report, nothing is pushed.
+        let count = a.transport.sentPushes.count
+        try await a.sync()
+        #expect(a.transport.sentPushes.count == count)
+    }
+
     @Test func newWork_onALostRecordOfSomebodyElse_waits_whileOtherWorkFlows() async throws {
         let world = try World()
         let a = try await world.replica("a")

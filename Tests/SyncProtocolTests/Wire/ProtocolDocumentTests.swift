@@ -44,9 +44,12 @@ import Testing
             let replica = try #require(received.sets.first?.dot.replica)
             let again = PushRequest(
                 schemaVersion: received.schemaVersion, cursor: received.cursor, recognised: received.recognised,
-                isHealing: received.isHealing, identity: received.identity,
+                isHealing: received.isHealing, identity: received.identity, numbers: received.numbers,
                 sets: received.sets.map {
-                    OfferedSet(counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after, timestamp: $0.timestamp)
+                    var set = OfferedSet(
+                        counter: $0.dot.counter, hash: $0.hash, sealed: $0.sealed, after: $0.after, timestamp: $0.timestamp)
+                    set.numbers = $0.numbers
+                    return set
                 })
             #expect(try JSONValue(parsing: again.bytes(replica: replica)) == example)
         }
