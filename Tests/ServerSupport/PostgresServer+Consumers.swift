@@ -101,7 +101,7 @@ extension PostgresServer {
             })
         let report = run.run()
         guard !process.isDead else { return }
-        try inTenant { connection in
+        _ = try inTenant { connection in
             try DeliveryStore(tenant: tenant, connection: connection).settle(
                 batch, report.settled, untried: report.untried, failures: report.failures,
                 blockedUntil: report.blockedUntil, nowMilliseconds: context.now())

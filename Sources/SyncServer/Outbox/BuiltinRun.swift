@@ -54,7 +54,7 @@ struct BuiltinRun {
                     eventRequestID: item.event?.requestID)
             }
             do {
-                let outcome = try connections.use { connection in
+                let outcome = try connections.use(for: batch.tenant) { connection in
                     try connection.transaction(.readWrite, tenant: batch.tenant, requestID: requestID) { connection in
                         try handle(item, on: connection) { settled(.delivered(status: nil), .delivered) }
                     }

@@ -34,6 +34,7 @@ struct ConsumerStore {
     let tenant: Identifier
     let connection: PostgresConnection
 
+    /// Each reads the feed on its own; who has more than this to tell puts a queue behind one of them.
     static let perTenantMax: Int64 = 100
     /// How long the secret before the last rotation still signs.
     static let graceMilliseconds: Int64 = 24 * 3_600_000
@@ -93,6 +94,8 @@ struct ConsumerStore {
     func add(_ consumer: Consumer, from start: StartPosition, nowMilliseconds now: Int64) throws -> WebhookSecret? {
         let position = try resolve(start)
         let secret = consumer.kind == .webhook ? try WebhookSecret.make(on: connection) : nil
+        // One after another, so that two that count at once do not both find room for the last one.
+        _ = try connection.run(TenantHead.lock(tenant))
         let count = try connection.run("SELECT count(*) FROM tideline.consumer WHERE tenant = $1::uuid", .identifier(tenant))
         guard (count.integer(0, 0) ?? 0) < ConsumerStore.perTenantMax else {
             throw Consumer.conflict("name", "a tenant has at most \(ConsumerStore.perTenantMax) consumers")

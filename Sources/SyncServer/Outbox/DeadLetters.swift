@@ -30,6 +30,9 @@ struct DeadLetters {
     let consumer: Consumer
 
     static let pageMax: Int64 = 500
+    /// Kept of one consumer; with as many it is disabled, and reads no further until somebody has looked. Its events stay in the feed.
+    static let perConsumerMax: Int64 = 10_000
+    static let fullReason = "\(perConsumerMax) dead letters are kept; replay or discard them, then resume the consumer"
 
     /// Oldest first. - Parameter position: Only the one there.
     func read(position: Int64? = nil, after: Int64 = -1, limit: Int64 = DeadLetters.pageMax) throws -> [DeadLetter] {

@@ -249,14 +249,16 @@ struct DeliveryStore {
     // MARK: Settling
 
     /// Writes what became of a batch; only what still carries its lease is touched. Runs inside a transaction that sees the tenant.
+    /// True: the consumer was disabled because of its many dead letters.
     /// - Parameters:
     ///   - untried: Positions of the batch that were not tried.
     ///   - failures: Failed batches in a row, this one included.
     ///   - blockedUntil: Nothing of the consumer is tried before; 0: no block.
+    @discardableResult
     func settle(
         _ batch: ClaimedBatch, _ settled: [SettledDelivery], untried: [Int64], failures: Int64, blockedUntil: Int64,
         nowMilliseconds now: Int64
-    ) throws {
+    ) throws -> Bool {
         let name = batch.consumer.name
         let key: [PostgresValue] = [.identifier(tenant), .text(name)]
         let delivered = settled.filter { $0.verdict == .delivered }.map(\.position)
@@ -336,5 +338,14 @@ struct DeliveryStore {
                     ]))
         }
         try connection.batch(statements)
+        guard others.contains(where: { $0.verdict == .dead }) else { return false }
+        let disabled = try connection.run(
+            PostgresStatement(
+                """
+                UPDATE tideline.consumer SET status = 'disabled', disabled_at = $3, reason = $4 \
+                WHERE tenant = $1::uuid AND name = $2 AND status = 'active' AND $5 <= (SELECT count(*) FROM tideline.delivery d \
+                WHERE d.tenant = $1::uuid AND d.consumer = $2 AND d.status = 'dead')
+                """, key + [.integer(now), .text(DeadLetters.fullReason), .integer(DeadLetters.perConsumerMax)]))
+        return disabled.affectedRows > 0
     }
 }

@@ -1,7 +1,7 @@
 // Delivers webhooks, and runs built-in consumers: finds consumers with something to do, claims a few of their deliveries, sends
 // them, writes down what became of them. Works beside other dispatchers, in this process and others, on the same database.
 //
-//   hint or poll ─► planner: due consumers ─► queue ─► sender threads: claim │ HTTP │ settle ─► queue again
+//   hint or poll ─► planner: due consumers ─► turns ─► sender threads: claim │ HTTP │ settle ─► queue again
 //
 // A transaction is open in claim and settle only. Whoever dies in between leaves a lease that ends by itself; its events are
 // then sent again under the same ids.
@@ -10,8 +10,9 @@ import Foundation
 import SyncProtocol
 
 struct OutboxSettings: Sendable {
-    /// Attempts under way at a time, over all consumers; 0: this process delivers nothing.
-    var threads = 16
+    /// Attempts under way at a time, over all consumers; 0: this process delivers nothing. One tenant has at most half of them
+    /// and one more.
+    var threads = 32
     var connections = 4
     var pollSeconds = 1.0
     var leaseSeconds = 90.0
@@ -38,6 +39,9 @@ final class Dispatcher: @unchecked Sendable {
         var isFailing: Bool
     }
 
+    /// Consumers whose batch sizes are remembered; more, and all begin small again.
+    private static let batchSizesMax = 10_000
+
     /// Hints of one moment are one look.
     private static let spacingSeconds = 0.02
     private static let dueMax: Int64 = 500
@@ -54,9 +58,8 @@ final class Dispatcher: @unchecked Sendable {
 
     private let wakePipe = WakePipe()
     private let condition = NSCondition()
-    private var queue = HTTPQueue<Job>()
+    private var turns: SenderTurns<Key>
     private var queued: Set<Key> = []
-    private var failingUnderWay = 0
     /// Deliveries to take at a time, of consumers whose endpoints are quick.
     private var batchSizes: [Key: Int] = [:]
     private var isStopped = false
@@ -72,6 +75,7 @@ final class Dispatcher: @unchecked Sendable {
         self.metrics = metrics
         self.connect = connect
         self.step = step
+        turns = SenderTurns(threads: settings.threads)
         connections = OutboxConnections(countMax: settings.connectionsMax, metrics: metrics, connect: connect)
         withheld = context.schema.entities.filter { $0.access == .secret }.map(\.name)
     }
@@ -154,26 +158,19 @@ final class Dispatcher: @unchecked Sendable {
     private func enqueue(_ job: Job) {
         condition.lock()
         if !isStopped, queued.insert(job.key).inserted {
-            queue.append(job)
+            turns.append(job.key, of: job.key.tenant, isFailing: job.isFailing)
             condition.signal()
         }
         condition.unlock()
     }
 
-    /// Endpoints that fail get at most half of the threads, so that slow deaths never use up all of them.
     private func take() -> Job? {
         condition.lock()
         defer { condition.unlock() }
         while !isStopped {
-            for _ in 0..<queue.count {
-                guard let job = queue.popFirst() else { break }
-                if job.isFailing, failingUnderWay >= max(1, settings.threads / 2) {
-                    queue.append(job)
-                    continue
-                }
-                queued.remove(job.key)
-                if job.isFailing { failingUnderWay += 1 }
-                return job
+            if let (key, _, isFailing) = turns.take() {
+                queued.remove(key)
+                return Job(key: key, isFailing: isFailing)
             }
             condition.wait()
         }
@@ -181,9 +178,9 @@ final class Dispatcher: @unchecked Sendable {
     }
 
     private func finish(_ job: Job) {
-        guard job.isFailing else { return }
         condition.lock()
-        failingUnderWay -= 1
+        turns.finished(job.key.tenant, isFailing: job.isFailing)
+        // What waited for the tenant's share, or for that of failing endpoints, may be taken now.
         condition.broadcast()
         condition.unlock()
     }
@@ -212,7 +209,7 @@ final class Dispatcher: @unchecked Sendable {
         step(.found)
         let size = condition.withLock { batchSizes[job.key] } ?? DeliveryStore.batchFirst
         let lease = context.identifiers.next(milliseconds: context.now())
-        let claimed = try connections.use { connection in
+        let claimed = try connections.use(for: job.key.tenant) { connection in
             try connection.transaction(.readWrite, tenant: job.key.tenant) { connection in
                 let batch = try DeliveryStore(tenant: job.key.tenant, connection: connection).claim(
                     job.key.name, lease: lease, leaseMilliseconds: Int64(settings.leaseSeconds * 1000), nowMilliseconds: context.now(),
@@ -231,9 +228,13 @@ final class Dispatcher: @unchecked Sendable {
             report.settled.count == batch.items.count && report.settled.allSatisfy { $0.verdict == .delivered }
             && Double(DispatchTime.now().uptimeNanoseconds - began) / 1_000_000_000 < settings.quickSeconds
         // Before anybody can take the next batch.
-        condition.withLock { batchSizes[job.key] = isQuick ? min(DeliveryStore.batchMax, size * 2) : nil }
-        note(report, of: batch)
-        try settle(report, of: batch)
+        condition.withLock {
+            if batchSizes.count >= Dispatcher.batchSizesMax { batchSizes = [:] }
+            batchSizes[job.key] = isQuick ? min(DeliveryStore.batchMax, size * 2) : nil
+        }
+        noteAttempts(report, of: batch)
+        let isFull = try settle(report, of: batch)
+        noteEnds(report, of: batch, isFull: isFull)
         step(.settled)
         enqueue(Job(key: job.key, isFailing: report.failures > 0))
     }
@@ -252,45 +253,66 @@ final class Dispatcher: @unchecked Sendable {
         ).run()
     }
 
-    /// Tried again while the lease lasts: what is not written down is delivered again.
-    private func settle(_ report: DeliveryRun.Report, of batch: ClaimedBatch) throws {
+    /// Tried again while the lease lasts: what is not written down is delivered again. True: the consumer was disabled because it has as
+    /// many dead letters as are kept.
+    private func settle(_ report: DeliveryRun.Report, of batch: ClaimedBatch) throws -> Bool {
         var backoff = RetryBackoff()
-        for attempt in 1... {
+        var attempt = 1
+        while true {
             do {
-                return try connections.use { connection in
+                return try connections.use(for: batch.tenant) { connection in
                     try connection.transaction(.readWrite, tenant: batch.tenant) { connection in
-                        try DeliveryStore(tenant: batch.tenant, connection: connection).settle(
+                        let isFull = try DeliveryStore(tenant: batch.tenant, connection: connection).settle(
                             batch, report.settled, untried: report.untried, failures: report.failures, blockedUntil: report.blockedUntil,
                             nowMilliseconds: context.now())
                         step(.settling)
+                        return isFull
                     }
                 }
             } catch let error as PostgresError where error.isRetryable && attempt < Dispatcher.settleTriesMax {
                 Thread.sleep(forTimeInterval: backoff.nextSeconds())
+                attempt += 1
             }
         }
     }
 
-    private func note(_ report: DeliveryRun.Report, of batch: ClaimedBatch) {
+    /// What happened, whatever becomes of it.
+    private func noteAttempts(_ report: DeliveryRun.Report, of batch: ClaimedBatch) {
         for one in report.settled {
             metrics.countDelivery(one.result.word, isDead: one.verdict == .dead)
-            guard one.verdict != .delivered else { continue }
-            let message =
-                switch one.verdict {
-                case .dead: "delivery_dead"
-                case .gone: "consumer_disabled"
-                default: "delivery_failed"
-                }
-            context.log(
-                .init(
-                    one.verdict == .dead ? .error : .warning, message, requestID: one.requestID,
-                    [
-                        "event_request_id": one.eventRequestID.map { .string($0) } ?? .null,
-                        "tenant": .string(batch.tenant.text), "consumer": .string(batch.consumer.name),
-                        "position": .integer(one.position), "attempt": .integer(one.attempts), "result": .string(one.result.word),
-                        "status": one.result.status.map { .integer(Int64($0)) } ?? .null,
-                        "error": .string(one.result.message ?? ""), "duration_ms": .integer(one.durationMilliseconds),
-                    ]))
+            if case .retry = one.verdict { log("delivery_failed", .warning, one, of: batch) }
         }
+    }
+
+    /// What holds from now on: said once it is committed, because until then it may come otherwise.
+    private func noteEnds(_ report: DeliveryRun.Report, of batch: ClaimedBatch, isFull: Bool) {
+        for one in report.settled {
+            switch one.verdict {
+            case .dead: log("delivery_dead", .error, one, of: batch)
+            case .gone: log("consumer_disabled", .warning, one, of: batch)
+            case .delivered, .retry: break
+            }
+        }
+        guard isFull else { return }
+        context.log(
+            .init(
+                .error, "consumer_disabled",
+                [
+                    "tenant": .string(batch.tenant.text), "consumer": .string(batch.consumer.name), "result": "dead_letters",
+                    "error": .string(DeadLetters.fullReason),
+                ]))
+    }
+
+    private func log(_ message: String, _ level: LogEntry.Level, _ one: SettledDelivery, of batch: ClaimedBatch) {
+        context.log(
+            .init(
+                level, message, requestID: one.requestID,
+                [
+                    "event_request_id": one.eventRequestID.map { .string($0) } ?? .null,
+                    "tenant": .string(batch.tenant.text), "consumer": .string(batch.consumer.name),
+                    "position": .integer(one.position), "attempt": .integer(one.attempts), "result": .string(one.result.word),
+                    "status": one.result.status.map { .integer(Int64($0)) } ?? .null,
+                    "error": .string(one.result.message ?? ""), "duration_ms": .integer(one.durationMilliseconds),
+                ]))
     }
 }

@@ -1,7 +1,10 @@
 // A few database sessions that many sender threads share: they need one only before and after an attempt, never during it.
 
 import Foundation
+import SyncProtocol
 
+/// A tenant may take one more while it has no more than are free, as with threads (``SenderTurns``): its built-in consumers wait for its own
+/// head's lock with a session in hand.
 /// @unchecked Sendable: everything mutable is only touched under the condition; a session is used by the one thread that took it.
 final class OutboxConnections: @unchecked Sendable {
     private let countMax: Int
@@ -10,6 +13,7 @@ final class OutboxConnections: @unchecked Sendable {
     private let condition = NSCondition()
     private var idle: [PostgresConnection] = []
     private var inUse = 0
+    private var inUseByTenant: [Identifier: Int] = [:]
 
     init(countMax: Int, metrics: Metrics, connect: @escaping @Sendable () throws -> PostgresConnection) {
         self.countMax = countMax
@@ -18,10 +22,10 @@ final class OutboxConnections: @unchecked Sendable {
     }
 
     /// Waits for a free session. Throws what `body` throws, or a ``PostgresError``.
-    func use<R>(_ body: (PostgresConnection) throws -> R) throws -> R {
-        let kept = take()
+    func use<R>(for tenant: Identifier, _ body: (PostgresConnection) throws -> R) throws -> R {
+        let kept = take(tenant)
         var session: PostgresConnection?
-        defer { give(session) }
+        defer { give(session, tenant) }
         let open: PostgresConnection
         if let kept, kept.isHealthy { open = kept } else { open = try connect() }
         session = open
@@ -35,21 +39,25 @@ final class OutboxConnections: @unchecked Sendable {
         condition.unlock()
     }
 
-    private func take() -> PostgresConnection? {
+    private func take(_ tenant: Identifier) -> PostgresConnection? {
         condition.lock()
         defer { condition.unlock() }
-        while inUse >= countMax { condition.wait() }
+        while inUse >= countMax || inUseByTenant[tenant] ?? 0 > countMax - inUse { condition.wait() }
         inUse += 1
+        inUseByTenant[tenant, default: 0] += 1
         metrics.outboxConnectionTaken()
         return idle.popLast()
     }
 
-    private func give(_ session: PostgresConnection?) {
+    private func give(_ session: PostgresConnection?, _ tenant: Identifier) {
         condition.lock()
         inUse -= 1
+        let left = (inUseByTenant[tenant] ?? 1) - 1
+        inUseByTenant[tenant] = left > 0 ? left : nil
         metrics.outboxConnectionGiven()
         if let session, session.isHealthy { idle.append(session) }
-        condition.signal()
+        // Who waits may wait for a free one or for the share of its tenant.
+        condition.broadcast()
         condition.unlock()
     }
 }

@@ -160,14 +160,17 @@ enum EngineTables {
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog \
         AS 'SELECT h.tenant, h.position, h.changed_at FROM tideline.tenant_head h WHERE h.changed_at >= since'
         """,
-        // Webhooks and built-in consumers with something to do; the longest untouched first, so that none starves.
+        // Webhooks and built-in consumers with something to do; of each tenant the longest untouched first, so that none starves, and as
+        // many of each tenant as there is room for.
         """
         CREATE OR REPLACE FUNCTION tideline.outbox_due(now bigint, open_max bigint, count bigint) \
         RETURNS TABLE (tenant uuid, name text, failures bigint) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS \
-        'SELECT c.tenant, c.name, c.failures FROM tideline.consumer c JOIN tideline.tenant_head h ON h.tenant = c.tenant \
+        'SELECT d.tenant, d.name, d.failures FROM (SELECT c.tenant, c.name, c.failures, c.last_attempt_at, \
+        row_number() OVER (PARTITION BY c.tenant ORDER BY c.last_attempt_at NULLS FIRST) AS turn \
+        FROM tideline.consumer c JOIN tideline.tenant_head h ON h.tenant = c.tenant \
         WHERE c.kind IN (''webhook'', ''builtin'') AND c.status = ''active'' AND c.blocked_until <= now \
-        AND (c.due_at <= now OR (h.position > c.position AND c.open_count < open_max)) \
-        ORDER BY c.last_attempt_at NULLS FIRST LIMIT count'
+        AND (c.due_at <= now OR (h.position > c.position AND c.open_count < open_max))) d \
+        ORDER BY d.turn, d.last_attempt_at NULLS FIRST LIMIT count'
         """,
         // How far consumers are, in numbers, the furthest behind first. Positions are dense within an epoch, so nothing is counted.
         """

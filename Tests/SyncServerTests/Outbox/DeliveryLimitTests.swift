@@ -173,7 +173,7 @@ import Testing
                     position: $0.position, attempts: 1, verdict: .delivered, result: .delivered(status: 200), atMilliseconds: now,
                     durationMilliseconds: 1, requestID: "r")
             }
-            try outbox.store {
+            _ = try outbox.store {
                 try DeliveryStore(tenant: $0.tenant, connection: $0.connection).settle(
                     batch, done, untried: [], failures: 0, blockedUntil: 0, nowMilliseconds: now)
             }
