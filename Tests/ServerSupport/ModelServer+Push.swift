@@ -57,6 +57,7 @@ extension ModelServer {
         let lanes = state.acknowledged
         let head = FeedPosition(epoch: state.epoch, position: state.position)
         let isOpen = push.isHealing && state.epoch > 0 && now() - state.epochBegan < Limits.healingMilliseconds
+        let before = isOpen ? state : nil
         let offered = Set(fresh.map(\.dot))
         var held = state.deferred.filter { $0.key.replica == replica && !offered.contains($0.key) }.values
             .reduce(into: Set<Identifier>()) { $0.formUnion($1.ids) }
@@ -92,6 +93,10 @@ extension ModelServer {
             }
             if outcome.status == .deferred, case .set(let content) = set.content {
                 let ids = content.changes.reduce(into: Set<Identifier>()) { $0.formUnion($1.namedIdentifiers) }
+                if deferred[set.dot] == nil, let exceeded = exceeded(by: ids, of: replica) {
+                    if let before { state = before }
+                    throw refusal(exceeded.refusal(fits: push.sets.prefix { $0.dot.counter < set.dot.counter }.count))
+                }
                 state.deferred[set.dot] = (set.hash, ids)
                 held.formUnion(ids)
                 waiting[set.dot.counter] = outcome.json.canonicalBytes()
@@ -115,6 +120,12 @@ extension ModelServer {
         let newest = Dictionary(reports.map { ($0.key, $0) }) { $0.last > $1.last ? $0 : $1 }
         let changes = newest.sorted { $0.key.id < $1.key.id }.compactMap { $0.value.change(state.records[$0.key], in: schema) }
         if !changes.isEmpty { _ = writeLocked(changes, knowing: nil) }
+    }
+
+    private func exceeded(by ids: Set<Identifier>, of replica: Identifier) -> WaitingLimits.Exceeded? {
+        waitingLimits.exceeded(
+            own: state.deferred.keys.count { $0.replica == replica } + 1, all: state.deferred.count + 1,
+            records: state.deferred.values.reduce(ids.count) { $0 + $1.ids.count })
     }
 
     private func checkOrder(_ sets: [PushRequest.Received], _ replica: Identifier) throws {

@@ -51,6 +51,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public var isRevoked = false
     /// Replicas whose tokens alone are void.
     public var revoked: Set<Identifier> = []
+    /// How much may wait after a restore.
+    public var waitingLimits = WaitingLimits()
     /// What is wrong with this server on purpose.
     public var fault: ModelFault?
     /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.
@@ -233,6 +235,12 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         .reply(ErrorReply(code, message.isEmpty ? code.rawValue : message, requestID: "model", details: details), status: code.status)
     }
 
+    func refusal(_ reply: ErrorReply) -> TransportFailure {
+        var reply = reply
+        reply.requestID = "model"
+        return .reply(reply, status: reply.knownCode?.status ?? 500)
+    }
+
     // MARK: Enrolment
 
     public func enroll(_ request: EnrollmentRequest) throws -> EnrollmentReply {
@@ -262,6 +270,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         // Of a lost one it went down with its row.
         var restrictedSince: Int64? = role.seesRestricted ? 0 : nil
         if let former { restrictedSince = isLost ? nil : state.restrictedSince[former.replica] }
+        try requireRoom(for: code.member)
         let reply = register(
             code.member, role, label: request.label, platform: request.platform,
             acknowledged: former.map { isLost && fault != .believesClaimedCounters ? $0.base : counter } ?? 0,
@@ -279,14 +288,27 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             guard request.counter <= acknowledged else { throw refusal(.badRequest, details: ["acknowledged": .integer(acknowledged)]) }
             let common = request.commonID(tenant: tenant, member: account.member)
             if let common, accounts.values.contains(where: { $0.replica == common }), isLive(common) {
+                guard accounts.values.count(where: { $0.replica == common }) < Limits.copiesPerReplica else {
+                    throw refusal(
+                        ErrorReply.limitReached(
+                            "copies_per_replica", max: Limits.copiesPerReplica, field: "first", retryAfterSeconds: 3600, ""))
+                }
                 return self.reply(common, account.member, account.role, base: request.counter)
             }
+            try requireRoom(for: account.member)
             return register(
                 account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter,
                 as: common.flatMap { isKnown($0) ? nil : $0 }, isLost: false, restrictedSince: state.restrictedSince[account.replica])
         }
         pokes.poke()
         return reply
+    }
+
+    private func requireRoom(for member: Identifier) throws {
+        let count = members.count { $0.value == member && state.acknowledged[$0.key] != nil && isLive($0.key) }
+        guard count >= Limits.replicasPerMember else { return }
+        throw refusal(
+            ErrorReply.limitReached("replicas_per_member", max: Limits.replicasPerMember, field: "member", retryAfterSeconds: 3600, ""))
     }
 
     private func isKnown(_ replica: Identifier) -> Bool {

@@ -30,7 +30,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     ///   - fault: What is wrong with the database, which is one of its own then.
     public convenience init(
         schema: Schema = .testing, tenant: Identifier, random: @escaping @Sendable () -> UInt64 = { UInt64.random(in: 0...UInt64.max) },
-        now: @escaping @Sendable () -> Int64, fault: StoreFault? = nil
+        waitingLimits: WaitingLimits = WaitingLimits(), now: @escaping @Sendable () -> Int64, fault: StoreFault? = nil
     ) throws {
         let url = try fault == nil ? PostgresServer.database(of: schema) : PostgresServer.freshDatabase(of: schema)
         let connection = try PostgresConnection(PostgresConfiguration(url: url))
@@ -38,7 +38,8 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
         let pokes = Pokes()
         let context = SyncContext(
             tables: EntityTables(schema), cursorSeal: try CursorSeal.load(from: connection), now: now,
-            identifiers: IdentifierSource(random: random), announce: { _ in pokes.poke() }, builtins: TallyingConsumer.all)
+            identifiers: IdentifierSource(random: random), announce: { _ in pokes.poke() }, builtins: TallyingConsumer.all,
+            waitingLimits: waitingLimits)
         try self.init(tenant, url: url, connection, context, pokes, NSLock())
     }
 

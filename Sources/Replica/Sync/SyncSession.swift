@@ -184,6 +184,11 @@ struct SyncSession: Sendable {
                 guard sets > 1 else { return .withdrawFirst }
                 batchLimit = sets / 2
                 return next()
+            case .limitReached:
+                // There is room for some of them; the others wait here. Each such push leaves fewer.
+                guard let fits = reply.details["fits"]?.integerValue, fits > 0, fits < sets else { break }
+                batchLimit = Int(fits)
+                return next()
             // A role that may read and not write: the sets wait for another one, downloads do not.
             case .forbidden: return giveUpPushing(failure)
             default: break

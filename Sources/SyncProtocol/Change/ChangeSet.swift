@@ -90,6 +90,10 @@ public enum Limits {
     public static let recordsPerPageDefault = 1_000
     /// How long after a restore of the server a set may wait for what it builds on, milliseconds; then it is decided as it is.
     public static let healingMilliseconds: Int64 = 3 * 86_400_000
+    /// Replicas of one member that are not revoked. A person has a handful of devices, and a file that is copied or enrols again is one more.
+    public static let replicasPerMember = 100
+    /// Copies of one file that parted with the same set and so share an id, each with a token of its own.
+    public static let copiesPerReplica = 50
     /// Milliseconds a pull may wait for news.
     public static let waitMilliseconds = 55_000
 }

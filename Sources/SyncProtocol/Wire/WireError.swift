@@ -36,6 +36,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case newEpoch = "new_epoch"
     case resyncRequired = "resync_required"
     case tooManyRequests = "too_many_requests"
+    /// As many of something are kept as may be; whoever asks again later may find room.
+    case limitReached = "limit_reached"
     case overloaded, unavailable, `internal`
 
     public var status: Int {
@@ -52,7 +54,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
         case .unsupportedMediaType: 415
         case .idempotencyKeyReused: 422
         case .schemaTooOld, .protocolUnsupported: 426
-        case .tooManyRequests: 429
+        case .tooManyRequests, .limitReached: 429
         case .internal: 500
         case .overloaded, .unavailable: 503
         }
@@ -97,6 +99,23 @@ public struct ErrorReply: Error, Hashable, Sendable {
         violations = (error["fields"]?.arrayValue ?? []).compactMap(Violation.init(json:))
         for name in ["code", "message", "request_id", "fields"] { error[name] = nil }
         details = error
+    }
+}
+
+extension ErrorReply {
+    /// As many are kept as may be. `message` says of what, and what makes room.
+    /// - Parameters:
+    ///   - limit: The cap's name in the documents.
+    ///   - field: What of the request it is about.
+    public static func limitReached(
+        _ limit: String, max: Int, field: String, retryAfterSeconds: Int64, details: JSONObject = JSONObject(), _ message: String
+    ) -> ErrorReply {
+        var details = details
+        details["limit"] = .string(limit)
+        details["max"] = .integer(Int64(max))
+        details["field"] = .string(field)
+        details["retry_after"] = .integer(retryAfterSeconds)
+        return ErrorReply(.limitReached, message, details: details)
     }
 }
 

@@ -82,17 +82,17 @@ enum Help {
             "Prints member and code. The person joins with: replica enroll URL CODE"),
         topic(
             "code create", "Make another enrolment code for a member.", "sync-server code create --tenant ID --member ID [--replication P]",
-            "For another machine, or when a code expired."),
+            "For another machine, or when a code expired. A member has at most 20 codes that still work, a tenant 10,000."),
         topic(
             "replica list", "Show the enrolled replicas of a tenant.", "sync-server replica list --tenant ID",
             "With when each was last seen."),
         topic(
             "replica revoke", "Stop a replica from syncing.", "sync-server replica revoke --tenant ID REPLICA",
-            "For a machine that was lost. What it has not pushed stays in its file."),
+            "For a machine that was lost, or to make room: a member has at most 100 replicas. What it has not pushed stays in its file."),
         topic(
             "token create", "Make an API token for a member.",
             "sync-server token create --tenant ID --member ID [--label TEXT] [--days N | --expires TIME]",
-            "Shown once; only its hash is stored."),
+            "Shown once; only its hash is stored. A member has at most 100 tokens that still work."),
         topic(
             "token revoke", "Stop an API token.", "sync-server token revoke TOKEN | --tenant ID --member ID",
             "With --tenant and --member: all API tokens of a member, when nobody knows them any more. Takes effect with the next request."),

@@ -29,12 +29,8 @@ enum TokenCommand {
                     "SELECT 1 FROM public.member WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL AND status <> 'disabled'",
                     .identifier(tenant), .identifier(member))
                 guard !found.isEmpty else { throw ErrorReply(.notFound, "there is no active member \(member.text)") }
-                let token = try AccessToken.make(tenant: tenant, on: connection)
-                _ = try connection.run(
-                    token.store(
-                        member: member, replica: nil, kind: .api, label: label, nowMilliseconds: now,
-                        expiresAt: expiry))
-                return token
+                return try AccessToken.issue(
+                    tenant: tenant, member: member, label: label, nowMilliseconds: now, expiresAt: expiry, on: connection)
             }
             console.show(["token": .string(token.text)], token.text)
             return .done

@@ -169,7 +169,7 @@ struct EntityPaths {
 
     private static let writing: [ErrorCode] = [
         .badRequest, .unauthorized, .forbidden, .conflict, .preconditionFailed, .payloadTooLarge, .unsupportedMediaType,
-        .idempotencyKeyReused,
+        .idempotencyKeyReused, .limitReached,
     ]
     private static let headers: [JSONValue] = ["IfMatch", "IdempotencyKey"].map { ["$ref": .string("#/components/parameters/\($0)")] }
 

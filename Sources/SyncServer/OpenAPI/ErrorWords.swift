@@ -29,6 +29,8 @@ extension ErrorCode {
         case .schemaTooOld: "Of sync: the replica, or the server, has to be brought up to date."
         case .protocolUnsupported: "Of sync: this server speaks another version of the protocol."
         case .tooManyRequests: "Too many failed enrolments from this address. Come again after `Retry-After` seconds."
+        case .limitReached:
+            "As many as may be are kept of what `limit` names; the message says what makes room. `Retry-After` is when to look again."
         case .overloaded: "Too much is waiting. Come again after `Retry-After` seconds."
         case .unavailable: "The database does not answer, or a list takes it too long. Come again after `Retry-After` seconds."
         case .internal: "A fault of the server; its log has `request_id`."

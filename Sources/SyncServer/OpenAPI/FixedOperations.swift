@@ -91,7 +91,7 @@ enum FixedOperations {
                         "replication": ["type": "string"], "server_time": integer, "schema": integer, "protocol": integer,
                         "identity": ["type": "string", "description": "The server's statement of which replica of whom this is."],
                     ],
-                ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported, .tooManyRequests]),
+                ]), errors: [.badRequest, .forbidden, .codeInvalid, .codeExpired, .protocolUnsupported, .tooManyRequests, .limitReached]),
         "POST /v1/sync/push": operation(
             "push", "Send pending change sets", "Answers the stored outcome of every set, however often it is sent.", tag: "sync",
             hasToken: true,
@@ -122,7 +122,7 @@ enum FixedOperations {
                     "type": "object", "required": ["outcomes", "server_time"],
                     "properties": ["server_time": integer, "outcomes": ["type": "array", "items": ["type": "array"]]],
                 ]),
-            errors: [.badRequest, .unauthorized, .forbidden, .fork, .payloadTooLarge, .protocolUnsupported]),
+            errors: [.badRequest, .unauthorized, .forbidden, .fork, .payloadTooLarge, .protocolUnsupported, .limitReached]),
         "GET /v1/sync/pull": operation(
             "pull", "Fetch what changed", "Current state by position, page by page, and the checkpoint that ends it.", tag: "sync",
             hasToken: true,
@@ -182,7 +182,7 @@ enum FixedOperations {
                 ],
             ],
             success: json("The new replica and its token", ["type": "object", "required": ["token", "replica"]]),
-            errors: [.badRequest, .unauthorized, .forbidden, .protocolUnsupported]),
+            errors: [.badRequest, .unauthorized, .forbidden, .protocolUnsupported, .limitReached]),
         "GET /v1/sync/records": operation(
             "records", "Single records as they are now", "Tombstones included: for a replica that mends a difference.", tag: "sync",
             hasToken: true,

@@ -9,6 +9,10 @@ struct IdempotencyKey: Sendable, Hashable {
 
     static let charactersMax = 200
     static let keptMilliseconds: Int64 = 24 * 3_600_000
+    /// Answers kept for one tenant: an import of a million records a day.
+    static let perTenantMax = 1_000_000
+    /// Bytes of the answers kept for one tenant; they are whole records.
+    static let bytesPerTenantMax: Int64 = 2 << 30
 
     /// nil without the header. Throws `bad_request` for a key that cannot be one.
     init?(_ request: HTTPRequest) throws(ErrorReply) {
@@ -52,18 +56,48 @@ struct IdempotencyKey: Sendable, Hashable {
         return Stored(requestHash: request, status: Int(status), etag: etag, location: result.text(0, 3), body: body)
     }
 
-    /// Replaces one that has expired and was not pruned yet.
-    func store(_ answer: Stored, tenant: Identifier, member: Identifier, nowMilliseconds: Int64) -> PostgresStatement {
+    /// What is kept for the tenant. Read after the head was locked.
+    static func usage(tenant: Identifier) -> PostgresStatement {
+        PostgresStatement(
+            "SELECT kept_answers, kept_answer_bytes FROM tideline.tenant_head WHERE tenant = $1::uuid", [.identifier(tenant)])
+    }
+
+    /// Throws `limit_reached` when nothing more may be kept: a key that is not kept would not do what it is for.
+    static func requireRoom(_ usage: PostgresResult) throws(ErrorReply) {
+        let (count, bytes) = (usage.integer(0, 0) ?? 0, usage.integer(0, 1) ?? 0)
+        guard count >= Int64(perTenantMax) || bytes >= bytesPerTenantMax else { return }
+        throw ErrorReply.limitReached(
+            "idempotency_keys_per_tenant", max: perTenantMax, field: "Idempotency-Key", retryAfterSeconds: 3600,
+            "as many answers are kept by Idempotency-Key as may be (\(perTenantMax), or \(bytesPerTenantMax >> 20) MiB of them); "
+                + "they are forgotten after 24 hours. Come again later, or write without a key")
+    }
+
+    /// Statements that keep an answer. One of the same key that has expired and was not pruned yet goes first.
+    func store(_ answer: Stored, tenant: Identifier, member: Identifier, nowMilliseconds: Int64) -> [PostgresStatement] {
+        [
+            IdempotencyKey.forget("member = $2::uuid AND key = $3", tenant: tenant, [.identifier(member), .text(text)]),
+            PostgresStatement(
+                """
+                WITH kept AS (INSERT INTO tideline.idempotency_key (tenant, member, key, request, status, etag, location, body, created_at) \
+                VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, $8, $9) RETURNING octet_length(body) AS bytes) \
+                UPDATE tideline.tenant_head SET kept_answers = kept_answers + 1, kept_answer_bytes = kept_answer_bytes + kept.bytes \
+                FROM kept WHERE tenant = $1::uuid
+                """,
+                [
+                    .identifier(tenant), .identifier(member), .text(text), .text(requestHash), .integer(Int64(answer.status)),
+                    .text(answer.etag), .optional(answer.location), .utf8(answer.body), .integer(nowMilliseconds),
+                ]),
+        ]
+    }
+
+    /// Forgets answers. - Parameter condition: On the table, with parameters from `$2`.
+    static func forget(_ condition: String, tenant: Identifier, _ parameters: [PostgresValue]) -> PostgresStatement {
         PostgresStatement(
             """
-            INSERT INTO tideline.idempotency_key (tenant, member, key, request, status, etag, location, body, created_at) \
-            VALUES ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (tenant, member, key) DO UPDATE SET \
-            request = excluded.request, status = excluded.status, etag = excluded.etag, location = excluded.location, \
-            body = excluded.body, created_at = excluded.created_at
-            """,
-            [
-                .identifier(tenant), .identifier(member), .text(text), .text(requestHash), .integer(Int64(answer.status)),
-                .text(answer.etag), .optional(answer.location), .utf8(answer.body), .integer(nowMilliseconds),
-            ])
+            WITH gone AS (DELETE FROM tideline.idempotency_key WHERE tenant = $1::uuid AND \(condition) \
+            RETURNING octet_length(body) AS bytes), sum AS (SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM gone) \
+            UPDATE tideline.tenant_head SET kept_answers = greatest(0, kept_answers - sum.count), \
+            kept_answer_bytes = greatest(0, kept_answer_bytes - sum.bytes) FROM sum WHERE tenant = $1::uuid AND sum.count > 0
+            """, [.identifier(tenant)] + parameters)
     }
 }

@@ -53,10 +53,16 @@ struct RecordWrite {
             TenantHead.lock(tenant), TenantSession.planForTablesAsTheyAre,
             PostgresStatement(table.selectByID, [.identifier(tenant), .textArray([recordKey.id.text])]),
         ]
-        if let key { statements.append(key.find(tenant: tenant, member: principal.member, nowMilliseconds: now)) }
+        if let key {
+            statements.append(key.find(tenant: tenant, member: principal.member, nowMilliseconds: now))
+            statements.append(IdempotencyKey.usage(tenant: tenant))
+        }
         let locked = try connection.batch(statements)
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
-        if let key, let stored = IdempotencyKey.read(locked[3]) { return (try replay(stored, for: key), false) }
+        if let key {
+            if let stored = IdempotencyKey.read(locked[3]) { return (try replay(stored, for: key), false) }
+            try IdempotencyKey.requireRoom(locked[4])
+        }
 
         let store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
         let record = try store.states(of: entity.name, in: locked[2]).first
@@ -94,7 +100,7 @@ struct RecordWrite {
             location: isNew ? "/v1/\(entity.name)/\(recordKey.id.text)" : nil,
             body: RestAnswer.written(result.document(for: reader), outcome))
         var more: [PostgresStatement] = []
-        if let key { more.append(key.store(answer, tenant: tenant, member: principal.member, nowMilliseconds: now)) }
+        if let key { more += key.store(answer, tenant: tenant, member: principal.member, nowMilliseconds: now) }
         try serverWrite.store(decided, and: more)
         return (
             RestAnswer.json(answer.status, answer.body, etag: answer.etag, location: answer.location),

@@ -21,6 +21,11 @@ enum EngineTables {
         changed_at bigint NOT NULL)
         """,
         "CREATE INDEX IF NOT EXISTS tenant_head_changed_at_idx ON tideline.tenant_head (changed_at)",
+        // How many answers are kept by key, and their bytes: whoever keeps one holds the head's lock anyway.
+        """
+        ALTER TABLE tideline.tenant_head ADD COLUMN IF NOT EXISTS kept_answers bigint NOT NULL DEFAULT 0, \
+        ADD COLUMN IF NOT EXISTS kept_answer_bytes bigint NOT NULL DEFAULT 0
+        """,
         // So that a pull touches only entities that changed, and exact totals cost nothing.
         """
         CREATE TABLE IF NOT EXISTS tideline.entity_head (tenant uuid NOT NULL, entity text NOT NULL, position bigint NOT NULL, \

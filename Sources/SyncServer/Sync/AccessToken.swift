@@ -11,6 +11,11 @@ struct AccessToken: Sendable {
         case api
     }
 
+    /// Tokens for REST that one member may have and that still work: one for each program, and what rotation leaves.
+    static let perMemberMax = 100
+    /// How long one for REST is kept after its end or revocation; nobody is told the difference.
+    static let rememberedMilliseconds: Int64 = 90 * 86_400_000
+
     let tenant: Identifier
     let text: String
 
@@ -66,5 +71,35 @@ struct AccessToken: Sendable {
             throw ErrorReply(.internal, "the database made no random bytes")
         }
         return AccessToken(tenant: tenant, secret: secret)
+    }
+
+    /// Makes and stores one for REST, inside a transaction of the tenant. Throws `limit_reached` for a member with as many as may be.
+    static func issue(
+        tenant: Identifier, member: Identifier, label: String?, nowMilliseconds now: Int64, expiresAt: Int64?,
+        on connection: PostgresConnection
+    ) throws -> AccessToken {
+        _ = try connection.run(TenantHead.lock(tenant))
+        let live = try connection.run(
+            """
+            SELECT count(*) FROM tideline.token WHERE tenant = $1::uuid AND member = $2::uuid AND kind = 'api' AND revoked_at IS NULL \
+            AND (expires_at IS NULL OR expires_at > $3)
+            """, .identifier(tenant), .identifier(member), .integer(now))
+        guard (live.integer(0, 0) ?? 0) < Int64(perMemberMax) else {
+            throw ErrorReply.limitReached(
+                "tokens_per_member", max: perMemberMax, field: "member", retryAfterSeconds: 3600,
+                "this member has \(perMemberMax) tokens that still work; revoke those that are not used any more: "
+                    + "sync-server token revoke TOKEN, or token revoke --tenant ID --member ID for all of them")
+        }
+        let token = try make(tenant: tenant, on: connection)
+        _ = try connection.run(
+            token.store(member: member, replica: nil, kind: .api, label: label, nowMilliseconds: now, expiresAt: expiresAt))
+        return token
+    }
+
+    /// Forgets tokens for REST that stopped working long ago. Those of replicas stay: a file is told that it was revoked.
+    static func prune(tenant: Identifier, nowMilliseconds: Int64, on connection: PostgresConnection) throws {
+        _ = try connection.run(
+            "DELETE FROM tideline.token WHERE tenant = $1::uuid AND kind = 'api' AND least(expires_at, revoked_at) < $2",
+            .identifier(tenant), .integer(nowMilliseconds - rememberedMilliseconds))
     }
 }

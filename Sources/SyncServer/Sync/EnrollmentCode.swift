@@ -7,6 +7,12 @@ struct EnrollmentCode: Sendable {
     private let characters: [UInt8]
 
     static let lifetimeMilliseconds: Int64 = 72 * 3_600_000
+    /// Codes that still work, of one member: one for each device, and some that got lost.
+    static let openPerMemberMax = 20
+    /// The same of a tenant: a whole company on its first day.
+    static let openPerTenantMax = 10_000
+    /// How long after its end a code is still told from one that never was.
+    static let rememberedMilliseconds: Int64 = 30 * 86_400_000
     private static let alphabet = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ".utf8)
 
     /// For people to type.
@@ -52,10 +58,25 @@ struct EnrollmentCode: Sendable {
         self.characters = characters
     }
 
-    /// Makes and stores a code for a member, inside a transaction of the tenant.
+    /// Makes and stores a code for a member, inside a transaction of the tenant. Throws `limit_reached` while there are as many open ones
+    /// as may be.
     static func issue(
         tenant: Identifier, member: Identifier, replication: String, nowMilliseconds: Int64, on connection: PostgresConnection
     ) throws -> EnrollmentCode {
+        // One after another, so that two that count at once do not both find room for the last one.
+        _ = try connection.run(TenantHead.lock(tenant))
+        let open = try connection.run(
+            """
+            SELECT count(*), count(*) FILTER (WHERE member = $2::uuid), min(expires_at) FROM tideline.enrollment_code \
+            WHERE tenant = $1::uuid AND used_at IS NULL AND expires_at > $3
+            """, .identifier(tenant), .identifier(member), .integer(nowMilliseconds))
+        for (column, limit, max, whose) in [
+            (1, "open_codes_per_member", openPerMemberMax, "this member"), (0, "open_codes_per_tenant", openPerTenantMax, "this tenant"),
+        ] where (open.integer(0, column) ?? 0) >= Int64(max) {
+            throw ErrorReply.limitReached(
+                limit, max: max, field: "member", retryAfterSeconds: 3600,
+                "\(whose) has \(max) enrolment codes that still work; use one of them, or wait: a code ends 72 hours after it was made")
+        }
         let result = try connection.run("SELECT tideline.random_bytes(10)")
         guard let random = result.bytes(0, 0), random.count == 10 else { throw ErrorReply(.internal, "the database made no random bytes") }
         let code = EnrollmentCode(random: random)
@@ -66,5 +87,12 @@ struct EnrollmentCode: Sendable {
             """, .identifier(tenant), .bytes(code.hash), .identifier(member), .text(replication), .integer(nowMilliseconds),
             .integer(nowMilliseconds + lifetimeMilliseconds))
         return code
+    }
+
+    /// Forgets codes that ended long ago.
+    static func prune(tenant: Identifier, nowMilliseconds: Int64, on connection: PostgresConnection) throws {
+        _ = try connection.run(
+            "DELETE FROM tideline.enrollment_code WHERE tenant = $1::uuid AND expires_at < $2", .identifier(tenant),
+            .integer(nowMilliseconds - rememberedMilliseconds))
     }
 }

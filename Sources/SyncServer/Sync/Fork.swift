@@ -63,6 +63,15 @@ struct Fork {
             AND p.status <> 'revoked'
             """, .identifier(principal.tenant), .identifier(replica), .identifier(principal.member))
         guard !found.isEmpty else { return nil }
+        let tokens = try connection.run(
+            "SELECT count(*) FROM tideline.token WHERE tenant = $1::uuid AND replica = $2::uuid AND revoked_at IS NULL",
+            .identifier(principal.tenant), .identifier(replica))
+        guard (tokens.integer(0, 0) ?? 0) < Int64(Limits.copiesPerReplica) else {
+            throw ErrorReply.limitReached(
+                "copies_per_replica", max: Limits.copiesPerReplica, field: "first", retryAfterSeconds: 3600,
+                "\(Limits.copiesPerReplica) copies of this file share replica \(replica.text); revoke it (sync-server replica revoke) "
+                    + "and enrol the copies that are used again")
+        }
         let token = try AccessToken.make(tenant: principal.tenant, on: connection)
         try connection.run(
             token.store(

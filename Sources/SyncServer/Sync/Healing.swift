@@ -90,6 +90,30 @@ struct Healing {
             ])
     }
 
+    /// Throws `limit_reached` if more would wait than may; `fits` says how many sets of the push can be taken. Nothing is decided out of turn
+    /// to make room: the sets stay where they are, and are offered again.
+    /// - Parameters:
+    ///   - new: Counters of sets that are to wait and did not before, in order.
+    static func requireRoom(
+        for new: [Waiting], of offered: [Int64], replica: Identifier, tenant: Identifier, limits: WaitingLimits,
+        on connection: PostgresConnection
+    ) throws {
+        guard !new.isEmpty else { return }
+        let waiting = try connection.run(
+            """
+            SELECT count(*) FILTER (WHERE replica = $2::uuid), count(*), coalesce(sum(cardinality(ids)), 0)::bigint \
+            FROM tideline.deferred_set WHERE tenant = $1::uuid
+            """, .identifier(tenant), .identifier(replica))
+        var own = Int(waiting.integer(0, 0) ?? 0)
+        var all = Int(waiting.integer(0, 1) ?? 0)
+        var records = Int(waiting.integer(0, 2) ?? 0)
+        for set in new {
+            (own, all, records) = (own + 1, all + 1, records + set.ids.count)
+            guard let exceeded = limits.exceeded(own: own, all: all, records: records) else { continue }
+            throw exceeded.refusal(fits: offered.prefix { $0 < set.counter }.count)
+        }
+    }
+
     static func settle(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement? {
         guard !counters.isEmpty else { return nil }
         return PostgresStatement(

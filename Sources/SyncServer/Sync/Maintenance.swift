@@ -38,8 +38,17 @@ struct Maintenance {
     func pruneIdempotencyKeys(tenant: Identifier) throws {
         let limit = context.now() - IdempotencyKey.keptMilliseconds
         try connection.transaction(.readWrite, tenant: tenant) { connection in
-            _ = try connection.run(
-                "DELETE FROM tideline.idempotency_key WHERE tenant = $1::uuid AND created_at < $2", .identifier(tenant), .integer(limit))
+            // The head first, as those do who keep an answer.
+            _ = try connection.run(TenantHead.lock(tenant))
+            _ = try connection.run(IdempotencyKey.forget("created_at < $2", tenant: tenant, [.integer(limit)]))
+        }
+    }
+
+    /// Forgets codes and tokens that stopped working long ago.
+    func pruneCredentials(tenant: Identifier) throws {
+        try connection.transaction(.readWrite, tenant: tenant) { connection in
+            try EnrollmentCode.prune(tenant: tenant, nowMilliseconds: context.now(), on: connection)
+            try AccessToken.prune(tenant: tenant, nowMilliseconds: context.now(), on: connection)
         }
     }
 
@@ -47,6 +56,7 @@ struct Maintenance {
     func run() throws -> Int {
         let tenants = try Maintenance.tenants(on: connection)
         for tenant in tenants { try pruneIdempotencyKeys(tenant: tenant) }
+        for tenant in tenants { try pruneCredentials(tenant: tenant) }
         for tenant in tenants { try pruneAttempts(tenant: tenant) }
         return try tenants.reduce(0) { try $0 + pruneTombstones(tenant: $1) }
     }

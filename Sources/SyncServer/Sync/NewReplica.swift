@@ -17,14 +17,30 @@ struct NewReplica {
     /// From which head on its file has restricted fields; nil: it has none, or that is not known any more.
     var restrictedSince: Int64?
 
-    /// Inside a transaction of the tenant; whoever opened it announces.
+    /// Inside a transaction of the tenant; whoever opened it announces. Throws `limit_reached` for a member who has as many as may be.
     func register(
         _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
     ) throws -> (replica: Identifier, token: AccessToken) {
+        _ = try connection.run(TenantHead.lock(tenant))
+        try requireRoom(tenant, connection)
         let replica = try create(context, tenant, connection, along: changes)
         let token = try AccessToken.make(tenant: tenant, on: connection)
         try connection.run(token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: context.now()))
         return (replica, token)
+    }
+
+    /// Anybody with a token can fork again and again. (What a courier puts back, the server itself has given out once.)
+    private func requireRoom(_ tenant: Identifier, _ connection: PostgresConnection) throws {
+        let count = try connection.run(
+            """
+            SELECT count(*) FROM tideline.replica r JOIN public.replica p ON p.tenant = r.tenant AND p.id = r.id \
+            WHERE r.tenant = $1::uuid AND r.member = $2::uuid AND r.revoked_at IS NULL AND p.deleted_at IS NULL AND p.status <> 'revoked'
+            """, .identifier(tenant), .identifier(member))
+        guard (count.integer(0, 0) ?? 0) >= Int64(Limits.replicasPerMember) else { return }
+        throw ErrorReply.limitReached(
+            "replicas_per_member", max: Limits.replicasPerMember, field: "member", retryAfterSeconds: 3600,
+            "this member has \(Limits.replicasPerMember) replicas; revoke those that are not used any more "
+                + "(sync-server replica list, sync-server replica revoke), then try again")
     }
 
     /// Without a token: nobody can ask as this replica.

@@ -196,6 +196,9 @@ struct Push {
             let waiting = fresh.filter(\.isDeferred).map { one in
                 Healing.Waiting(counter: one.received.dot.counter, hash: one.received.hash, ids: one.createdIDs)
             }
+            try Healing.requireRoom(
+                for: waiting.filter { healing.own[$0.counter] == nil }, of: push.sets.map(\.dot.counter), replica: replica.id,
+                tenant: tenant, limits: context.waitingLimits, on: connection)
             let resealed = fresh.filter { !$0.isDeferred }.compactMap(\.resealed)
             let settled = stored.map(\.counter).filter { healing.own[$0] != nil }
             try connection.batch(

@@ -2,6 +2,13 @@
 
 import SyncProtocol
 
+/// How long single statements that readers ask for may take in the database, milliseconds. Others have the session's 30 s.
+struct StatementLimits: Sendable {
+    /// Of a list or a page of the timeline.
+    var list: Int64 = 5_000
+    var report: Int64 = 10_000
+}
+
 struct SyncContext: Sendable {
     let tables: EntityTables
     let cursorSeal: CursorSeal
@@ -16,6 +23,8 @@ struct SyncContext: Sendable {
     let pushStep: @Sendable (PushStep) -> Void
     /// Consumers that this process can run itself.
     let builtins: [BuiltinConsumer]
+    let waitingLimits: WaitingLimits
+    let statementLimits: StatementLimits
 
     var schema: Schema { tables.schema }
 
@@ -24,7 +33,8 @@ struct SyncContext: Sendable {
         identifiers: IdentifierSource = IdentifierSource(),
         announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in },
         metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in },
-        builtins: [BuiltinConsumer] = BuiltinConsumer.all
+        builtins: [BuiltinConsumer] = BuiltinConsumer.all, waitingLimits: WaitingLimits = WaitingLimits(),
+        statementLimits: StatementLimits = StatementLimits()
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -35,5 +45,7 @@ struct SyncContext: Sendable {
         self.metrics = metrics
         self.pushStep = pushStep
         self.builtins = builtins
+        self.waitingLimits = waitingLimits
+        self.statementLimits = statementLimits
     }
 }

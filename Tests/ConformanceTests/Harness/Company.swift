@@ -15,11 +15,14 @@ final class Company {
     private(set) var peers: [Peer] = []
     private var ids: IdentifierGenerator
 
-    init(_ store: Store, schema: Schema = .testing, tenant: Identifier, seed: UInt64 = 1) throws {
+    init(
+        _ store: Store, schema: Schema = .testing, tenant: Identifier, seed: UInt64 = 1, waitingLimits: WaitingLimits = WaitingLimits()
+    ) throws {
         self.store = store
         let clock = Locked<Int64>(1_773_600_000_000)
         self.clock = clock
-        core = try store.open(schema: schema, tenant: tenant, random: SeededRandom(seed: seed), now: { clock.with { $0 } })
+        core = try store.open(
+            schema: schema, tenant: tenant, random: SeededRandom(seed: seed), waitingLimits: waitingLimits, now: { clock.with { $0 } })
         let random = Locked(SeededRandom(seed: seed ^ 0xC0_FFEE))
         ids = IdentifierGenerator(random: { random.with { $0.next() } })
     }

@@ -10,12 +10,19 @@ enum Store: String, CaseIterable, Sendable {
     case model, postgres
 
     /// - Parameter tenant: The same for both, so that records and scopes are; no two tests at a time share one.
-    func open(schema: Schema, tenant: Identifier, random: SeededRandom, now: @escaping @Sendable () -> Int64) throws -> any ServerCore {
+    func open(
+        schema: Schema, tenant: Identifier, random: SeededRandom, waitingLimits: WaitingLimits = WaitingLimits(),
+        now: @escaping @Sendable () -> Int64
+    ) throws -> any ServerCore {
         let random = Locked(random)
         let draw: @Sendable () -> UInt64 = { random.with { $0.next() } }
-        return switch self {
-        case .model: ModelServer(schema: schema, tenant: tenant, random: draw, now: now)
-        case .postgres: try PostgresServer(schema: schema, tenant: tenant, random: draw, now: now)
+        switch self {
+        case .model:
+            let model = ModelServer(schema: schema, tenant: tenant, random: draw, now: now)
+            model.waitingLimits = waitingLimits
+            return model
+        case .postgres:
+            return try PostgresServer(schema: schema, tenant: tenant, random: draw, waitingLimits: waitingLimits, now: now)
         }
     }
 }
@@ -33,11 +40,13 @@ func freshTenant() -> Identifier {
 }
 
 /// Runs a scenario on every store and holds their transcripts against each other, final states included.
-func onEveryStore(schema: Schema = .testing, sourceLocation: SourceLocation = #_sourceLocation, _ scenario: (Company) throws -> Void) throws
-{
+func onEveryStore(
+    schema: Schema = .testing, waitingLimits: WaitingLimits = WaitingLimits(), sourceLocation: SourceLocation = #_sourceLocation,
+    _ scenario: (Company) throws -> Void
+) throws {
     let tenant = freshTenant()
     let transcripts = try Store.allCases.map { store in
-        let company = try Company(store, schema: schema, tenant: tenant)
+        let company = try Company(store, schema: schema, tenant: tenant, waitingLimits: waitingLimits)
         try scenario(company)
         try company.tellFinalState()
         return company.transcript

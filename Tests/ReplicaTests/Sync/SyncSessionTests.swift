@@ -189,4 +189,25 @@ import Testing
             }
         }
     }
+
+    /// The server has room for some of the sets only: those go, the others wait here, and downloads wait for neither.
+    @Test func pushThatFitsInPart_isOfferedInPart_andTheRestWaits() throws {
+        var session = SyncSession()
+        _ = session.handle(.started(progress()))
+        #expect(session.handle(.pushFailed(refusal(.limitReached, ["fits": 3]), sets: 8)) == .push(maximumSets: 3))
+        #expect(session.handle(.pushed(3)) == .push(maximumSets: 6))
+        #expect(session.handle(.pushFailed(refusal(.limitReached, ["fits": 0]), sets: 5)) == .pull)
+        _ = session.handle(.received(try page(isLast: true)))
+        #expect(session.handle(.applied(forkedAt: nil)) == .finish)
+        #expect(session.unresolvedPushFailure != nil)
+    }
+
+    /// A server that says nonsense about what fits is not asked for ever.
+    @Test(arguments: [5, 6, -1, nil] as [Int64?])
+    func pushThatIsRefusedWithoutProgress_waits(fits: Int64?) {
+        var session = SyncSession()
+        _ = session.handle(.started(progress()))
+        let details: JSONObject = fits.map { ["fits": .integer($0)] } ?? JSONObject()
+        #expect(session.handle(.pushFailed(refusal(.limitReached, details), sets: 5)) == .pull)
+    }
 }
