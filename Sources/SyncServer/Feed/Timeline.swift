@@ -12,10 +12,17 @@ struct Timeline {
 
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
-        try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
-            let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
-            let wanted = try TimelineRequest(request.query, schema: context.schema)
-            return try page(wanted, reader: ReaderAccess(principal), tenant: token.tenant)
+        do {
+            return try connection.transaction(.readOnlySnapshot, tenant: token.tenant) { connection in
+                let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
+                let wanted = try TimelineRequest(request.query, schema: context.schema)
+                return try page(wanted, reader: ReaderAccess(principal), tenant: token.tenant)
+            }
+        } catch let error as PostgresError where error.kind == .canceled {
+            throw ErrorReply(
+                .unavailable,
+                "the database needs more than \(context.statementLimits.list) ms for this page of the timeline; narrow it to a record or a time",
+                details: ["retry_after": 60])
         }
     }
 
@@ -23,7 +30,7 @@ struct Timeline {
         let seal = context.cursorSeal
         let before = try wanted.cursor.map { try TimelinePlace($0, seal, tenant: tenant, fingerprint: wanted.fingerprint).position }
         let opening = try connection.batch([
-            PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(RecordList.statementMilliseconds)]),
+            PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.statementLimits.list)]),
             TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant), bound(wanted.since, tenant, isLower: true),
             bound(wanted.until, tenant, isLower: false),
         ])

@@ -8,8 +8,6 @@ struct ReportRequests {
     let context: SyncContext
     let connection: PostgresConnection
 
-    /// A report may take so long in the database and no longer.
-    static let statementMilliseconds: Int64 = 10_000
     static let limitMax = 1_000
 
     /// The name in a path below `/v1/reports`: nil in the list of all; nil altogether when the path is something else.
@@ -44,14 +42,14 @@ struct ReportRequests {
                     PostgresStatement(
                         // Without its schema no table is found: what a report does not say it reads, it does not read.
                         "SELECT set_config('statement_timeout', $1, true), set_config('search_path', 'pg_catalog', true)",
-                        [.integer(ReportRequests.statementMilliseconds)]),
+                        [.integer(context.statementLimits.report)]),
                     TenantSession.planForTablesAsTheyAre, statement,
                 ])
                 return RestAnswer.json(200, asked.answer(results[2]).canonicalBytes(), etag: nil)
             }
         } catch let error as PostgresError where error.kind == .canceled {
             throw ErrorReply(
-                .unavailable, "the database needs more than \(ReportRequests.statementMilliseconds) ms for this report",
+                .unavailable, "the database needs more than \(context.statementLimits.report) ms for this report",
                 details: ["retry_after": 60])
         }
     }

@@ -7,9 +7,6 @@ struct RecordList {
     let connection: PostgresConnection
     let entity: EntitySchema
 
-    /// A list may take so long in the database and no longer.
-    static let statementMilliseconds: Int64 = 5_000
-
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: HTTPRequest, token: AccessToken) throws -> HTTPResponse {
         do {
@@ -23,7 +20,7 @@ struct RecordList {
         } catch let error as PostgresError where error.kind == .canceled {
             throw ErrorReply(
                 .unavailable,
-                "the database needs more than \(RecordList.statementMilliseconds) ms for this list; narrow it with a filter on an indexed field",
+                "the database needs more than \(context.statementLimits.list) ms for this list; narrow it with a filter on an indexed field",
                 details: ["retry_after": 60])
         }
     }
@@ -35,7 +32,7 @@ struct RecordList {
         var query = ListQuery(table: table, list: list, reader: reader, tenant: tenant)
         let opening = try connection.batch(
             [
-                PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(RecordList.statementMilliseconds)]),
+                PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.statementLimits.list)]),
                 TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant),
                 PostgresStatement(
                     "SELECT live FROM tideline.entity_head WHERE tenant = $1::uuid AND entity = $2",

@@ -14,8 +14,8 @@ final class RestUnderTest {
     let token: AccessToken
     private let worker: RequestWorker
 
-    init(isIsolated: Bool = false) throws {
-        let server = try ServerUnderTest(isIsolated: isIsolated)
+    init(isIsolated: Bool = false, statementLimits: StatementLimits = StatementLimits()) throws {
+        let server = try ServerUnderTest(isIsolated: isIsolated, statementLimits: statementLimits)
         self.server = server
         tenant = try server.makeTenant()
         token = try RestUnderTest.token(tenant, member: tenant.owner)

@@ -18,13 +18,18 @@ final class ServerUnderTest {
     let logged = Locked<[LogEntry]>([])
 
     /// - Parameter isIsolated: A database that no other test uses.
-    convenience init(isIsolated: Bool = false, builtins: [BuiltinConsumer] = BuiltinConsumer.all) throws {
-        try self.init(url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get(), builtins: builtins)
+    convenience init(
+        isIsolated: Bool = false, builtins: [BuiltinConsumer] = BuiltinConsumer.all, statementLimits: StatementLimits = StatementLimits()
+    ) throws {
+        try self.init(
+            url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get(), builtins: builtins,
+            statementLimits: statementLimits)
     }
 
     /// - Parameter tables: Of the schema that the database was migrated to.
     init(
-        url: String, tables: EntityTables = ServerUnderTest.tables, builtins: [BuiltinConsumer] = BuiltinConsumer.all
+        url: String, tables: EntityTables = ServerUnderTest.tables, builtins: [BuiltinConsumer] = BuiltinConsumer.all,
+        statementLimits: StatementLimits = StatementLimits()
     ) throws {
         self.url = url
         connection = try PostgresConnection(PostgresConfiguration(url: url))
@@ -40,7 +45,7 @@ final class ServerUnderTest {
                 }
             },
             announce: { tenant in announced.with { $0.append(tenant) } }, log: { entry in logged.with { $0.append(entry) } },
-            builtins: builtins)
+            builtins: builtins, statementLimits: statementLimits)
     }
 
     private static let template = Result { try MigratedDatabase(.testing) }

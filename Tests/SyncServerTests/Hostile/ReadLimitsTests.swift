@@ -1,0 +1,170 @@
+// What one request reads at most, in rows, bytes and time: each limit is met exactly, and passed.
+
+import Foundation
+import SyncProtocol
+import TestSupport
+import Testing
+
+@testable import SyncServer
+
+@Suite struct ReadLimitsTests {
+    @Test func outcomesOfACheckpoint_areTheNewestHundredThousand() throws {
+        let server = try ServerUnderTest()
+        let replica = try server.makeTenant().enroll()
+        let count = Pull.outcomesMax + 1
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.change_set (tenant, replica, counter, hash, status, outcome, received_at) \
+            SELECT $1::uuid, $2::uuid, n, $3, 'noop', '{"status":"noop"}', 0 FROM generate_series(1, $4::bigint) n
+            """, .identifier(replica.tenant), .identifier(replica.id), .text(String(repeating: "a", count: 64)), .integer(count))
+        _ = try server.connection.run(
+            "UPDATE tideline.replica SET acknowledged = $2 WHERE id = $1::uuid", .identifier(replica.id), .integer(count))
+        let told = try required(try replica.pull().last).outcomes.map(\.counter)
+        #expect(told.count == Int(Pull.outcomesMax))
+        #expect(told.first == 2 && told.last == count, "the oldest is left out")
+        #expect(try replica.page(outcomesAfter: 1).outcomes.count == told.count)
+        // Whoever asks for it gets it: by pushing the set again.
+        let again = OfferedSet(counter: 1, hash: String(repeating: "a", count: 64), sealed: nil)
+        #expect(try replica.outcome(replica.push([again])).status == .noop)
+    }
+
+    @Test func pageOfAPull_isCutAtTheRowThatPassesItsBytes() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        let replica = try tenant.enroll()
+        try replica.pull()
+        let notes = String(repeating: "x", count: 20_000)
+        for _ in 0..<4 {
+            let changes = (0..<60).map {
+                Change("client", server.newIdentifier(), .create(fields: ["name": .string("C\($0)"), "notes": .string(notes)]))
+            }
+            try tenant.write(changes).requireAccepted()
+        }
+        let page = try replica.page(limit: Limits.recordsPerPage)
+        #expect(page.hasMore && page.bytes.count > Pull.pageBytes && page.bytes.count < Pull.pageBytes + 100_000, "\(page.bytes.count)")
+        let rest = try replica.pull(limit: Limits.recordsPerPage)
+        #expect(try page.rows("client").count + rest.reduce(0) { try $0 + $1.rows("client").count } == 240)
+    }
+
+    @Test func reportsAndTimeline_endWhenTheDatabaseTakesTooLong() throws {
+        let rest = try RestUnderTest(isIsolated: true, statementLimits: StatementLimits(list: 150, report: 150))
+        let blocker = try rest.server.secondConnection()
+        for (table, target, words) in [
+            ("public.deal", "/v1/reports/pipeline", "report"), ("tideline.feed", "/v1/activity", "timeline"),
+            ("public.deal", "/v1/deal", "list"),
+        ] {
+            #expect(try rest.get(target).status == 200)
+            try blocker.run("BEGIN")
+            try blocker.run("LOCK TABLE \(table) IN ACCESS EXCLUSIVE MODE")
+            let refused = try rest.get(target)
+            try blocker.run("ROLLBACK")
+            #expect(refused.status == 503 && refused.code == "unavailable" && refused.header("Retry-After") == "60", "\(refused.text)")
+            #expect(refused.text.contains("150 ms") && refused.text.contains(words), "\(refused.text)")
+            #expect(try rest.get(target).status == 200)
+        }
+        #expect(StatementLimits().list == 5_000 && StatementLimits().report == 10_000)
+    }
+
+    /// The rest of a longer list says nothing: it is neither waited for nor known.
+    @Test func setsInAnAfter_areTheFirstSixtyFour() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        let (a, b) = (try tenant.enroll(), try tenant.enroll())
+        for replica in [a, b] { try replica.pull() }
+        try Epoch(context: server.context, tenant: tenant.id, connection: server.connection).begin(after: 0)
+        for replica in [a, b] {
+            replica.cursor = nil
+            try replica.pull()
+        }
+        let toCome = SeenSet(dot: Dot(replica: a.id, counter: 1), milliseconds: 1)
+        func push(_ before: Int) throws -> Outcome.Status {
+            // Of replicas that nobody knows, so that they are not waited for.
+            let others = (0..<before).map { SeenSet(dot: Dot(replica: Identifier(high: 9, low: UInt64($0)), counter: 1), milliseconds: 1) }
+            var set = b.seal([Edit.client(server.newIdentifier())], clock: VectorClock(feed: FeedPosition(epoch: 0, position: 1)))
+            set.after = others + [toCome]
+            let body = PushRequest(schemaVersion: 1, cursor: b.cursor, isHealing: true, sets: [set]).bytes(replica: b.id)
+            return try b.outcome(
+                Push(context: server.context, connection: server.connection, requestID: "heal").run(body, token: b.token)
+            ).status
+        }
+        #expect(try push(SeenSet.maximumCount - 1) == .deferred)
+        #expect(try push(SeenSet.maximumCount) == .accepted)
+    }
+
+    @Test func newestSetsOfALane_thatWereDecidedElsewhere_areAThousand() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        let lane = server.newIdentifier()
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.resealed_set (tenant, member, origin, counter, replica, first_replica) \
+            SELECT $1::uuid, $1::uuid, 'o' || n, n, $2::uuid, $1::uuid FROM generate_series(1, $3::bigint) n
+            """, .identifier(tenant.id), .identifier(lane), .integer(SameSets.twinsMax + 5))
+        let found = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) {
+            try $0.run(SameSets.twins(of: [lane], tenant: tenant.id))
+        }
+        let counters = found.rows.compactMap { found.integer($0, 1) }
+        #expect(counters.count == Int(SameSets.twinsMax) && counters.min() == 6)
+    }
+
+    @Test func consumersOnTheMetricsPage_areTheTwoHundredFurthestBehind() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        for number in 0..<3 {
+            let tenant = try server.makeTenant()
+            // The last tenant's have nothing to do.
+            _ = try server.connection.run(
+                """
+                INSERT INTO tideline.consumer (tenant, name, epoch, position, kind) SELECT $1::uuid, 'c' || n, 0, $2, 'pull' \
+                FROM generate_series(1, 80) n
+                """, .identifier(tenant.id), .integer(number == 2 ? try tenant.head.position.position : 0))
+        }
+        let shown = try MetricsPage.read(server.connection).consumers
+        #expect(shown.count == Int(MetricsPage.consumersMax))
+        #expect(shown.filter { $0.lag > 0 }.count == 160, "those that are behind are all there")
+    }
+
+    @Test func requestThatIsForNobodysLane_isGivenUp() async throws {
+        final class Elsewhere: HTTPWorker {
+            func handle(_: HTTPRequest, attempt _: HTTPAttempt) -> HTTPReply { .respond(.text(200, "never")) }
+            func belongsElsewhere(_: HTTPRequest, lane _: HTTPLane) -> Bool { true }
+        }
+        try await onOwnThread {
+            var configuration = HTTPServerConfiguration()
+            configuration.listen = "127.0.0.1:0"
+            configuration.lane = { _ in HTTPLane(key: "nobody", isWrite: false) }
+            let server = HTTPServer(configuration: configuration, log: { _ in }, makeWorker: { _ in Elsewhere() })
+            let client = try LoopbackClient(port: try server.start().port)
+            defer { server.stop() }
+            try client.get("/")
+            #expect(try client.response().status == 503)
+        }
+    }
+
+    @Test func answerOfAnEndpoint_isReadUpToItsHead_andNoFurther() async throws {
+        try await onOwnThread {
+            let outbox = try OutboxUnderTest()
+            let filling = Locked(WebhookLimits.answerBytesMax / 2)
+            let receiver = try WebhookReceiver { _, _ in
+                .answer(200, headers: ["X-Filling": String(repeating: "x", count: filling.with { $0 })])
+            }
+            try outbox.add(url: receiver.url, attemptsMax: 1)
+            outbox.start()
+            try outbox.makeClients(1)
+            #expect(receiver.wait { $0.count == 1 })
+            #expect(try outbox.wait { $0.openCount == 0 && $0.lag == 0 && $0.deadCount == 0 })
+            filling.with { $0 = WebhookLimits.answerBytesMax + (16 << 10) }
+            try outbox.makeClients(1)
+            #expect(try outbox.wait { $0.deadCount == 1 })
+            #expect(try outbox.letters().first?.lastError == "the head of the answer is too large")
+        }
+    }
+
+    @Test func headSentToTheForwarder_hasItsBytes() throws {
+        let forwarder = try EgressForwarder(resolver: HostResolver(addressGuard: AddressGuard()), secret: "secret")
+        forwarder.start()
+        defer { forwarder.stop() }
+        let client = try LoopbackClient(port: forwarder.port)
+        try client.send("CONNECT example.com:443 HTTP/1.1\r\nX: \(String(repeating: "x", count: 10_000))")
+        #expect(try client.response().status == 431)
+    }
+}
