@@ -1,9 +1,13 @@
-// What both HTTP transports say the same way: queries, and what an error status means.
+// What both HTTP transports say the same way: queries, how much of an answer is read, and what an error status means.
 
 import Foundation
 import SyncProtocol
 
 enum HTTPMapping {
+    /// Bytes of one answer, after whatever coding it came in. A page has 4 MiB and the row that passed that, the outcomes of a checkpoint
+    /// come on top.
+    static let bodyBytesMax = 256 << 20
+
     /// Percent-encoded by hand: Foundation leaves "+" alone, which servers read as a space.
     static func query(_ parameters: [(name: String, value: String)]) -> String {
         parameters.map { "\($0.name)=\($0.value.addingPercentEncoding(withAllowedCharacters: unreserved) ?? $0.value)" }

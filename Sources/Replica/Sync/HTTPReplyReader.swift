@@ -22,7 +22,7 @@ struct HTTPReplyReader {
         case broken(String)
     }
 
-    static let bodyBytesMax = 256 << 20
+    static let bodyBytesMax = HTTPMapping.bodyBytesMax
     private static let headBytesMax = 64 << 10
     private static let chunkLineBytesMax = 16 << 10
     private static let trailersMax = 100
@@ -34,13 +34,17 @@ struct HTTPReplyReader {
     private let receive: (inout [UInt8]) throws -> Received
     /// Bytes that trickle do not count as an answer.
     private let headDeadline: DispatchTime
+    private let bodyBytesMax: Int
     private var buffer: [UInt8] = []
     /// What of the buffer is used up.
     private var start = 0
     private var isUntouched = true
 
-    init(headDeadline: DispatchTime, receive: @escaping (inout [UInt8]) throws -> Received) {
+    init(
+        headDeadline: DispatchTime, bodyBytesMax: Int = HTTPReplyReader.bodyBytesMax, receive: @escaping (inout [UInt8]) throws -> Received
+    ) {
         self.headDeadline = headDeadline
+        self.bodyBytesMax = bodyBytesMax
         self.receive = receive
     }
 
@@ -67,13 +71,15 @@ struct HTTPReplyReader {
             reply.body = try readChunks()
             if head.fields["content-length"] != nil { reply.keepsConnection = false }
         } else if let text = head.fields["content-length"] {
-            guard let length = Self.number(text, radix: 10), length <= Self.bodyBytesMax else {
+            guard let length = Self.number(text, radix: 10), length <= bodyBytesMax else {
                 throw TransportFailure.malformed("the answer has no sensible length")
             }
             reply.body = try take(length)
         } else {
             reply.keepsConnection = false
-            while try fill() {}
+            while try fill() {
+                guard buffer.count - start <= bodyBytesMax else { throw TransportFailure.malformed("the answer is too large") }
+            }
             reply.body = Array(buffer[start...])
             start = buffer.count
         }
@@ -193,7 +199,7 @@ struct HTTPReplyReader {
         while true {
             let line = try takeLine()
             let digits = String(line.prefix { $0 != ";" })
-            guard let size = Self.number(digits, radix: 16), size <= Self.bodyBytesMax - body.count else {
+            guard let size = Self.number(digits, radix: 16), size <= bodyBytesMax - body.count else {
                 throw TransportFailure.malformed("a chunk has no sensible size")
             }
             if size == 0 {
@@ -232,7 +238,7 @@ struct HTTPReplyReader {
         switch try receive(&buffer) {
         case .more:
             isUntouched = false
-            guard buffer.count <= Self.bodyBytesMax + Self.headBytesMax else { throw TransportFailure.malformed("the answer is too large") }
+            guard buffer.count <= bodyBytesMax + Self.headBytesMax else { throw TransportFailure.malformed("the answer is too large") }
             return true
         case .end: return false
         case .broken(let reason):

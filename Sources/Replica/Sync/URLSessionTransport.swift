@@ -15,17 +15,21 @@
 
         private let server: URL
         private let session: URLSession
+        private let replies: BoundedReplies
         #if canImport(FoundationNetworking)
             private let connection = ConnectionAge()
         #endif
 
         /// - Parameter server: scheme, host and port; a path is kept as a prefix.
-        public init(server: URL) {
+        public init(server: URL) { self.init(server: server, bodyBytesMax: HTTPMapping.bodyBytesMax) }
+
+        init(server: URL, bodyBytesMax: Int) {
             self.server = server
+            replies = BoundedReplies(bytesMax: bodyBytesMax)
             let configuration = URLSessionConfiguration.ephemeral
             configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
             configuration.httpShouldSetCookies = false
-            session = URLSession(configuration: configuration)
+            session = URLSession(configuration: configuration, delegate: replies, delegateQueue: nil)
         }
 
         public func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
@@ -93,13 +97,12 @@
             let running = RunningTask()
             return try await withTaskCancellationHandler {
                 try await withCheckedThrowingContinuation { continuation in
-                    let task = session.dataTask(with: request) { data, response, error in
-                        if let error {
-                            continuation.resume(throwing: Self.failure(error))
-                        } else if let response = response as? HTTPURLResponse {
-                            continuation.resume(returning: (data ?? Data(), response))
-                        } else {
-                            continuation.resume(throwing: TransportFailure.malformed("this is not an HTTP server"))
+                    let task = session.dataTask(with: request)
+                    replies.expect(task) { result in
+                        switch result {
+                        case .success(let (data, response)): continuation.resume(returning: (data, response))
+                        case .failure(let error as TransportFailure): continuation.resume(throwing: error)
+                        case .failure(let error): continuation.resume(throwing: Self.failure(error))
                         }
                     }
                     running.start(task)

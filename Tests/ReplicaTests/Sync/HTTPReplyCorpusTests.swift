@@ -167,4 +167,50 @@ import Testing
             }
         }
     }
+
+    /// However an answer says how long it is: up to the limit it is read, one byte more is refused before it is kept.
+    @Test func bodyOfAnAnswer_hasItsBytes_andNoMore() throws {
+        let most = 100_000
+        func read(_ head: String, _ body: [UInt8]) -> (status: Int?, most: Int) {
+            let bytes = Array(head.utf8) + body
+            var place = 0
+            var held = 0
+            var reader = HTTPReplyReader(headDeadline: .distantFuture, bodyBytesMax: most) { buffer in
+                guard place < bytes.count else { return .end }
+                let end = min(bytes.count, place + 8_192)
+                buffer.append(contentsOf: bytes[place..<end])
+                place = end
+                held = max(held, buffer.count)
+                return .more
+            }
+            do { return (try reader.read().status, held) } catch TransportFailure.malformed { return (nil, held) } catch {
+                return (-1, held)
+            }
+        }
+        func text(_ count: Int) -> [UInt8] { [UInt8](repeating: 0x20, count: count) }
+        func chunks(_ count: Int) -> [UInt8] {
+            var body: [UInt8] = []
+            var left = count
+            while left > 0 {
+                let size = min(left, 7_000)
+                body += Array("\(String(size, radix: 16))\r\n".utf8) + text(size) + [13, 10]
+                left -= size
+            }
+            return body + Array("0\r\n\r\n".utf8)
+        }
+        for (count, status) in [(most, 200), (most + 1, Int?.none), (3 * most, nil)] {
+            let length = read("HTTP/1.1 200 OK\r\nContent-Length: \(count)\r\n\r\n", text(count))
+            let coded = read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunks(count))
+            let open = read("HTTP/1.1 200 OK\r\n\r\n", text(count))
+            for (one, how) in [(length, "length"), (coded, "chunks"), (open, "to its end")] {
+                #expect(one.status == status, "\(count) bytes by \(how)")
+                #expect(one.most <= most + 80_000, "\(one.most) bytes held of \(count) by \(how)")
+            }
+        }
+        // The real one, by what an answer says of itself.
+        let real = HTTPReplyReader.bodyBytesMax
+        #expect(Self.read(Array(Self.ok("Content-Length: \(real + 1)\r\n").utf8)) == .malformed)
+        #expect(Self.read(Array(Self.ok("Content-Length: \(real)\r\n").utf8)) == .dropped)
+        #expect(Self.read(Array(Self.chunked("\(String(real + 1, radix: 16))\r\n").utf8)) == .malformed)
+    }
 }
