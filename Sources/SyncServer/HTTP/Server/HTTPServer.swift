@@ -103,7 +103,9 @@ final class HTTPServer: @unchecked Sendable {  // The only mutable state, `phase
             return HTTPEventLoop.Parts(
                 configuration: configuration, poll: poll, signal: signal, listener: listener,
                 mailbox: HTTPLoopMailbox(signal: signal),
-                queue: HTTPWorkQueue(share: HTTPLaneShare(ofWorkers: configuration.workers, isAlone: configuration.lane == nil)),
+                queue: HTTPWorkQueue(
+                    share: HTTPLaneShare(ofWorkers: configuration.workers, isAlone: configuration.lane == nil),
+                    observe: configuration.observeQueue),
                 board: board, log: log)
         } catch {
             opened.poll?.close()

@@ -44,6 +44,8 @@ struct HTTPServerConfiguration: Sendable {
     /// Who a request is worked for; called on the event loop's thread, so it must not block. See `HTTPWorkQueue`. Nil: there is one lane
     /// for all, and it may have all workers.
     var lane: (@Sendable (HTTPRequest) -> HTTPLane)?
+    /// Told of every job in the queue, under its lock.
+    var observeQueue: (@Sendable (HTTPQueueEvent, HTTPJob) -> Void)?
     /// Called with every response before it is written, refusals included, if at least the target of its request was understood; of a
     /// request that was refused while it was received there are the headers that had come by then. On the event loop's thread.
     var amend: (@Sendable (HTTPRequest, inout HTTPResponse) -> Void)?

@@ -48,19 +48,31 @@ struct HTTPLaneShare: Sendable, Equatable {
     }
 }
 
+/// What happens to a job in the queue, for tests of who waits for whom.
+enum HTTPQueueEvent: Sendable, Equatable {
+    case added
+    case taken
+    case finished
+}
+
 /// Jobs waiting for a worker. Lanes take turns, one job each, as far as their share goes. Within a lane writes, reads and
 /// woken requests take turns, so that waking thousands at once does not make a new request wait for all of them, nor the
 /// other way round.
 final class HTTPWorkQueue: @unchecked Sendable {  // Everything mutable is only touched under `condition`.
     private let condition = NSCondition()
     private let share: HTTPLaneShare
+    /// Called under the lock, so in the one order that there is.
+    private let observe: (@Sendable (HTTPQueueEvent, HTTPJob) -> Void)?
     private var lanes: [String: LaneQueue] = [:]
     /// Lanes with a job that may be taken now, each once.
     private var turns = HTTPQueue<LaneQueue>()
     private var idleWorkers = 0
     private var isClosed = false
 
-    init(share: HTTPLaneShare) { self.share = share }
+    init(share: HTTPLaneShare, observe: (@Sendable (HTTPQueueEvent, HTTPJob) -> Void)? = nil) {
+        self.share = share
+        self.observe = observe
+    }
 
     /// Lanes with anything waiting or being worked on.
     var laneCount: Int { condition.withLock { lanes.count } }
@@ -78,6 +90,7 @@ final class HTTPWorkQueue: @unchecked Sendable {  // Everything mutable is only 
             }
             lane.append(job)
             enqueue(lane)
+            observe?(.added, job)
         }
         // Workers that are busy look here by themselves.
         let wakes = min(jobs.count, idleWorkers)
@@ -104,6 +117,7 @@ final class HTTPWorkQueue: @unchecked Sendable {  // Everything mutable is only 
     func finished(_ job: HTTPJob) {
         condition.lock()
         defer { condition.unlock() }
+        observe?(.finished, job)
         guard let lane = lanes[job.lane.key] else { return }
         lane.running -= 1
         if job.lane.isWrite { lane.runningWrites -= 1 }
@@ -136,6 +150,7 @@ final class HTTPWorkQueue: @unchecked Sendable {  // Everything mutable is only 
             lane.running += 1
             if job.lane.isWrite { lane.runningWrites += 1 }
             enqueue(lane)
+            observe?(.taken, job)
             return job
         }
         return nil
