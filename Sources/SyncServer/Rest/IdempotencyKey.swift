@@ -13,6 +13,8 @@ struct IdempotencyKey: Sendable, Hashable {
     static let perTenantMax = 1_000_000
     /// Bytes of the answers kept for one tenant; they are whole records.
     static let bytesPerTenantMax: Int64 = 2 << 30
+    /// Answers forgotten at a time: writers of the tenant wait meanwhile.
+    static let prunedAtATime: Int64 = 10_000
 
     /// nil without the header. Throws `bad_request` for a key that cannot be one.
     init?(_ request: HTTPRequest) throws(ErrorReply) {
@@ -90,14 +92,22 @@ struct IdempotencyKey: Sendable, Hashable {
         ]
     }
 
+    /// Forgets some of the answers that were given before; returns how many, one row, or none if there were none.
+    static func prune(tenant: Identifier, beforeMilliseconds: Int64) -> PostgresStatement {
+        forget(
+            "ctid = ANY(ARRAY(SELECT ctid FROM tideline.idempotency_key WHERE tenant = $1::uuid AND created_at < $2 LIMIT $3))",
+            tenant: tenant, [.integer(beforeMilliseconds), .integer(prunedAtATime)])
+    }
+
     /// Forgets answers. - Parameter condition: On the table, with parameters from `$2`.
-    static func forget(_ condition: String, tenant: Identifier, _ parameters: [PostgresValue]) -> PostgresStatement {
+    private static func forget(_ condition: String, tenant: Identifier, _ parameters: [PostgresValue]) -> PostgresStatement {
         PostgresStatement(
             """
             WITH gone AS (DELETE FROM tideline.idempotency_key WHERE tenant = $1::uuid AND \(condition) \
             RETURNING octet_length(body) AS bytes), sum AS (SELECT count(*) AS count, coalesce(sum(bytes), 0) AS bytes FROM gone) \
             UPDATE tideline.tenant_head SET kept_answers = greatest(0, kept_answers - sum.count), \
-            kept_answer_bytes = greatest(0, kept_answer_bytes - sum.bytes) FROM sum WHERE tenant = $1::uuid AND sum.count > 0
+            kept_answer_bytes = greatest(0, kept_answer_bytes - sum.bytes) FROM sum WHERE tenant = $1::uuid AND sum.count > 0 \
+            RETURNING sum.count
             """, [.identifier(tenant)] + parameters)
     }
 }

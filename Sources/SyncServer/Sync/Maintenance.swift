@@ -37,10 +37,14 @@ struct Maintenance {
     /// Removes stored answers of writes that nobody will repeat any more.
     func pruneIdempotencyKeys(tenant: Identifier) throws {
         let limit = context.now() - IdempotencyKey.keptMilliseconds
-        try connection.transaction(.readWrite, tenant: tenant) { connection in
-            // The head first, as those do who keep an answer.
-            _ = try connection.run(TenantHead.lock(tenant))
-            _ = try connection.run(IdempotencyKey.forget("created_at < $2", tenant: tenant, [.integer(limit)]))
+        var isDone = false
+        while !isDone {
+            isDone = try connection.transaction(.readWrite, tenant: tenant) { connection in
+                // The head first, as those do who keep an answer.
+                _ = try connection.run(TenantHead.lock(tenant))
+                let gone = try connection.run(IdempotencyKey.prune(tenant: tenant, beforeMilliseconds: limit))
+                return gone.isEmpty || (gone.integer(0, 0) ?? 0) < IdempotencyKey.prunedAtATime
+            }
         }
     }
 

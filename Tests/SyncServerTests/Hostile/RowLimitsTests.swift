@@ -149,6 +149,22 @@ import Testing
         #expect(try kept(rest.tenant) == [0, 0, 0, 0])
     }
 
+    /// Many are forgotten in parts, so that nobody's write waits for all of them.
+    @Test func keptAnswers_areForgottenInParts() throws {
+        let tenant = try ServerUnderTest(isIsolated: true).makeTenant()
+        let count = 2 * IdempotencyKey.prunedAtATime + 5
+        _ = try tenant.server.connection.run(
+            """
+            INSERT INTO tideline.idempotency_key (tenant, member, key, request, status, etag, body, created_at) \
+            SELECT $1::uuid, $1::uuid, 'k' || n, 'r', 201, 'e', 'body', 0 FROM generate_series(1, $2::bigint) n
+            """, .identifier(tenant.id), .integer(count))
+        _ = try tenant.server.connection.run(
+            "UPDATE tideline.tenant_head SET kept_answers = $2::bigint, kept_answer_bytes = 4 * $2::bigint WHERE tenant = $1::uuid",
+            .identifier(tenant.id), .integer(count))
+        try maintain(tenant.server)
+        #expect(try kept(tenant) == [0, 0, 0, 0])
+    }
+
     @Test(arguments: ["kept_answers", "kept_answer_bytes"])
     func keptAnswers_areSoManyOfATenant_andWritesWithoutAKeyGoOn(counter: String) throws {
         let rest = try RestUnderTest(isIsolated: true)
