@@ -11,6 +11,9 @@ struct ChangePipeline {
 
     /// A decision that has not come to rest after so many rounds of loading never will.
     static let passesMax = 16
+    /// Of the feed entries that one request writes: old and new values, and what was told of refusals. A change of a few bytes can make an
+    /// entry of many, because what it replaces or meets may be long.
+    static let entryBytesMax = 64 << 20
 
     /// What was decided, in order, with what has to be written for it.
     struct Decided {
@@ -26,8 +29,14 @@ struct ChangePipeline {
     /// The rules asked for more and more records.
     struct Unsettled: Error {}
 
+    /// The feed entries have more bytes than one request may write. Nothing was written.
+    struct TooLarge: Error {
+        static let words = "what this changes is more than \(entryBytesMax >> 20) MiB in the feed"
+        static let details: JSONObject = ["max": .integer(Int64(entryBytesMax))]
+    }
+
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
-    /// Throws ``PostgresError`` or ``Unsettled``; rejections are decisions.
+    /// Throws ``PostgresError``, ``Unsettled`` or ``TooLarge``; rejections are decisions.
     /// - Parameters:
     ///   - held: Records that waiting sets of the same replica name.
     ///   - rejectedCreations: Of sets that this request rejected before; they are not stored yet.
@@ -59,6 +68,11 @@ struct ChangePipeline {
                 after.timestamp = max(after.timestamp, submission.timestamp)
             }
             let entries = decisions.flatMap(\.entries)
+            var bytes = 0
+            for entry in entries {
+                bytes += entry.changes.roughBytes + entry.restrictedChanges.roughBytes
+                guard bytes <= ChangePipeline.entryBytesMax else { throw TooLarge() }
+            }
             let written = workspace.writtenRecords
             var statements = store.write(written)
             if let heads = store.writeHeads(written, before: { workspace.original($0) }) { statements.append(heads) }
@@ -67,6 +81,22 @@ struct ChangePipeline {
             return Decided(decisions: decisions, head: after, entries: entries, records: written, statements: statements)
         }
         throw Unsettled()
+    }
+}
+
+extension JSONObject {
+    /// About as many as its JSON has.
+    fileprivate var roughBytes: Int { reduce(2) { $0 + $1.key.utf8.count + 4 + $1.value.roughBytes } }
+}
+
+extension JSONValue {
+    fileprivate var roughBytes: Int {
+        switch self {
+        case .string(let text): text.utf8.count + 2
+        case .array(let elements): elements.reduce(2) { $0 + $1.roughBytes + 1 }
+        case .object(let object): object.roughBytes
+        default: 8
+        }
     }
 }
 

@@ -45,6 +45,14 @@ struct Push {
             return try attempt(push, token: token, isolating: true)
         } catch is ChangePipeline.Unsettled {
             return try attempt(push, token: token, isolating: true)
+        } catch is ChangePipeline.TooLarge {
+            // Of several the replica offers half; one alone gets an outcome, so that the ones behind it go on.
+            guard push.sets.count == 1 else {
+                throw ErrorReply(
+                    .payloadTooLarge, "\(ChangePipeline.TooLarge.words); push fewer sets at a time",
+                    details: ChangePipeline.TooLarge.details)
+            }
+            return try attempt(push, token: token, isolating: true)
         }
     }
 
@@ -370,6 +378,12 @@ struct Push {
                 } else {
                     refuse(&fresh[index], error.description)
                 }
+            } catch is ChangePipeline.TooLarge {
+                fresh[index].outcome = .rejected([
+                    Violation(
+                        entity: "", id: nil, field: "set", code: .payloadTooLarge, message: ChangePipeline.TooLarge.words,
+                        parameters: ChangePipeline.TooLarge.details)
+                ])
             } catch is ChangePipeline.Unsettled {
                 refuse(&fresh[index], "the rules of this set never came to rest")
             }

@@ -50,6 +50,29 @@ import Testing
         #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted)
     }
 
+    /// A refusal tells the long value that stood in the way, each time: few bytes that come would make many that are kept.
+    @Test func push_writesSoManyBytes_andNoMore() throws {
+        let rest = try RestUnderTest()
+        let (replica, other) = (try rest.tenant.enroll(), try rest.tenant.enroll())
+        let client = rest.server.newIdentifier()
+        try replica.edit([Edit.client(client)])
+        try other.pull()
+        try other.edit([Edit.patch("client", client, ["notes": .string(String(repeating: "\u{1F6A7}", count: 20_000))])])
+        func conflicting(_ count: Int) -> OfferedSet {
+            replica.seal((0..<count).map { Edit.patch("client", client, ["notes": .string("stale \($0)")]) })
+        }
+        let sets = (0..<2).map { _ in conflicting(500) }
+        let answer = try rest.send("POST", "/v1/sync/push", replica.body(sets), token: replica.token.text)
+        refused(answer, 413, "payload_too_large", "two sets of which each alone would do")
+        // As a replica goes on then: fewer at a time.
+        let alone = try replica.outcome(replica.push([sets[0]]))
+        #expect(alone.status == .rejected && alone.violations.first?.code == "conflict")
+        _ = try replica.push([sets[1]])
+        let large = try replica.outcome(replica.push([conflicting(Limits.changesPerSet)]))
+        #expect(large.status == .rejected && large.violations.map(\.code) == ["payload_too_large"], "\(large.violations.count)")
+        #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted, "those behind it go on")
+    }
+
     @Test func set_hasItsLanesAndDepth_andNoMore() throws {
         let rest = try RestUnderTest()
         let replica = try rest.tenant.enroll()
