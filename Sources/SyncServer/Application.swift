@@ -25,9 +25,12 @@ final class Application: @unchecked Sendable {
         do {
             let report = try Application.whenReachable(log) { try database.migrate(schema) }
             if report.didRun { log(.init(.info, "migrated", ["schema": .integer(report.schemaVersion)])) }
-            let connection = try database.connect(name: "tideline start")
-            let seal = try CursorSeal.load(from: connection)
-            connection.close()
+            // Not by the way that migrations go: a pooler in between may still be starting when the database is there.
+            let seal = try Application.whenReachable(log) {
+                let connection = try database.connect(name: "tideline start")
+                defer { connection.close() }
+                return try CursorSeal.load(from: connection)
+            }
 
             let wakeUps = WakeUps(database: database, log: log)
             let metrics = Metrics()

@@ -85,5 +85,23 @@ extension FaultTests {
             for server in servers { #expect(await server.end(SIGTERM) == 0) }
             receiver.stop()
         }
+
+        /// Migrations go past the pooler, so that a server may come to the point where it needs it before there is one.
+        @Test func serverThatStartsBeforeItsPooler_waitsForIt() async throws {
+            let place = try await Workplace()
+            let pooler = try Pooler(to: place.cluster, size: 2)
+            let url = place.cluster.url(socketFolder: pooler.socketFolder, port: 6432)
+            let server = Server(
+                ["--database-url", url, "--workers", "2", "--webhook-threads", "0"],
+                environment: ["TIDELINE_PREPARED_STATEMENTS": "off", "TIDELINE_OWNER_DATABASE_URL": place.cluster.url()])
+            async let starting: Void = server.startOnce()
+            let isWaiting = try await until { !server.lines("database_unreachable").isEmpty || !server.isRunning && !server.log.isEmpty }
+            #expect(isWaiting && !server.lines("database_unreachable").isEmpty, "\(server.log)")
+            try await offPool { try pooler.start() }
+            try await starting
+            #expect(try await server.get("/readyz").status == 200)
+            _ = try await RawReplica(at: server, code: place.tenant.ownerCode)
+            #expect(await server.end(SIGTERM) == 0)
+        }
     }
 }

@@ -60,7 +60,8 @@ final class Server: @unchecked Sendable {
         try await startOnce(more)
     }
 
-    private func startOnce(_ more: [String: String]) async throws {
+    /// Throws when it ends before it listens.
+    func startOnce(_ more: [String: String] = [:]) async throws {
         let program = try RunningProgram(
             "sync-server", ["serve", "--listen", "127.0.0.1:\(port)"] + options, environment: environment.merging(more) { $1 })
         lock.withLock { self.program = program }
