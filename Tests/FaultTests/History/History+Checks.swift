@@ -20,7 +20,7 @@ extension History {
     private func copies() async throws -> [String] {
         var broken: [String] = []
         var digests: Set<String> = []
-        for person in people {
+        for person in files {
             if try await !person.isSound() { broken.append("\(person.name): integrity_check") }
             if try await person.pending() != 0 { broken.append("\(person.name): something is still pending") }
             let compared = try await person.json("digest", "--server", codes: [0, 1])
@@ -35,16 +35,31 @@ extension History {
         return broken
     }
 
-    /// Every text whose command said it was done is in the feed, which keeps lost values too, or among the problems of a file.
-    private func writes() async throws -> [String] {
-        let feed = try await offPool { [self] in
+    private var files: [Person] { desks.flatMap(\.files) }
+
+    /// Tokens that the server's feed has, which keeps lost values too.
+    func feedTokens() async throws -> Set<String> {
+        let feed = try await offPool { [cluster, tenant] in
             try cluster.sql("SELECT changes::text || restricted_changes::text FROM tideline.feed WHERE tenant = '\(tenant.id)'")
-                .joined().joined(separator: "\n")
         }
-        var found = Tokens.found(in: feed.utf8)
-        for person in people { found.formUnion(Tokens.found(in: try await person.json("problems").canonicalText.utf8)) }
-        let acknowledged = await ledger.acknowledged
-        return acknowledged.keys.filter { !found.contains($0) }.sorted().map { "\($0) is lost: \(acknowledged[$0] ?? "")" }
+        return Tokens.found(in: feed.joined().joined(separator: "\n").utf8)
+    }
+
+    /// Every text whose command said it was done is in the feed or among the problems of a file. Only what neither a file nor the
+    /// server held at some moment may be missing, and of that only what no file holds now.
+    private func writes() async throws -> [String] {
+        var found = try await feedTokens()
+        var held: Set<String> = []
+        for file in files {
+            found.formUnion(Tokens.found(in: try await file.json("problems").canonicalText.utf8))
+            held.formUnion(try await file.heldTokens())
+        }
+        let (acknowledged, mayBeLost) = (await ledger.acknowledged, await ledger.mayBeLost.subtracting(held))
+        let missing = acknowledged.keys.filter { !found.contains($0) }.sorted()
+        await ledger.count("writes lost with a file", missing.filter(mayBeLost.contains).count)
+        return missing.filter { !mayBeLost.contains($0) }.map {
+            "\($0) is lost\(held.contains($0) ? " though a file holds it" : ""): \(acknowledged[$0] ?? "")"
+        }
     }
 
     // MARK: Server
@@ -52,22 +67,34 @@ extension History {
     /// The feed has every position once; every set has one outcome, its entries lie where the outcome says, and what was created
     /// once is there once.
     private func feed() throws -> [String] {
-        let own = "tenant = '\(tenant.id)'"
+        let (own, stride) = ("tenant = '\(tenant.id)'", FeedPosition.epochStride)
         let checks = [
             (
-                "the feed is dense up to the head",
+                "every epoch's part of the feed is dense, and the last one's ends at the head",
                 """
-                SELECT h.position, count(f.position), min(f.position), max(f.position) FROM tideline.tenant_head h \
-                JOIN tideline.feed f USING (tenant) WHERE h.\(own) GROUP BY h.position \
-                HAVING NOT (h.position = count(f.position) AND min(f.position) = 1 AND max(f.position) = h.position)
+                SELECT e, n, first, last FROM (SELECT f.position / \(stride) AS e, count(*) AS n, min(f.position) AS first, \
+                max(f.position) AS last, h.epoch, h.position FROM tideline.tenant_head h JOIN tideline.feed f USING (tenant) WHERE h.\(own) \
+                GROUP BY 1, h.epoch, h.position) p WHERE last - first + 1 <> n OR first <> greatest(1, e * \(stride)) OR e > epoch \
+                OR e = epoch AND last <> position
                 """
             ),
             (
+                "an epoch begins with the entry that says so",
+                """
+                SELECT position, kind FROM tideline.feed WHERE \(own) \
+                AND (kind = 'sync.epoch_started') <> (position % \(stride) = 0)
+                """
+            ),
+            (
+                // A replica may begin higher in a new epoch; and one that forked, or enrolled again, begins behind what it was.
                 "counters of a replica are dense, and acknowledged to the last",
                 """
                 SELECT r.id, r.acknowledged, count(s.counter), max(s.counter) FROM tideline.replica r \
-                JOIN tideline.change_set s ON s.tenant = r.tenant AND s.replica = r.id WHERE r.\(own) GROUP BY r.id, r.acknowledged \
-                HAVING NOT (r.acknowledged = count(s.counter) AND max(s.counter) = r.acknowledged)
+                JOIN tideline.tenant_head h ON h.tenant = r.tenant \
+                JOIN tideline.change_set s ON s.tenant = r.tenant AND s.replica = r.id WHERE r.\(own) GROUP BY r.id, r.acknowledged, h.epoch \
+                HAVING NOT (max(s.counter) = r.acknowledged AND count(*) FILTER (WHERE s.counter > 1 AND NOT EXISTS (SELECT 1 \
+                FROM tideline.change_set b WHERE b.tenant = s.tenant AND b.replica = s.replica AND b.counter = s.counter - 1)) <= h.epoch + \
+                \(plan.keepsOnePast ? 0 : 1))
                 """
             ),
             (
@@ -85,6 +112,7 @@ extension History {
                 SELECT a.replica, a.counter, b.replica, b.counter FROM tideline.change_set a JOIN tideline.change_set b \
                 ON a.tenant = b.tenant AND (a.replica, a.counter) < (b.replica, b.counter) WHERE a.\(own) \
                 AND a.outcome::jsonb ? 'positions' AND b.outcome::jsonb ? 'positions' \
+                AND NOT a.outcome::jsonb ? 'duplicate_of' AND NOT b.outcome::jsonb ? 'duplicate_of' \
                 AND int8range((a.outcome::jsonb->'positions'->>0)::bigint, (a.outcome::jsonb->'positions'->>1)::bigint, '[]') \
                 && int8range((b.outcome::jsonb->'positions'->>0)::bigint, (b.outcome::jsonb->'positions'->>1)::bigint, '[]')
                 """
@@ -139,6 +167,9 @@ extension History {
     func figures() async -> HistoryFigures {
         var figures = HistoryFigures()
         figures.counts = await ledger.counts
+        figures.counts["histories through pgbouncer"] = pooler == nil ? 0 : 1
+        figures.counts["histories with one past"] = plan.keepsOnePast ? 1 : 0
+        figures.counts["files"] = desks.reduce(0) { $0 + $1.files.count }
         figures.counts["writes accounted for"] = await ledger.acknowledged.count
         figures.counts["connections"] = proxy.connectionsAccepted + databaseProxy.connectionsAccepted
         for (kind, number) in proxy.fired { figures.faults[kind, default: 0] += number }

@@ -1,5 +1,6 @@
 // One history: four people with files on this disk, two servers on one Postgres, proxies that spoil connections on both sides of
-// the servers, and everything killed, starved and cut off while they work. In the end all of it is put right and looked at.
+// the servers, and everything killed, starved, cut off and put back from copies while they work. In the end all of it is put right and
+// looked at.
 
 import Foundation
 import SyncProtocol
@@ -16,23 +17,22 @@ final class History: Sendable {
     let servers: [Server]
     let databaseProxy: FaultProxy
     let proxy: FaultProxy
-    let people: [Person]
+    /// Between the servers and Postgres' proxy, if at all.
+    let pooler: Pooler?
+    let desks: [Desk]
     let tenant: Tenant
-    /// Those whose files are watched: their commands never sync.
-    private let watchers: [Watcher]
-    private let progress = ProgressBoard()
+    let progress = ProgressBoard()
     private let folder: URL
 
     private init(
         _ plan: HistoryPlan, _ folder: URL, _ cluster: Cluster, _ servers: [Server], _ databaseProxy: FaultProxy, _ proxy: FaultProxy,
-        _ people: [Person], _ tenant: Tenant
+        _ pooler: Pooler?, _ desks: [Desk], _ tenant: Tenant
     ) {
         (self.plan, self.folder, self.cluster, self.servers) = (plan, folder, cluster, servers)
-        (self.databaseProxy, self.proxy, self.people, self.tenant) = (databaseProxy, proxy, people, tenant)
-        watchers = people.suffix(2).map { Watcher($0) }
+        (self.databaseProxy, self.proxy, self.pooler, self.desks, self.tenant) = (databaseProxy, proxy, pooler, desks, tenant)
     }
 
-    /// Sets everything up while the connections are still sound: a code is spent by its first answer, wherever that goes.
+    /// Sets everything up while the connections are still sound.
     static func prepared(_ plan: HistoryPlan) async throws -> History {
         let folder = try Programs.temporaryFolder()
         let cluster = try await Cluster.started()
@@ -40,22 +40,38 @@ final class History: Sendable {
         try FileManager.default.createDirectory(at: gate, withIntermediateDirectories: true)
         let databaseProxy = try FaultProxy(
             listening: .unix(gate.path + "/.s.PGSQL.5432"), to: [.unix(cluster.socket)], seed: plan.seed &+ 1, percent: 0)
+        // pgbouncer is not root either.
+        chmod(gate.path + "/.s.PGSQL.5432", 0o777)
         let direct = ["--database-url", cluster.url()]
         _ = try await Tenant.admin(["migrate"], direct)
         let tenant = try await Tenant.made(direct)
-        let options = ["--database-url", cluster.url(socketFolder: gate.path), "--workers", "2", "--webhook-threads", "0"]
+        let pooler = plan.usesPooler ? try Pooler(to: cluster, through: gate.path, size: 3) : nil
+        var (url, environment) = (cluster.url(socketFolder: gate.path), [String: String]())
+        if let pooler {
+            try await offPool { try pooler.start() }
+            environment = [
+                "TIDELINE_PREPARED_STATEMENTS": "off", "TIDELINE_LISTEN_DATABASE_URL": url, "TIDELINE_OWNER_DATABASE_URL": url,
+            ]
+            url = cluster.url(socketFolder: pooler.socketFolder, port: 6432)
+        }
         var servers: [Server] = []
-        for _ in 0..<2 { servers.append(try await Server.started(options)) }
+        for _ in 0..<2 {
+            servers.append(
+                try await Server.started(["--database-url", url, "--workers", "2", "--webhook-threads", "0"], environment: environment))
+        }
         // Enrolled through this one, whose address the files keep.
         let proxy = try FaultProxy(to: servers.map { .tcp($0.port) }, seed: plan.seed &+ 2, percent: 0)
-        var people: [Person] = []
-        for index in plan.steps.indices {
-            let code = index == 0 ? tenant.ownerCode : try await tenant.code(for: "person\(index)")
-            people.append(try await Person("person\(index)", in: folder, server: proxy.address, code: code))
+        var codes = [tenant.ownerCode]
+        for index in plan.steps.indices.dropFirst() { codes.append(try await tenant.code(for: "person\(index)")) }
+        var desks: [Desk] = []
+        for (index, code) in codes.enumerated() {
+            // Until there is a better one: the last of them is enrolled after it.
+            if index == codes.count - 1 { try await offPool { try cluster.backUp() } }
+            let person = try await Person("person\(index)", in: folder, server: proxy.address, code: code)
+            try await person.syncUntilQuiet()
+            desks.append(try await Desk(person, isWatched: index >= codes.count / 2))
         }
-        let history = History(plan, folder, cluster, servers, databaseProxy, proxy, people, tenant)
-        for person in people { try await person.syncUntilQuiet() }
-        return history
+        return History(plan, folder, cluster, servers, databaseProxy, proxy, pooler, desks, tenant)
     }
 
     // MARK: Running
@@ -63,15 +79,19 @@ final class History: Sendable {
     func run() async throws {
         proxy.spoil(percent: 45)
         databaseProxy.spoil(percent: 15)
-        for watcher in watchers { try await watcher.start() }
+        for desk in desks { try await desk.watcher?.start() }
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for (index, person) in people.enumerated() {
+            for (index, desk) in desks.enumerated() {
                 group.addTask {
                     for step in self.plan.steps[index] {
                         // Whatever happens to one step, the disasters wait for the count.
                         do {
-                            try await self.work(step, person, syncs: index < self.people.count - self.watchers.count)
-                        } catch { await self.ledger.surprise("\(person.name) \(step.work): \(error)") }
+                            try await desk.alone {
+                                try await self.lookAfterWatch(of: desk)
+                                let (person, syncs) = desk.file(step.pick / 16)
+                                try await self.work(step, person, desk, syncs: syncs)
+                            }
+                        } catch { await self.ledger.surprise("\(desk.name) \(step.work): \(error)") }
                         await self.progress.finishedOne()
                     }
                 }
@@ -79,6 +99,17 @@ final class History: Sendable {
             group.addTask { try await self.bringDisasters() }
             try await group.waitForAll()
         }
+    }
+
+    /// A watch ends by itself when the server does not accept its file any more; its person does what it said.
+    func lookAfterWatch(of desk: Desk) async throws {
+        guard let watcher = desk.watcher, let code = await watcher.ended() else { return }
+        if code == 4 {
+            try await enrolAgain(desk.first, of: desk)
+        } else {
+            await ledger.surprise("the watch of \(desk.name) ended with \(code)")
+        }
+        try await watcher.start()
     }
 
     /// What systemd does for the operator: Postgres may end by itself, of a full disk for instance, and is started again. Until all is
@@ -94,7 +125,7 @@ final class History: Sendable {
         }
     }
 
-    private func work(_ step: HistoryPlan.Step, _ person: Person, syncs: Bool) async throws {
+    private func work(_ step: HistoryPlan.Step, _ person: Person, _ desk: Desk, syncs: Bool) async throws {
         let client = await ledger.client(step.pick)
         let token = await ledger.token()
         switch step.work {
@@ -102,7 +133,7 @@ final class History: Sendable {
         case .addDeal:
             guard let client else { return }
             try await add(
-                person, "deal", ["title=\(token)", "client=\(client)", "amount=12.50", "currency=USD", "owner=\(member(person))"], [token])
+                person, "deal", ["title=\(token)", "client=\(client)", "amount=12.50", "currency=USD", "owner=\(email(desk))"], [token])
         case .setName: try await edit(person, client, ["name=\(token)"], [token])
         case .setNotes: try await edit(person, client, ["notes=\(token)"], [token])
         case .setOwnField: try await edit(person, client, ["custom.k=\(token)", "phone=+155501\(step.pick % 90 + 10)"], [token])
@@ -127,7 +158,7 @@ final class History: Sendable {
             // A second one before the command has seen the first would rightly be one edit with it; so the command looks at once.
             try await shell(person, "UPDATE client SET website = 'https://example.com/\(token)' WHERE id = '\(client)';", nil)
             try await command(person, ["pending"], [])
-        case .sync: try await sync(person, syncs)
+        case .sync: if syncs { try await sync(person, of: desk) }
         case .killedSync:
             guard syncs else { return }
             let isKilled = try await person.syncKilled(afterMilliseconds: step.milliseconds)
@@ -142,9 +173,7 @@ final class History: Sendable {
         }
     }
 
-    private func member(_ person: Person) -> String {
-        person.name == "person0" ? "olivia@example.com" : "\(person.name)@example.com"
-    }
+    private func email(_ desk: Desk) -> String { desk.name == "person0" ? "olivia@example.com" : "\(desk.name)@example.com" }
 
     private func edit(_ person: Person, _ client: String?, _ assignments: [String], _ tokens: [String]) async throws {
         guard let client else { return }
@@ -183,73 +212,15 @@ final class History: Sendable {
         }
     }
 
-    private func sync(_ person: Person, _ syncs: Bool) async throws {
-        guard syncs else { return }
+    private func sync(_ person: Person, of desk: Desk) async throws {
         let finished = try await person.run(["sync"])
         await ledger.count("sync")
         switch finished.code {
         case 0: break
         case 1: await ledger.count("sync with problems")
         case 3: await ledger.count("sync without a connection")
+        case 4: try await enrolAgain(person, of: desk)
         default: await ledger.surprise("\(person.name) sync: exit \(finished.code): \(finished.output) \(finished.errors)")
-        }
-    }
-
-    // MARK: Disasters
-
-    private func bringDisasters() async throws {
-        let total = plan.steps.reduce(0) { $0 + $1.count }
-        for disaster in plan.disasters {
-            await progress.wait(for: disaster.after)
-            await ledger.count("\(disaster.what)")
-            let server = servers[Int(disaster.pick % UInt64(servers.count))]
-            switch disaster.what {
-            case .killServer:
-                let code = await server.end(SIGKILL)
-                if code != -SIGKILL { await ledger.surprise("a server had ended by itself: \(code) \(server.log.suffix(1000))") }
-                try await server.start()
-            case .restartServer:
-                let code = await server.end(SIGTERM)
-                if code != 0 { await ledger.surprise("a server did not drain: \(code) \(server.log.suffix(1000))") }
-                try await server.start()
-            case .killPostmaster: try await restartCluster(SIGKILL)
-            case .restartPostgres: try await restartCluster(SIGINT)
-            case .killBackend:
-                let backends = try await offPool { [cluster] in
-                    // After another disaster it may be starting, or about to end.
-                    for _ in 0..<100 {
-                        if let backends = try? cluster.backends() { return backends }
-                        usleep(100_000)
-                        try cluster.start()
-                    }
-                    return try cluster.backends()
-                }
-                if !backends.isEmpty { kill(backends[Int(disaster.pick % UInt64(backends.count))], SIGKILL) }
-            case .killWatcher: try await watchers[Int(disaster.pick % UInt64(watchers.count))].restart(after: SIGKILL)
-            case .cutConnections:
-                proxy.cutAll()
-                databaseProxy.cutAll()
-            case .fillDisk, .breakDisk:
-                let isFull = disaster.what == .fillDisk
-                cluster.disk.fail(
-                    isFull ? [.write, .grow] : [.write, .read], on: disaster.pick % 2 == 0 ? "/data/pg_wal/" : "/data/base/",
-                    with: isFull ? ENOSPC : EIO, skip: Int(disaster.pick / 2 % 3), halves: isFull)
-                await progress.wait(for: min(total, disaster.after + 8))
-                await ledger.count("failed calls to a disk", cluster.disk.hits)
-                cluster.disk.heal()
-                // Without room for its log Postgres ends; a supervisor would start it again.
-                try await offPool { [cluster] in
-                    usleep(100_000)
-                    try cluster.start()
-                }
-            }
-        }
-    }
-
-    private func restartCluster(_ signal: Int32) async throws {
-        try await offPool { [cluster] in
-            cluster.stop(signal)
-            try cluster.start()
         }
     }
 
@@ -265,23 +236,63 @@ final class History: Sendable {
             await ledger.surprise("a server had ended by itself: \(server.log.suffix(2000))")
             try await server.start()
         }
-        for watcher in watchers {
-            let code = await watcher.stop()
-            if ![0, -SIGTERM].contains(code) { await ledger.surprise("a watch ended with \(code)") }
+        for desk in desks {
+            try await lookAfterWatch(of: desk)
+            if let watcher = desk.watcher {
+                let code = await watcher.stop()
+                // 4: it was about to say that the file is to be enrolled again.
+                if ![0, -SIGTERM, 4].contains(code) { await ledger.surprise("a watch ended with \(code)") }
+            }
         }
         let isReady = try await until { [servers] in
             for server in servers { if try await server.get("/readyz").status != 200 { return false } }
             return true
         }
         if !isReady { throw UnexpectedResult("a server does not find its database again") }
-        // Twice: what the last one sent is news for the first.
-        for _ in 0..<2 { for person in people { try await person.syncUntilQuiet() } }
+        // Again and again: what the last one sent is news for the first, and may be what another one's sets waited for.
+        var quietRounds = 0
+        for round in 0..<12 where quietRounds < 2 {
+            var left: [String] = []
+            for desk in desks {
+                for file in desk.files { if try await !bringToRest(file, of: desk) { left.append(file.name) } }
+            }
+            quietRounds = left.isEmpty ? quietRounds + 1 : 0
+            if round == 5, !left.isEmpty { try await letWaitingEnd(left) }
+        }
+        if quietRounds == 0 { throw UnexpectedResult("the files do not come to rest") }
+    }
+
+    /// Syncs a few times. Whether nothing is pending then.
+    private func bringToRest(_ file: Person, of desk: Desk) async throws -> Bool {
+        for _ in 0..<4 {
+            let finished = try await file.run(["sync"])
+            switch finished.code {
+            case 0, 1: if try await file.pending() == 0 { return true }
+            case 3: await ledger.count("sync without a connection")
+            case 4: try await enrolAgain(file, of: desk)
+            default: await ledger.surprise("\(file.name) sync: exit \(finished.code): \(finished.output) \(finished.errors)")
+            }
+        }
+        return false
+    }
+
+    /// Sets may wait for what only a file had that was put back since: 72 hours. That time passes by moving the epoch's beginning.
+    private func letWaitingEnd(_ names: [String]) async throws {
+        guard await ledger.counts["\(PlannedDisaster.putBackPostgres)"] != nil, await ledger.counts["\(PlannedDisaster.putBackFile)"] != nil
+        else {
+            throw UnexpectedResult("something is pending for no reason: \(names)")
+        }
+        await ledger.count("files that waited for what is gone", names.count)
+        _ = try await offPool { [cluster, tenant] in
+            try cluster.sql("UPDATE tideline.feed SET at = at - 262800000 WHERE tenant = '\(tenant.id)' AND kind = 'sync.epoch_started'")
+        }
     }
 
     func close() async {
         cluster.disk.heal()
-        for watcher in watchers { _ = await watcher.stop() }
+        for desk in desks { _ = await desk.watcher?.stop() }
         for server in servers { await server.end(SIGKILL) }
+        pooler?.end(SIGKILL)
         proxy.close()
         databaseProxy.close()
         try? FileManager.default.removeItem(at: folder)
@@ -303,29 +314,5 @@ actor ProgressBoard {
     func wait(for count: Int) async {
         if done >= count { return }
         await withCheckedContinuation { waiting.append((count, $0)) }
-    }
-}
-
-/// Somebody's `sync --watch`, which is killed and started again.
-actor Watcher {
-    private let person: Person
-    private var program: RunningProgram?
-
-    init(_ person: Person) { self.person = person }
-
-    func start() throws { program = try person.start(["sync", "--watch"]) }
-
-    func restart(after signal: Int32) async throws {
-        program?.signal(signal)
-        _ = await program?.finish()
-        try start()
-    }
-
-    /// The exit code after SIGTERM.
-    func stop() async -> Int32 {
-        guard let program else { return 0 }
-        self.program = nil
-        program.signal(SIGTERM)
-        return await program.finish().code
     }
 }

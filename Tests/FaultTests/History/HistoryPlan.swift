@@ -31,9 +31,14 @@ enum PlannedWork: Sendable, CaseIterable {
     }
 }
 
-/// What happens to the machines, once so many operations are done.
+/// What happens to the machines and files, once so many operations are done.
 enum PlannedDisaster: Sendable, Hashable, CaseIterable {
     case killServer, killPostmaster, killBackend, killWatcher, fillDisk, breakDisk, restartPostgres, restartServer, cutConnections
+    case killPooler
+    case backUpPostgres, putBackPostgres, copyFile, putBackFile, enrolAgain
+
+    /// Takes something away for good, or begins another past.
+    static let ofPasts: [PlannedDisaster] = [.backUpPostgres, .putBackPostgres, .copyFile, .putBackFile, .enrolAgain]
 }
 
 struct HistoryPlan: Sendable {
@@ -43,14 +48,30 @@ struct HistoryPlan: Sendable {
         var milliseconds: Int
     }
 
+    struct Disaster: Sendable {
+        /// Operations that are done by then.
+        var after: Int
+        var what: PlannedDisaster
+        var pick: UInt64
+    }
+
     let seed: UInt64
     /// One list a person.
     let steps: [[Step]]
-    let disasters: [(after: Int, what: PlannedDisaster, pick: UInt64)]
+    let disasters: [Disaster]
+    /// Every third history reaches Postgres through pgbouncer in transaction mode.
+    let usesPooler: Bool
+    /// Every fourth keeps one past: no restore heals there what was lost otherwise, and the strictest rules hold.
+    let keepsOnePast: Bool
 
-    /// Every disaster happens at least once.
-    init(seed: UInt64, people: Int, stepsEach: Int, disasters count: Int) {
+    var operations: Int { steps.reduce(0) { $0 + $1.count } }
+
+    /// Every disaster that the history has room for happens at least once.
+    /// - Parameter more: Disasters besides.
+    init(seed: UInt64, people: Int, stepsEach: Int, more: Int) {
         self.seed = seed
+        usesPooler = seed % 3 == 0
+        keepsOnePast = seed % 4 == 3
         var random = SeededRandom(seed: seed)
         let deck = PlannedWork.allCases.flatMap { Array(repeating: $0, count: $0.weight) }
         steps = (0..<people).map { _ in
@@ -60,12 +81,16 @@ struct HistoryPlan: Sendable {
                     milliseconds: Int.random(in: 10...450, using: &random))
             }
         }
-        var kinds = PlannedDisaster.allCases
-        while kinds.count < count { kinds.append(PlannedDisaster.allCases.randomElement(using: &random) ?? .killServer) }
+        var possible = PlannedDisaster.allCases
+        if !usesPooler { possible.removeAll { $0 == .killPooler } }
+        if keepsOnePast { possible.removeAll(where: PlannedDisaster.ofPasts.contains) }
+        var kinds = possible
+        for _ in 0..<more { kinds.append(possible.randomElement(using: &random) ?? .killServer) }
         kinds.shuffle(using: &random)
         let total = people * stepsEach
         disasters = kinds.enumerated().map { index, what in
-            (after: (index + 1) * total / (kinds.count + 2), what: what, pick: UInt64.random(in: 0 ... .max, using: &random))
+            Disaster(
+                after: (index + 1) * total / (kinds.count + 2), what: what, pick: UInt64.random(in: 0 ... .max, using: &random))
         }
     }
 }

@@ -12,24 +12,33 @@ extension FaultTests {
             var seed = SeededRandom.fresh().seed
             var total = HistoryFigures()
             var histories = 0
-            // On a busy machine one history's kills may all come between syncs: another one then.
+            // On a busy machine one history's kills may all come between syncs, and not every history has every disaster: another one then.
             repeat {
                 print("history: seed \(seed)")
                 let figures = try await history(seed)
+                print("history: seed \(seed): \(figures)")
                 total.add(figures)
                 histories += 1
                 seed &+= 1
-            } while Date() < deadline || (total.counts["kill of a sync"] ?? 0 == 0 && histories < 4)
+            } while Date() < deadline || (histories < 4 && (total.counts["kill of a sync"] ?? 0 == 0 || !missing(total).isEmpty))
             print("histories: \(histories); \(total)")
             // A fault that never comes proves nothing.
-            for disaster in PlannedDisaster.allCases { #expect(total.counts["\(disaster)"] ?? 0 > 0, "\(disaster)") }
+            #expect(missing(total).isEmpty, "these must come")
             #expect(total.faults.values.reduce(0, +) >= 10, "connections must be spoilt")
             #expect(total.counts["kill of a sync"] ?? 0 > 0, "kills must hit running syncs")
             #expect(total.counts["writes accounted for"] ?? 0 > 20)
         }
 
+        /// Disasters that did not come. pgbouncer's only comes where it is.
+        private func missing(_ total: HistoryFigures) -> [PlannedDisaster] {
+            PlannedDisaster.allCases.filter { disaster in
+                total.counts["\(disaster)"] ?? 0 == 0
+                    && (disaster != .killPooler || total.counts["histories through pgbouncer"] ?? 0 > 0)
+            }
+        }
+
         private func history(_ seed: UInt64) async throws -> HistoryFigures {
-            let plan = HistoryPlan(seed: seed, people: 4, stepsEach: 32, disasters: 12)
+            let plan = HistoryPlan(seed: seed, people: 4, stepsEach: 32, more: 3)
             let history = try await History.prepared(plan)
             let supervisor = history.supervisePostgres()
             defer { supervisor.cancel() }

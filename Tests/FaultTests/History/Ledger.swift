@@ -9,6 +9,10 @@ actor Ledger {
     private(set) var acknowledged: [String: String] = [:]
     /// Tokens of commands that were killed: they may be there or not.
     private(set) var open: Set<String> = []
+    /// Tokens of edits that went with a file that was put back, and that the server has: nothing else holds them.
+    private(set) var onlyOnServer: Set<String> = []
+    /// Tokens that no file and no server held at one moment: they may be lost.
+    private(set) var mayBeLost: Set<String> = []
     private(set) var clients: [String] = []
     private(set) var deals: [String] = []
     private(set) var counts: [String: Int] = [:]
@@ -20,6 +24,21 @@ actor Ledger {
     }
 
     func acknowledge(_ tokens: [String], by command: String) { for token in tokens { acknowledged[token] = command } }
+
+    /// A file was put back: what became of the edits that went with it.
+    func dropped(_ tokens: Set<String>, having feed: Set<String>) {
+        onlyOnServer.formUnion(tokens.intersection(feed))
+        mayBeLost.formUnion(tokens.subtracting(feed))
+    }
+
+    /// The server was put back. How many edits only it had held.
+    func lostOnServer(having feed: Set<String>) -> Int {
+        let lost = onlyOnServer.subtracting(feed)
+        onlyOnServer.subtract(lost)
+        mayBeLost.formUnion(lost)
+        return lost.count
+    }
+
     func leaveOpen(_ tokens: [String]) { open.formUnion(tokens) }
     func made(client: String) { clients.append(client) }
     func made(deal: String) { deals.append(deal) }

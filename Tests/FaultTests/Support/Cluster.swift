@@ -62,6 +62,19 @@ final class Cluster: @unchecked Sendable {
     func start(seconds: Double = 60) throws {
         startLock.lock()
         defer { startLock.unlock() }
+        try startUnderLock(seconds)
+    }
+
+    /// Stops it, works on its files, and starts it again; nobody else starts it meanwhile.
+    func whileStopped(_ body: () throws -> Void) throws {
+        startLock.lock()
+        defer { startLock.unlock() }
+        stop()
+        try body()
+        try startUnderLock(60)
+    }
+
+    private func startUnderLock(_ seconds: Double) throws {
         if isRunning { return }
         let deadline = Date(timeIntervalSinceNow: seconds)
         while true {

@@ -13,21 +13,24 @@ final class Pooler: @unchecked Sendable {
     private let lock = NSLock()
     private var process: Process?
 
-    /// - Parameter size: Sessions of Postgres for everybody together.
-    init(to cluster: Cluster, size: Int) throws {
+    /// - Parameters:
+    ///   - gate: Folder of the socket to reach Postgres through; nil: its own.
+    ///   - size: Sessions of Postgres for everybody together.
+    init(to cluster: Cluster, through gate: String? = nil, size: Int) throws {
         folder = try Programs.temporaryFolder()
         mkdir(socketFolder, 0o700)
         if let user = Cluster.user { chown(socketFolder, user.id, user.group) }
         // The settings of docs/operations.md; names and passwords aside, which a cluster that trusts its socket does not ask for.
         let settings = """
             [databases]
-            tideline = host=\(cluster.socketFolder) port=5432 dbname=tideline user=\(Cluster.superuser)
+            tideline = host=\(gate ?? cluster.socketFolder) port=5432 dbname=tideline user=\(Cluster.superuser)
 
             [pgbouncer]
             pool_mode = transaction
             default_pool_size = \(size)
             max_client_conn = 200
             server_reset_query =
+            server_login_retry = 1
             listen_addr =
             unix_socket_dir = \(socketFolder)
             listen_port = 6432

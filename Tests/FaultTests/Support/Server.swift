@@ -113,6 +113,12 @@ struct Tenant: Sendable {
         return added["code"]?.stringValue ?? ""
     }
 
+    /// A command of `sync-server` about this tenant.
+    @discardableResult
+    func admin(_ arguments: String...) async throws -> JSONValue {
+        try await Self.admin(arguments + ["--tenant", id], database)
+    }
+
     static func admin(_ arguments: [String], _ database: [String]) async throws -> JSONValue {
         let finished = try await run("sync-server", ["--json"] + arguments + database)
         guard finished.code == 0 else { throw UnexpectedResult("\(arguments): \(finished.code) \(finished.output) \(finished.errors)") }
