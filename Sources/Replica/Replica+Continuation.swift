@@ -39,7 +39,9 @@ extension Replica {
         let request = EnrollmentRequest(
             code: code, label: label, platform: Self.platform, schemaVersion: schema.version, attempt: attempt,
             continues: FormerReplica(identity: statement, counter: counter))
+        try environment.storageStep(.enrolAsk)
         let reply = try await ask(server, request)
+        try environment.storageStep(.enrolAnswer)
         guard reply.tenant == existing.tenant, reply.member == existing.member else {
             throw ReplicaError(.serverRefused, "the server answered for somebody else; its code is spent", operation: "enroll")
         }
@@ -50,6 +52,7 @@ extension Replica {
                 try store.enrolAgain(as: reply, behind: counter)
                 try meta.set(.server, server.absoluteString)
                 try meta.set(.attempt, nil)
+                try store.step(.enrolStored)
                 return ContinuedReplica(
                     keepsID: reply.replica == existing.replica, replica: reply.replica,
                     pendingSets: Int(try store.connection.scalarInteger("SELECT count(*) FROM _tideline_pending") ?? 0),

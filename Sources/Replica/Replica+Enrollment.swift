@@ -45,7 +45,9 @@ extension Replica {
         let attempt = try await attempt()
         let request = EnrollmentRequest(
             code: code, label: label, platform: Self.platform, schemaVersion: schema.version, attempt: attempt)
+        try environment.storageStep(.enrolAsk)
         let reply = try await ask(server, request)
+        try environment.storageStep(.enrolAnswer)
         try await writing("enroll") { store in
             try store.connection.immediateTransaction {
                 let meta = Metadata(connection: store.connection)
@@ -56,6 +58,7 @@ extension Replica {
                 try meta.set(.server, server.absoluteString)
                 try meta.set(.attempt, nil)
                 try store.learn(serverMilliseconds: reply.serverMilliseconds)
+                try store.step(.enrolStored)
             }
         }
     }

@@ -51,4 +51,12 @@ public struct ReplicaProgress: Sendable, Equatable {
 package enum StorageStep: String, Sendable, CaseIterable {
     case applySeal, applyForget, applyRows, applyOutcomes, applyView, applyReplay, applyCheckpoint, applyCleanup
     case stagePage, recordOutcomes, writeBases, writeView, writePending, withdraw, prepareRebuild, fork, heal
+    // Enrolling: the file is ready to ask; the answer is here and not stored; it is stored and not committed.
+    case enrolAsk, enrolAnswer, enrolStored
+    // Opening a file of an earlier build: nothing is done; the engine's tables are; the records' are; all of it is, not committed.
+    case upgradeBegin, upgradeRecords, upgradeTriggers, upgradeStored
+
+    /// Those of a file that is enrolled and of this build.
+    package static let whileWorking = allCases.filter { ![.enrolAsk, .enrolAnswer, .enrolStored].contains($0) && !ofUpgrades.contains($0) }
+    package static let ofUpgrades: [StorageStep] = [.upgradeBegin, .upgradeRecords, .upgradeTriggers, .upgradeStored]
 }

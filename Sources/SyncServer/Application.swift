@@ -37,7 +37,8 @@ final class Application: @unchecked Sendable {
             let pushKill = StepKill<PushStep>(configuration.pushKill)
             let context = SyncContext(
                 tables: EntityTables(schema), cursorSeal: seal, now: WallClock.milliseconds,
-                announce: { wakeUps.announce($0) }, log: log, metrics: metrics, pushStep: { pushKill?.reach($0) })
+                announce: { wakeUps.announce($0) }, log: log, metrics: metrics, pushStep: { pushKill?.reach($0) },
+                step: database.step)
             var http = HTTPServerConfiguration()
             http.listen = configuration.listen
             http.workers = configuration.workers

@@ -24,6 +24,9 @@ struct Configuration: Sendable {
     /// Where a test ends this process; see ``StepKill``.
     var outboxKill: String?
     var pushKill: String?
+    var stepKill: String?
+    /// How often tombstones and old answers are looked for.
+    var maintenanceSeconds = 3600.0
     /// How long a stop waits for requests under way.
     var drainSeconds: Double
     /// Only for tests of the embedded cluster: it then does not survive a crash of the machine.
@@ -100,6 +103,8 @@ struct Configuration: Sendable {
         }
         outboxKill = environment["TIDELINE_TEST_OUTBOX_KILL"]
         pushKill = environment["TIDELINE_TEST_PUSH_KILL"]
+        stepKill = environment["TIDELINE_TEST_STEP_KILL"]
+        if let seconds = environment["TIDELINE_TEST_MAINTENANCE_SECONDS"].flatMap(Double.init) { maintenanceSeconds = seconds }
         drainSeconds = 25
         isDurable = environment["TIDELINE_UNSAFE_NO_FSYNC"] != "1"
     }

@@ -14,6 +14,8 @@ final class Database: @unchecked Sendable {
     /// For LISTEN.
     let listenURL: String
     private let cluster: EmbeddedPostgres?
+    /// Called at each point that a test may want to be the last of this process.
+    let step: @Sendable (ServerStep) -> Void
 
     static let embeddedName = "tideline"
 
@@ -21,6 +23,8 @@ final class Database: @unchecked Sendable {
     /// - Parameter mayShare: Use a cluster that another process runs; a server must have its own.
     init(_ configuration: Configuration, mayShare: Bool, log: @escaping @Sendable (LogEntry) -> Void) throws {
         self.configuration = configuration
+        let kill = StepKill<ServerStep>(configuration.stepKill)
+        step = { kill?.reach($0) }
         if let url = configuration.databaseURL {
             self.url = url
             ownerURL = configuration.ownerDatabaseURL ?? url
@@ -122,7 +126,9 @@ final class Database: @unchecked Sendable {
     func migrate(_ schema: Schema, isForced: Bool = false) throws -> MigrationReport {
         let connection = try connectAsOwner()
         defer { connection.close() }
-        return try Migration(schema).run(connection, isForced: isForced)
+        var migration = Migration(schema)
+        migration.step = step
+        return try migration.run(connection, isForced: isForced)
     }
 
     /// Ends the private cluster, if this process started it.

@@ -46,7 +46,6 @@ final class RepeatingTask: @unchecked Sendable {
 
 /// @unchecked Sendable: `maintenance` is set by `start`, before anyone else sees it.
 final class Timers: @unchecked Sendable {
-    private static let maintenanceSeconds = 3600.0
     private let database: Database
     private let context: SyncContext
     private let log: @Sendable (LogEntry) -> Void
@@ -59,8 +58,9 @@ final class Timers: @unchecked Sendable {
     }
 
     func start() {
-        maintenance = RepeatingTask("tideline.maintenance", everySeconds: Timers.maintenanceSeconds, database: database, log: log) {
-            [context, log] connection in
+        maintenance = RepeatingTask(
+            "tideline.maintenance", everySeconds: database.configuration.maintenanceSeconds, database: database, log: log
+        ) { [context, log] connection in
             let pruned = try Maintenance(context: context, connection: connection).run()
             if pruned > 0 { log(.init(.info, "tombstones_pruned", ["count": .integer(Int64(pruned))])) }
         }

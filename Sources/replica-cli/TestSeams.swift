@@ -1,4 +1,4 @@
-// What tests of the whole program decide from outside: where it dies, and how small its pages are. Nothing else reads these
+// What tests of the whole program decide from outside: where it dies, and how small its pages and the parts of its sealing are. Nothing else reads these
 // variables, and no help names them.
 
 import Foundation
@@ -12,8 +12,12 @@ import Replica
 
 enum TestSeams {
     /// `TIDELINE_TEST_STORAGE_KILL=STEP:N` ends the process, as a power cut would, when a storage step is reached for the nth time.
+    /// `TIDELINE_TEST_SEALED_AT_ONCE=N`: captured rows of a part that is sealed.
     static let environment: ReplicaEnvironment = {
         var environment = ReplicaEnvironment.system
+        if let count = ProcessInfo.processInfo.environment["TIDELINE_TEST_SEALED_AT_ONCE"].flatMap({ Int($0) }) {
+            environment.sealedAtOnce = count
+        }
         let parts = (ProcessInfo.processInfo.environment["TIDELINE_TEST_STORAGE_KILL"] ?? "").split(separator: ":").map(String.init)
         guard parts.count == 2, let step = StorageStep(rawValue: parts[0]), let count = Int(parts[1]) else { return environment }
         let left = Countdown(count)

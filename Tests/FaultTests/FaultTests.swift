@@ -2,9 +2,22 @@
 // and cut off (docs/faults.md). One after another, so that a small machine has room for the other tests.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.serialized) enum FaultTests {}
+
+/// Asked for more than every change can afford.
+let isLongRun = ProcessInfo.processInfo.environment["TIDELINE_FAULT_SECONDS"] != nil
+
+/// All of them in a long run, otherwise some, which the seed chooses.
+func drawn<T>(_ count: Int, of all: [T]) -> [T] {
+    if isLongRun { return all }
+    var random = SeededRandom.fresh()
+    let some = Array(all.shuffled(using: &random).prefix(count))
+    print("drawn by seed \(random.seed): \(some)")
+    return some
+}
 
 struct UnexpectedResult: Error, CustomStringConvertible {
     var description: String

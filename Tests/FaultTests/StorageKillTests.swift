@@ -40,7 +40,7 @@ extension FaultTests {
 
             var reached = 0
             var (kept, opened) = ([String](), [String]())
-            for step in StorageStep.allCases {
+            for step in StorageStep.whileWorking {
                 let name = "T \(step.rawValue)"
                 let one = try await prepared(step, name, olivia, marcus, place)
                 let victim = one.file.map { Person("copy", file: $0) } ?? olivia
@@ -83,6 +83,9 @@ extension FaultTests {
                 return ["\(name) there", "\(name) here"]
             }
             switch step {
+            // Of enrolments and of older files: FileKillTests.
+            case .enrolAsk, .enrolAnswer, .enrolStored, .upgradeBegin, .upgradeRecords, .upgradeTriggers, .upgradeStored:
+                preconditionFailure("\(step) is no step of working")
             case .writeBases, .writeView, .writePending: return Case(open: name, command: ["add", "client", "name=\(name)"])
             case .applySeal:
                 let inserted = try await olivia.shell("INSERT INTO client (name) VALUES ('\(name)');")
@@ -109,5 +112,114 @@ extension FaultTests {
                 return Case(kept: ["\(name) here", "\(name) copy"], command: ["sync"], file: copy)
             }
         }
+
+        /// A step that comes again and again: the death is at the second, and at a later one.
+        @Test func death_atALaterOccurrenceOfAStep_losesAndDoublesNothing() async throws {
+            let place = try await Workplace()
+            let server = try await place.server()
+            let olivia = try await Person("olivia", in: place.folder, server: server.address, code: place.tenant.ownerCode)
+            let marcus = try await Person(
+                "marcus", in: place.folder, server: server.address, code: try await place.tenant.code(for: "marcus"))
+            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            for number in 1...6 { _ = try await marcus.add("client", "name=News \(number)") }
+            for person in [marcus, olivia] { try await person.syncUntilQuiet() }
+            let rows = 60
+            var kept: [String: Int64] = [:]
+            var opened: [String] = []
+            for (step, occurrence) in drawn(5, of: Self.recurring) {
+                let name = "T \(step.rawValue) \(occurrence)"
+                var environment = ["TIDELINE_TEST_STORAGE_KILL": "\(step.rawValue):\(occurrence)"]
+                let command: [String]
+                switch step {
+                case .writeBases, .writeView, .writePending:
+                    // A set a line; the file is asked once and may be imported again from where it stopped.
+                    let names = (1...4).map { "\(name) line \($0)" }
+                    let file = place.folder.appendingPathComponent("\(step.rawValue)\(occurrence).csv")
+                    try ("name\n" + names.map { "\($0)\n" }.joined()).write(to: file, atomically: true, encoding: .utf8)
+                    opened += names
+                    command = ["import", "client", file.path]
+                case .applySeal:
+                    let inserted = try await olivia.shell(
+                        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < \(rows)) INSERT INTO client (name) SELECT '\(name)' FROM n;"
+                    )
+                    #expect(inserted.code == 0, "\(inserted)")
+                    kept[name] = Int64(rows)
+                    environment["TIDELINE_TEST_SEALED_AT_ONCE"] = "5"
+                    command = ["pending"]
+                default:
+                    _ = try await marcus.add("client", "name=\(name) there")
+                    try await marcus.syncUntilQuiet()
+                    _ = try await olivia.add("client", "name=\(name) here")
+                    for place in ["there", "here"] { kept["\(name) \(place)"] = 1 }
+                    environment["TIDELINE_TEST_PAGE_LIMIT"] = "3"
+                    command = step == .stagePage ? ["sync", "--rebuild"] : ["sync"]
+                }
+                let killed = try await olivia.run(command, environment: environment)
+                #expect(killed.code == -SIGKILL, "\(step) \(occurrence): \(command) did not come there: \(killed)")
+                #expect(try await olivia.isSound(), "\(step) \(occurrence)")
+                let names = try await olivia.clientNames()
+                for (name, count) in kept where !name.hasSuffix("there") { #expect(names[name] == count, "\(step) \(occurrence): \(name)") }
+                try await olivia.json("doctor")
+            }
+            // In the middle of a log that is sealed in parts, what was sealed stays and the rest is sealed next.
+            for _ in 0..<2 { for person in [olivia, marcus] { try await person.syncUntilQuiet(rounds: 20) } }
+            for person in [olivia, marcus] {
+                let names = try await person.clientNames()
+                for (name, count) in kept { #expect(names[name] == count, "\(person.name): \(name)") }
+                for name in opened { #expect(names[name] ?? 0 <= 1, "\(person.name): \(name)") }
+                #expect(try await person.isIdentical(), "\(person.name)")
+                #expect(try await person.problems() == 0, "\(person.name)")
+                try await person.json("doctor")
+            }
+            #expect(await server.end(SIGTERM) == 0)
+        }
+
+        /// Whoever watches applies again and again: the watch dies in a later exchange.
+        @Test func death_ofAWatch_inALaterExchange_losesAndDoublesNothing() async throws {
+            let place = try await Workplace()
+            let server = try await place.server()
+            let olivia = try await Person("olivia", in: place.folder, server: server.address, code: place.tenant.ownerCode)
+            let marcus = try await Person(
+                "marcus", in: place.folder, server: server.address, code: try await place.tenant.code(for: "marcus"))
+            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            var kept: [String] = []
+            for (step, occurrence) in drawn(3, of: Self.ofExchanges.flatMap { [($0, 2), ($0, 4)] }) {
+                let watch = try olivia.start(
+                    ["sync", "--watch"], environment: ["TIDELINE_TEST_STORAGE_KILL": "\(step.rawValue):\(occurrence)"])
+                var round = 0
+                let isDead = try await until {
+                    round += 1
+                    for (person, place) in [(marcus, "there"), (olivia, "here")] {
+                        kept.append("\(step.rawValue) \(occurrence) \(round) \(place)")
+                        _ = try await person.add("client", "name=\(kept[kept.count - 1])")
+                    }
+                    try await marcus.syncUntilQuiet()
+                    return !watch.isRunning
+                }
+                if !isDead { watch.signal(SIGKILL) }
+                #expect(await watch.finish().code == -SIGKILL && isDead, "\(step) \(occurrence) did not come")
+                #expect(try await olivia.isSound(), "\(step) \(occurrence)")
+                let names = try await olivia.clientNames()
+                for name in kept where name.hasSuffix(" here") { #expect(names[name] == 1, "\(step) \(occurrence): \(name)") }
+            }
+            for _ in 0..<2 { for person in [olivia, marcus] { try await person.syncUntilQuiet() } }
+            for person in [olivia, marcus] {
+                let names = try await person.clientNames()
+                for name in kept { #expect(names[name] == 1, "\(person.name): \(name)") }
+                #expect(try await person.isIdentical(), "\(person.name)")
+                #expect(try await person.problems() == 0, "\(person.name)")
+                try await person.json("doctor")
+            }
+            #expect(await server.end(SIGTERM) == 0)
+        }
+
+        private static let ofExchanges: [StorageStep] = [
+            .recordOutcomes, .applySeal, .applyRows, .applyOutcomes, .applyView, .applyReplay, .applyCheckpoint, .applyCleanup,
+        ]
+
+        private static let recurring: [(StorageStep, Int)] = [
+            (.applySeal, 2), (.applySeal, 3), (.writeBases, 2), (.writeBases, 4), (.writeView, 2), (.writeView, 4), (.writePending, 2),
+            (.writePending, 4), (.stagePage, 2), (.stagePage, 3),
+        ]
     }
 }

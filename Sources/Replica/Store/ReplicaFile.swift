@@ -85,12 +85,15 @@ enum ReplicaFile {
             if try meta.text(.layout) == layout { return try mend(store, engineTables, triggers) }
         }
         try connection.immediateTransaction {
+            try store.step(.upgradeBegin)
             for statement in engineTables { try connection.execute(statement) }
             for added in addedColumns where try !columns(of: added.table, connection).contains(added.column) {
                 try connection.execute("ALTER TABLE \(added.table) ADD COLUMN \(added.column) \(added.type)")
             }
+            try store.step(.upgradeRecords)
             for table in store.tables.all { try extend(table, store) }
             let meta = Metadata(connection: connection)
+            try store.step(.upgradeTriggers)
             // An older build leaves the triggers of a newer one alone: they know columns that it does not.
             if try meta.integer(.schema) ?? 0 <= store.schema.version { try renew(triggers, connection) }
             // What it fetched for fields that it does not know went beside them, and the fields themselves are old by now: a build
@@ -111,6 +114,7 @@ enum ReplicaFile {
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
             try meta.set(.layout, layout)
             try meta.set(.cookie, try store.schemaCookie)
+            try store.step(.upgradeStored)
         }
     }
 

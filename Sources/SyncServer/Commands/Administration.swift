@@ -20,7 +20,7 @@ struct Administration {
         defer { notifier.stop() }
         let context = SyncContext(
             tables: EntityTables(.tideline), cursorSeal: try CursorSeal.load(from: connection), now: WallClock.milliseconds,
-            announce: { notifier.notify("tideline", $0.text) })
+            announce: { notifier.notify("tideline", $0.text) }, step: database.step)
         return try body(Administration(context: context, connection: connection))
     }
 

@@ -56,6 +56,7 @@ enum ReplicaCommand {
                     "UPDATE tideline.replica SET revoked_at = coalesce(revoked_at, $3) WHERE tenant = $1::uuid AND id = $2::uuid",
                     .identifier(tenant), .identifier(replica), .integer(now))
                 guard updated.affectedRows == 1 else { throw ErrorReply(.notFound, "there is no replica \(replica.text)") }
+                administration.context.step(.commandWritten)
                 try connection.run(
                     "UPDATE tideline.token SET revoked_at = coalesce(revoked_at, $3) WHERE tenant = $1::uuid AND replica = $2::uuid",
                     .identifier(tenant), .identifier(replica), .integer(now))
@@ -69,7 +70,9 @@ enum ReplicaCommand {
                         author: .system
                     ).requireAccepted()
                 }
+                administration.context.step(.commandStored)
             }
+            administration.context.step(.commandCommitted)
             administration.context.announce(tenant)
             console.show(["revoked": .string(replica.text)], "revoked \(replica.text)")
             return .done

@@ -57,9 +57,13 @@ enum TenantCommand {
     ) throws -> EnrollmentCode {
         let code = try administration.connection.transaction(.readWrite, tenant: tenant) { connection in
             try administration.write(tenant).writeInTransaction(try prepare(connection), author: .system).requireAccepted()
-            return try EnrollmentCode.issue(
+            administration.context.step(.commandWritten)
+            let code = try EnrollmentCode.issue(
                 tenant: tenant, member: member, replication: replication, nowMilliseconds: administration.context.now(), on: connection)
+            administration.context.step(.commandStored)
+            return code
         }
+        administration.context.step(.commandCommitted)
         administration.context.announce(tenant)
         return code
     }
@@ -81,9 +85,12 @@ enum TenantCommand {
                     .identifier(member))
                 guard !found.isEmpty, let role = found.text(0, 0) else { throw ErrorReply(.notFound, "there is no member \(member.text)") }
                 let replication = try check(chosen ?? standardReplication(role))
-                return try EnrollmentCode.issue(
+                let code = try EnrollmentCode.issue(
                     tenant: tenant, member: member, replication: replication, nowMilliseconds: now, on: connection)
+                administration.context.step(.commandStored)
+                return code
             }
+            administration.context.step(.commandCommitted)
             show(console, tenant: nil, member: member, code: code)
             return .done
         }

@@ -29,9 +29,12 @@ enum TokenCommand {
                     "SELECT 1 FROM public.member WHERE tenant = $1::uuid AND id = $2::uuid AND deleted_at IS NULL AND status <> 'disabled'",
                     .identifier(tenant), .identifier(member))
                 guard !found.isEmpty else { throw ErrorReply(.notFound, "there is no active member \(member.text)") }
-                return try AccessToken.issue(
+                let token = try AccessToken.issue(
                     tenant: tenant, member: member, label: label, nowMilliseconds: now, expiresAt: expiry, on: connection)
+                administration.context.step(.commandStored)
+                return token
             }
+            administration.context.step(.commandCommitted)
             console.show(["token": .string(token.text)], token.text)
             return .done
         }
@@ -66,11 +69,14 @@ enum TokenCommand {
         }
         return try Administration.run(configuration) { administration in
             let updated = try administration.connection.transaction(.readWrite, tenant: token.tenant) { connection in
-                try connection.run(
+                let updated = try connection.run(
                     "UPDATE tideline.token SET revoked_at = coalesce(revoked_at, $3) WHERE tenant = $1::uuid AND hash = $2::bytea",
                     .identifier(token.tenant), .bytes(token.hash), .integer(administration.context.now())
                 ).affectedRows
+                administration.context.step(.commandStored)
+                return updated
             }
+            administration.context.step(.commandCommitted)
             guard updated == 1 else { throw ErrorReply(.notFound, "there is no such token") }
             console.show(["revoked": true, "tokens": 1], "revoked")
             return .done

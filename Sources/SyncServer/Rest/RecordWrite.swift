@@ -16,7 +16,9 @@ struct RecordWrite {
         let (response, didWrite) = try connection.transaction(.readWrite, tenant: token.tenant, requestID: request.requestID) { _ in
             try write(body, ifMatch: ifMatch, key: key, token: token)
         }
+        context.step(.writeCommitted)
         if didWrite { context.announce(token.tenant) }
+        context.step(.writeAnnounced)
         return response
     }
 
@@ -59,6 +61,7 @@ struct RecordWrite {
         }
         let locked = try connection.batch(statements)
         guard let head = TenantHead(locked[0]) else { throw Authentication.unauthorized }
+        context.step(.writeLocked)
         if let key {
             if let stored = IdempotencyKey.read(locked[3]) { return (try replay(stored, for: key), false) }
             try IdempotencyKey.requireRoom(locked[4])
@@ -78,6 +81,7 @@ struct RecordWrite {
         let serverWrite = ServerWrite(context: context, tenant: tenant, connection: connection)
         let decided = try serverWrite.decide(
             [change], author: author, knowledge: seen?.position, vouchesForRestricted: seen?.hidesRestricted != true, from: head)
+        context.step(.writeDecided)
         let outcome = decided.decisions[0].outcome
         var violations = outcome.status == .rejected ? outcome.violations : []
         let transition = if case .transition(_, _, let name) = target { name } else { String?.none }
@@ -102,6 +106,7 @@ struct RecordWrite {
         var more: [PostgresStatement] = []
         if let key { more += key.store(answer, tenant: tenant, member: principal.member, nowMilliseconds: now) }
         try serverWrite.store(decided, and: more)
+        context.step(.writeStored)
         return (
             RestAnswer.json(answer.status, answer.body, etag: answer.etag, location: answer.location),
             decided.head.position != head.position

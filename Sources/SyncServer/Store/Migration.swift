@@ -11,6 +11,8 @@ struct MigrationReport: Sendable, Equatable {
 /// Idempotent; two servers that start at once wait for each other.
 struct Migration {
     let tables: EntityTables
+    /// Called at each point that a test may want to be the last.
+    var step: @Sendable (ServerStep) -> Void = { _ in }
 
     init(_ schema: Schema) { self.init(tables: EntityTables(schema)) }
     init(tables: EntityTables) { self.tables = tables }
@@ -23,24 +25,31 @@ struct Migration {
     @discardableResult
     func run(_ connection: PostgresConnection, isForced: Bool = false) throws -> MigrationReport {
         if !isForced, try isCurrent(connection) { return MigrationReport(didRun: false, schemaVersion: tables.schema.version) }
-        return try connection.transaction(.readWrite) { connection in
+        let report = try connection.transaction(.readWrite) { connection in
             // Another server may need as long as it needs.
             try connection.run("SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true)")
             try connection.run("SELECT pg_advisory_xact_lock($1)", .integer(Migration.lock))
             if !isForced, try isCurrent(connection) {
                 return MigrationReport(didRun: false, schemaVersion: tables.schema.version)
             }
+            step(.migrationLocked)
             try connection.script("SET LOCAL client_min_messages = warning; CREATE SCHEMA IF NOT EXISTS tideline")
             try createExtension(connection)
             try createRole(connection)
             try connection.script(definition.joined(separator: ";\n"))
+            step(.migrationDefined)
             try guardRows(connection)
             try connection.script(grants.joined(separator: ";\n"))
+            step(.migrationGuarded)
             try fillTimelines(connection)
             try fillScopes(connection)
+            step(.migrationFilled)
             try writeMeta(connection)
+            step(.migrationWritten)
             return MigrationReport(didRun: true, schemaVersion: tables.schema.version)
         }
+        step(.migrationCommitted)
+        return report
     }
 
     /// Whether the database was brought to exactly this definition.

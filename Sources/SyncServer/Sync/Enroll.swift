@@ -18,7 +18,9 @@ struct Enroll {
             _ = try connection.run(TenantSession.enter(tenant))
             return try enroll(request, code: code, tenant: tenant)
         }
+        context.step(.enrolCommitted)
         context.announce(reply.tenant)
+        context.step(.enrolAnnounced)
         return reply
     }
 
@@ -50,6 +52,7 @@ struct Enroll {
         try former?.check(tenant: tenant, member: member)
         // What is known of an id is looked at, and the id taken, under the lock of all writers.
         _ = try connection.run(TenantHead.lock(tenant))
+        context.step(.enrolLocked)
 
         let (replica, token, base): (Identifier, AccessToken, Int64)
         if isRepeated {
@@ -73,6 +76,7 @@ struct Enroll {
             UPDATE tideline.enrollment_code SET used_at = $3, replica = $4::uuid, attempt = $5 WHERE tenant = $1::uuid AND hash = $2::bytea
             """, .identifier(tenant), .bytes(code.hash), .integer(now), .identifier(replica),
             .optional(request.attempt.map(Enroll.hash)))
+        context.step(.codeSpent)
         return EnrollmentReply(
             token: token.text, tenant: tenant, member: member, replica: replica, role: role, replication: replication,
             serverMilliseconds: now, schemaVersion: context.schema.version,

@@ -20,6 +20,7 @@ struct Epoch {
                 throw ErrorReply(.unauthorized, "there is no such tenant")
             }
             if let isSettled, try isSettled(head, connection) { return head.position.epoch }
+            context.step(.epochLocked)
             let previous = head.position.epoch
             let next = max(number, previous) + 1
             // Positions of lost history stayed below this, whatever they were.
@@ -34,9 +35,12 @@ struct Epoch {
             var statements = [head.write(tenant, nowMilliseconds: now)]
             if let feed = FeedStore.append([entry], tenant: tenant) { statements.append(feed) }
             try connection.batch(statements)
+            context.step(.epochWritten)
             return next
         }
+        context.step(.epochCommitted)
         context.announce(tenant)
+        context.step(.epochAnnounced)
         return epoch
     }
 

@@ -12,9 +12,13 @@ struct Fork {
     /// Throws ``ErrorReply`` or ``PostgresError``.
     func run(_ request: ForkRequest, token: AccessToken) throws -> EnrollmentReply {
         let reply = try connection.transaction(.readWrite, tenant: token.tenant, requestID: requestID) { _ in
-            try fork(request, token: token)
+            let reply = try fork(request, token: token)
+            context.step(.forkWritten)
+            return reply
         }
+        context.step(.forkCommitted)
         context.announce(token.tenant)
+        context.step(.forkAnnounced)
         return reply
     }
 
@@ -27,6 +31,7 @@ struct Fork {
                 .badRequest, "counter: the shared replica has processed counters up to \(shared.acknowledged)",
                 details: ["acknowledged": .integer(shared.acknowledged)])
         }
+        context.step(.forkAsked)
         let common = request.commonID(tenant: token.tenant, member: principal.member)
         if let common, let (token, base) = try join(common, request, principal) {
             return answer(common, token, base: base, principal, replication: shared.replication)

@@ -25,11 +25,13 @@ struct Maintenance {
                 pruned += Int(result.integer(0, 0) ?? 0)
                 head.horizon = max(head.horizon, result.integer(0, 1) ?? 0)
             }
+            context.step(.tombstonesForgotten)
             let exits = try connection.run(ScopeExits.prune(tenant, beforeMilliseconds: limit))
             let horizon = max(head.horizon, exits.integer(0, 0) ?? 0)
             let isMoved = horizon > head.horizon
             head.horizon = horizon
             if pruned > 0 || isMoved { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
+            context.step(.horizonMoved)
             return pruned
         }
     }
@@ -43,6 +45,7 @@ struct Maintenance {
                 // The head first, as those do who keep an answer.
                 _ = try connection.run(TenantHead.lock(tenant))
                 let gone = try connection.run(IdempotencyKey.prune(tenant: tenant, beforeMilliseconds: limit))
+                context.step(.keysForgotten)
                 return gone.isEmpty || (gone.integer(0, 0) ?? 0) < IdempotencyKey.prunedAtATime
             }
         }
@@ -62,14 +65,20 @@ struct Maintenance {
         for tenant in tenants { try pruneIdempotencyKeys(tenant: tenant) }
         for tenant in tenants { try pruneCredentials(tenant: tenant) }
         for tenant in tenants { try pruneAttempts(tenant: tenant) }
-        return try tenants.reduce(0) { try $0 + pruneTombstones(tenant: $1) }
+        return try tenants.reduce(0) { count, tenant in
+            let pruned = try pruneTombstones(tenant: tenant)
+            context.step(.maintenanceCommitted)
+            return count + pruned
+        }
     }
 
     /// Of deliveries; the log is for looking, not for working.
     @discardableResult
     func pruneAttempts(tenant: Identifier) throws -> Int {
-        try connection.transaction(.readWrite, tenant: tenant) {
-            try AttemptLog.prune(tenant: tenant, nowMilliseconds: context.now(), on: $0)
+        try connection.transaction(.readWrite, tenant: tenant) { connection in
+            let pruned = try AttemptLog.prune(tenant: tenant, nowMilliseconds: context.now(), on: connection)
+            context.step(.attemptsForgotten)
+            return pruned
         }
     }
 

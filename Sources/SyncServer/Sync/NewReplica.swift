@@ -24,8 +24,10 @@ struct NewReplica {
         _ = try connection.run(TenantHead.lock(tenant))
         try requireRoom(tenant, connection)
         let replica = try create(context, tenant, connection, along: changes)
+        context.step(.replicaMade)
         let token = try AccessToken.make(tenant: tenant, on: connection)
         try connection.run(token.store(member: member, replica: replica, kind: .replica, label: label, nowMilliseconds: context.now()))
+        context.step(.tokenMade)
         return (replica, token)
     }
 

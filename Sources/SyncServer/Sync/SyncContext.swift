@@ -21,6 +21,8 @@ struct SyncContext: Sendable {
     let metrics: Metrics
     /// Called at each point of a push that a test may want to be the last.
     let pushStep: @Sendable (PushStep) -> Void
+    /// The same of everything else.
+    let step: @Sendable (ServerStep) -> Void
     /// Consumers that this process can run itself.
     let builtins: [BuiltinConsumer]
     let waitingLimits: WaitingLimits
@@ -33,6 +35,7 @@ struct SyncContext: Sendable {
         identifiers: IdentifierSource = IdentifierSource(),
         announce: @escaping @Sendable (Identifier) -> Void = { _ in }, log: @escaping @Sendable (LogEntry) -> Void = { _ in },
         metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in },
+        step: @escaping @Sendable (ServerStep) -> Void = { _ in },
         builtins: [BuiltinConsumer] = BuiltinConsumer.all, waitingLimits: WaitingLimits = WaitingLimits(),
         statementLimits: StatementLimits = StatementLimits()
     ) {
@@ -44,6 +47,7 @@ struct SyncContext: Sendable {
         self.log = log
         self.metrics = metrics
         self.pushStep = pushStep
+        self.step = step
         self.builtins = builtins
         self.waitingLimits = waitingLimits
         self.statementLimits = statementLimits

@@ -29,7 +29,7 @@ extension Command {
         let label = arguments.value("label") ?? ProcessInfo.processInfo.hostName
         try DatabaseFile.makeFolder(for: context.databasePath)
         let isNew = !FileManager.default.fileExists(atPath: context.databasePath)
-        let replica = try await Replica.open(context.databasePath)
+        let replica = try await Replica.open(context.databasePath, environment: TestSeams.environment)
         let continued: ContinuedReplica?
         do {
             continued = try await replica.enroll(

@@ -28,17 +28,19 @@ enum LoopbackHTTP {
         let description: String
     }
 
-    static func request(_ method: String, _ target: String, token: String? = nil, body: [UInt8] = []) -> [UInt8] {
+    /// - Parameter key: The `Idempotency-Key`.
+    static func request(_ method: String, _ target: String, token: String? = nil, key: String? = nil, body: [UInt8] = []) -> [UInt8] {
         var head = "\(method) \(target) HTTP/1.1\r\nHost: test\r\n"
         if let token { head += "Authorization: Bearer \(token)\r\n" }
-        if method == "POST" { head += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n" }
+        if let key { head += "Idempotency-Key: \(key)\r\n" }
+        if !body.isEmpty || method == "POST" { head += "Content-Type: application/json\r\nContent-Length: \(body.count)\r\n" }
         return Array((head + "\r\n").utf8) + body
     }
 
     static func exchange(
-        port: Int, _ method: String, _ target: String, token: String? = nil, body: [UInt8] = []
+        port: Int, _ method: String, _ target: String, token: String? = nil, key: String? = nil, body: [UInt8] = []
     ) async throws -> Reply {
-        try await offPool { try send(request(method, target, token: token, body: body), port: port) }
+        try await offPool { try send(request(method, target, token: token, key: key, body: body), port: port) }
     }
 
     static func send(_ request: [UInt8], port: Int) throws -> Reply {

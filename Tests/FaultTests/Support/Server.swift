@@ -39,11 +39,7 @@ final class Server: @unchecked Sendable {
 
     /// By SIGSTOP, from outside or at a step.
     var isStopped: Bool {
-        guard let program = lock.withLock({ self.program }),
-            let stat = try? String(contentsOfFile: "/proc/\(program.pid)/stat", encoding: .utf8),
-            let name = stat.lastIndex(of: ")")
-        else { return false }
-        return stat[name...].dropFirst(2).first == "T"
+        lock.withLock { self.program }?.isStopped ?? false
     }
 
     /// Log lines with this message.

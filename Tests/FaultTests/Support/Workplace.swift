@@ -20,11 +20,17 @@ struct Workplace: Sendable {
         tenant = try await Tenant.made(database)
     }
 
+    /// The same cluster, with another database of it.
+    init(_ other: Workplace, database: [String]) {
+        (cluster, folder, tenant, self.database) = (other.cluster, other.folder, other.tenant, database)
+    }
+
     /// A server that delivers no webhooks.
     func server(_ options: [String] = [], environment: [String: String] = [:]) async throws -> Server {
         try await Server.started(database + ["--workers", "2", "--webhook-threads", "0"] + options, environment: environment)
     }
 
+    @discardableResult
     func sql(_ text: String) async throws -> [[String]] { try await offPool { [cluster] in try cluster.sql(text) } }
 
     /// The first value of the first row.
@@ -35,9 +41,20 @@ struct Workplace: Sendable {
 struct RawReplica: Sendable {
     let identity: EnrollmentReply
 
+    init(identity: EnrollmentReply) { self.identity = identity }
+
     init(at server: Server, code: String) async throws {
-        let request = EnrollmentRequest(code: code, label: "raw", platform: "linux", schemaVersion: Schema.currentVersion)
-        let reply = try await LoopbackHTTP.exchange(port: server.port, "POST", "/v1/enroll", body: request.json.canonicalBytes())
+        // So that it can be asked again.
+        let attempt = Hex.encode(SHA256.hash(Array(code.utf8)))
+        let body = EnrollmentRequest(
+            code: code, label: "raw", platform: "linux", schemaVersion: Schema.currentVersion, attempt: attempt
+        ).json.canonicalBytes()
+        var reply = try await LoopbackHTTP.exchange(port: server.port, "POST", "/v1/enroll", body: body)
+        // Its database may have come back just now.
+        _ = try await until {
+            if reply.status == 503 { reply = try await LoopbackHTTP.exchange(port: server.port, "POST", "/v1/enroll", body: body) }
+            return reply.status != 503
+        }
         guard reply.status == 200 else { throw UnexpectedResult("enrolling: \(reply.status) \(reply.text)") }
         identity = try EnrollmentReply(json: try JSONValue(parsing: reply.body))
     }
