@@ -197,7 +197,7 @@ struct Push {
         let stored = fresh.filter { !$0.isDeferred }.map { one in
             Outcomes.Stored(
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
-                bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
+                bytes: Outcomes.bytes(of: one.outcome ?? Outcome(status: .withdrawn)), createdIDs: one.createdIDs)
         }
         context.pushStep(.decided)
         if let last = fresh.last?.received.dot.counter {
@@ -236,7 +236,7 @@ struct Push {
         }
         var answers = known.mapValues(\.bytes)
         for one in stored { answers[one.counter] = one.bytes }
-        for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome?.json.canonicalBytes() }
+        for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome.map(Outcomes.bytes) }
         let outcomes = push.sets.compactMap { set in answers[set.dot.counter].map { (counter: set.dot.counter, outcome: $0) } }
         return .reply(
             PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty || isResumed,

@@ -65,8 +65,12 @@ import Testing
         let answer = try rest.send("POST", "/v1/sync/push", replica.body(sets), token: replica.token.text)
         refused(answer, 413, "payload_too_large", "two sets of which each alone would do")
         // As a replica goes on then: fewer at a time.
-        let alone = try replica.outcome(replica.push([sets[0]]))
+        let stored = try required(replica.push([sets[0]]).outcomes.first).outcome
+        let alone = try required(Outcome(json: try JSONValue(parsing: stored)))
         #expect(alone.status == .rejected && alone.violations.first?.code == "conflict")
+        // What is kept of it for ever tells the value's beginning.
+        #expect(stored.count < Outcomes.bytesMax && alone.violations.count == Outcomes.violationsMax, "\(stored.count)")
+        #expect(alone.violations.first?.parameters["server"] == .string(String(repeating: "\u{1F6A7}", count: 100) + "…"))
         _ = try replica.push([sets[1]])
         let large = try replica.outcome(replica.push([conflicting(Limits.changesPerSet)]))
         #expect(large.status == .rejected && large.violations.map(\.code) == ["payload_too_large"], "\(large.violations.count)")

@@ -28,6 +28,21 @@ import Testing
         #expect(try replica.outcome(replica.push([again])).status == .noop)
     }
 
+    @Test func outcomesOfACheckpoint_haveTheirBytes_andTheNewestIsAlwaysTold() throws {
+        let server = try ServerUnderTest()
+        let replica = try server.makeTenant().enroll()
+        let each = Outcomes.toldBytesMax / 4
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.change_set (tenant, replica, counter, hash, status, outcome, received_at) \
+            SELECT $1::uuid, $2::uuid, n, $3, 'noop', '{"status":"noop","x":"' || repeat('x', $4::integer) || '"}', 0 \
+            FROM generate_series(1, 7) n
+            """, .identifier(replica.tenant), .identifier(replica.id), .text(String(repeating: "a", count: 64)), .integer(each))
+        _ = try server.connection.run("UPDATE tideline.replica SET acknowledged = 7 WHERE id = $1::uuid", .identifier(replica.id))
+        #expect(try replica.pull().last?.outcomes.map(\.counter) == [4, 5, 6, 7])
+        #expect(try replica.page(outcomesAfter: 6).outcomes.map(\.counter) == [7])
+    }
+
     @Test func pageOfAPull_isCutAtTheRowThatPassesItsBytes() throws {
         let server = try ServerUnderTest()
         let tenant = try server.makeTenant()
