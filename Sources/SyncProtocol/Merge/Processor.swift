@@ -246,7 +246,7 @@ struct SetDecider {
                 ? nil : entries[0].position.position...entries[entries.count - 1].position.position,
             superseded: superseded, rebased: rebased, warnings: warnings)
         if submission.sealedTimestamp != nil { outcome.timestamp = submission.timestamp }
-        return Decision(outcome: outcome, entries: entries, created: created)
+        return Decision(outcome: outcome.kept, entries: entries, created: created)
     }
 
     private mutating func rejected() -> Decision {
@@ -257,17 +257,18 @@ struct SetDecider {
         let blocking = submission.changes.filter { schema.entity($0.key.entity)?.deterministicKeys.isEmpty ?? false }.map(\.key.id)
         head = start
         entries = []
+        var outcome = Outcome.rejected(violations)
+        outcome.warnings = warnings
+        outcome = outcome.kept
         if mode == .server, let first = submission.changes.first {
             var attemptedChanges = JSONObject()
             let levels = FieldType.freeFormLevelsMax
-            attemptedChanges["violations"] = .array(violations.map { $0.json.kept(levels: levels) })
+            attemptedChanges["violations"] = .array(outcome.violations.map { $0.json.kept(levels: levels) })
             attemptedChanges["changes"] = .array(submission.changes.map { $0.json.kept(levels: levels) })
             record(
                 on: nil, key: first.key, operation: .derived, kind: "sync.rejected", isMajor: false, changes: attemptedChanges,
                 category: "sync", scopeKeys: author.member.map { ["member:\($0.text)"] } ?? [])
         }
-        var outcome = Outcome.rejected(violations)
-        outcome.warnings = warnings
         if let position = entries.first?.position.position { outcome.positions = position...position }
         return Decision(outcome: outcome, entries: entries, created: attempted.filter { blocking.contains($0) })
     }

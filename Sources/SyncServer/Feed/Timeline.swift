@@ -21,7 +21,7 @@ struct Timeline {
         } catch let error as PostgresError where error.kind == .canceled {
             throw ErrorReply(
                 .unavailable,
-                "the database needs more than \(context.statementLimits.list) ms for this page of the timeline; narrow it to a record or a time",
+                "the database needs more than \(context.workLimits.list) ms for this page of the timeline; narrow it to a record or a time",
                 details: ["retry_after": 60])
         }
     }
@@ -30,7 +30,7 @@ struct Timeline {
         let seal = context.cursorSeal
         let before = try wanted.cursor.map { try TimelinePlace($0, seal, tenant: tenant, fingerprint: wanted.fingerprint).position }
         let opening = try connection.batch([
-            PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.statementLimits.list)]),
+            PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.workLimits.list)]),
             TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant), bound(wanted.since, tenant, isLower: true),
             bound(wanted.until, tenant, isLower: false),
         ])

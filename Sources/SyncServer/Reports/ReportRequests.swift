@@ -42,14 +42,14 @@ struct ReportRequests {
                     PostgresStatement(
                         // Without its schema no table is found: what a report does not say it reads, it does not read.
                         "SELECT set_config('statement_timeout', $1, true), set_config('search_path', 'pg_catalog', true)",
-                        [.integer(context.statementLimits.report)]),
+                        [.integer(context.workLimits.report)]),
                     TenantSession.planForTablesAsTheyAre, statement,
                 ])
                 return RestAnswer.json(200, asked.answer(results[2]).canonicalBytes(), etag: nil)
             }
         } catch let error as PostgresError where error.kind == .canceled {
             throw ErrorReply(
-                .unavailable, "the database needs more than \(context.statementLimits.report) ms for this report",
+                .unavailable, "the database needs more than \(context.workLimits.report) ms for this report",
                 details: ["retry_after": 60])
         }
     }

@@ -20,7 +20,7 @@ struct RecordList {
         } catch let error as PostgresError where error.kind == .canceled {
             throw ErrorReply(
                 .unavailable,
-                "the database needs more than \(context.statementLimits.list) ms for this list; narrow it with a filter on an indexed field",
+                "the database needs more than \(context.workLimits.list) ms for this list; narrow it with a filter on an indexed field",
                 details: ["retry_after": 60])
         }
     }
@@ -32,7 +32,7 @@ struct RecordList {
         var query = ListQuery(table: table, list: list, reader: reader, tenant: tenant)
         let opening = try connection.batch(
             [
-                PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.statementLimits.list)]),
+                PostgresStatement("SELECT set_config('statement_timeout', $1, true)", [.integer(context.workLimits.list)]),
                 TenantSession.planForTablesAsTheyAre, TenantHead.read(tenant),
                 PostgresStatement(
                     "SELECT live FROM tideline.entity_head WHERE tenant = $1::uuid AND entity = $2",

@@ -31,8 +31,9 @@ struct ChangePipeline {
 
     /// The feed entries have more bytes than one request may write. Nothing was written.
     struct TooLarge: Error {
-        static let words = "what this changes is more than \(entryBytesMax >> 20) MiB in the feed"
-        static let details: JSONObject = ["max": .integer(Int64(entryBytesMax))]
+        let max: Int
+        var words: String { "what this changes is more than \(max >> 20) MiB in the feed" }
+        var details: JSONObject { ["max": .integer(Int64(max))] }
     }
 
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
@@ -71,7 +72,7 @@ struct ChangePipeline {
             var bytes = 0
             for entry in entries {
                 bytes += entry.changes.roughBytes + entry.restrictedChanges.roughBytes
-                guard bytes <= ChangePipeline.entryBytesMax else { throw TooLarge() }
+                guard bytes <= context.workLimits.entryBytes else { throw TooLarge(max: context.workLimits.entryBytes) }
             }
             let written = workspace.writtenRecords
             var statements = store.write(written)

@@ -14,43 +14,8 @@ enum Outcomes {
         var createdIDs: [Identifier]
     }
 
-    /// An outcome with more bytes than this tells long values shortened, and only so many violations.
-    static let bytesMax = 256 << 10
-    static let violationsMax = 100
-    /// What is left of a long value then.
-    private static let charactersMax = 100
     /// Of the outcomes told together; the one that passes it is the last.
     static let toldBytesMax: Int64 = 32 << 20
-
-    /// As it is stored, and answered from then on.
-    static func bytes(of outcome: Outcome) -> [UInt8] {
-        let whole = outcome.json.canonicalBytes()
-        guard whole.count > bytesMax else { return whole }
-        var short = outcome
-        short.violations = outcome.violations.prefix(violationsMax).map(shortened)
-        short.warnings = outcome.warnings.prefix(violationsMax).map(shortened)
-        short.superseded = outcome.superseded.map { one in
-            var one = one
-            (one.yours, one.kept) = (shortened(one.yours), shortened(one.kept))
-            return one
-        }
-        return short.json.canonicalBytes()
-    }
-
-    private static func shortened(_ violation: Violation) -> Violation {
-        var violation = violation
-        violation.parameters = JSONObject(Array(zip(violation.parameters.keys, violation.parameters.values.map(shortened))))
-        return violation
-    }
-
-    /// A text ends with an ellipsis then; of anything else that is long nothing is told.
-    private static func shortened(_ value: JSONValue) -> JSONValue {
-        switch value {
-        case .string(let text) where text.utf8.count > 4 * charactersMax: .string(text.prefix(charactersMax) + "…")
-        case .array, .object: value.canonicalBytes().count > 4 * charactersMax ? .null : value
-        default: value
-        }
-    }
 
     /// One probe of the index a counter, whatever Postgres knows of the table: with `= ANY` it may read all that the replica ever sent.
     static func find(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement {

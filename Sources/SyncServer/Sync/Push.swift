@@ -45,12 +45,11 @@ struct Push {
             return try attempt(push, token: token, isolating: true)
         } catch is ChangePipeline.Unsettled {
             return try attempt(push, token: token, isolating: true)
-        } catch is ChangePipeline.TooLarge {
+        } catch let error as ChangePipeline.TooLarge {
             // Of several the replica offers half; one alone gets an outcome, so that the ones behind it go on.
             guard push.sets.count == 1 else {
                 throw ErrorReply(
-                    .payloadTooLarge, "\(ChangePipeline.TooLarge.words); push fewer sets at a time",
-                    details: ChangePipeline.TooLarge.details)
+                    .payloadTooLarge, "\(error.words); push fewer sets at a time", details: error.details)
             }
             return try attempt(push, token: token, isolating: true)
         }
@@ -197,7 +196,7 @@ struct Push {
         let stored = fresh.filter { !$0.isDeferred }.map { one in
             Outcomes.Stored(
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
-                bytes: Outcomes.bytes(of: one.outcome ?? Outcome(status: .withdrawn)), createdIDs: one.createdIDs)
+                bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
         context.pushStep(.decided)
         if let last = fresh.last?.received.dot.counter {
@@ -236,7 +235,7 @@ struct Push {
         }
         var answers = known.mapValues(\.bytes)
         for one in stored { answers[one.counter] = one.bytes }
-        for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome.map(Outcomes.bytes) }
+        for one in fresh where one.isDeferred { answers[one.received.dot.counter] = one.outcome?.json.canonicalBytes() }
         let outcomes = push.sets.compactMap { set in answers[set.dot.counter].map { (counter: set.dot.counter, outcome: $0) } }
         return .reply(
             PushReply(serverMilliseconds: now, outcomes: outcomes), didWrite: !stored.isEmpty || isResumed,
@@ -378,11 +377,10 @@ struct Push {
                 } else {
                     refuse(&fresh[index], error.description)
                 }
-            } catch is ChangePipeline.TooLarge {
+            } catch let error as ChangePipeline.TooLarge {
                 fresh[index].outcome = .rejected([
                     Violation(
-                        entity: "", id: nil, field: "set", code: .payloadTooLarge, message: ChangePipeline.TooLarge.words,
-                        parameters: ChangePipeline.TooLarge.details)
+                        entity: "", id: nil, field: "set", code: .payloadTooLarge, message: error.words, parameters: error.details)
                 ])
             } catch is ChangePipeline.Unsettled {
                 refuse(&fresh[index], "the rules of this set never came to rest")

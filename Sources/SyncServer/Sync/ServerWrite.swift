@@ -48,8 +48,8 @@ struct ServerWrite {
         do {
             return try ChangePipeline(context: context, tenant: tenant, nowMilliseconds: now, connection: connection)
                 .decide([submission], from: head)
-        } catch is ChangePipeline.TooLarge {
-            throw ErrorReply(.payloadTooLarge, ChangePipeline.TooLarge.words, details: ChangePipeline.TooLarge.details)
+        } catch let error as ChangePipeline.TooLarge {
+            throw ErrorReply(.payloadTooLarge, error.words, details: error.details)
         } catch is ChangePipeline.Unsettled {
             throw ErrorReply(.internal, "the rules of this change never came to rest")
         }

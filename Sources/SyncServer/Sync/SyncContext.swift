@@ -3,10 +3,12 @@
 import SyncProtocol
 
 /// How long single statements that readers ask for may take in the database, milliseconds. Others have the session's 30 s.
-struct StatementLimits: Sendable {
+struct WorkLimits: Sendable {
     /// Of a list or a page of the timeline.
     var list: Int64 = 5_000
     var report: Int64 = 10_000
+    /// Bytes of the feed entries that one push or write makes.
+    var entryBytes = ChangePipeline.entryBytesMax
 }
 
 struct SyncContext: Sendable {
@@ -26,7 +28,7 @@ struct SyncContext: Sendable {
     /// Consumers that this process can run itself.
     let builtins: [BuiltinConsumer]
     let waitingLimits: WaitingLimits
-    let statementLimits: StatementLimits
+    let workLimits: WorkLimits
 
     var schema: Schema { tables.schema }
 
@@ -37,7 +39,7 @@ struct SyncContext: Sendable {
         metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in },
         step: @escaping @Sendable (ServerStep) -> Void = { _ in },
         builtins: [BuiltinConsumer] = BuiltinConsumer.all, waitingLimits: WaitingLimits = WaitingLimits(),
-        statementLimits: StatementLimits = StatementLimits()
+        workLimits: WorkLimits = WorkLimits()
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -50,6 +52,6 @@ struct SyncContext: Sendable {
         self.step = step
         self.builtins = builtins
         self.waitingLimits = waitingLimits
-        self.statementLimits = statementLimits
+        self.workLimits = workLimits
     }
 }

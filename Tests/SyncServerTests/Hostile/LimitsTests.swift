@@ -50,31 +50,49 @@ import Testing
         #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted)
     }
 
-    /// A refusal tells the long value that stood in the way, each time: few bytes that come would make many that are kept.
+    /// What a set replaces may be long: few bytes that come would make many that are kept.
     @Test func push_writesSoManyBytes_andNoMore() throws {
+        let rest = try RestUnderTest(workLimits: WorkLimits(entryBytes: 100_000))
+        let replica = try rest.tenant.enroll()
+        let (one, other) = (rest.server.newIdentifier(), rest.server.newIdentifier())
+        let long = JSONValue.string(String(repeating: "\u{1F6A7}", count: 20_000))
+        for id in [one, other] {
+            try replica.edit([Edit.client(id)])
+            try replica.edit([Edit.patch("client", id, ["notes": long])])
+        }
+        let sets = [one, other].map { replica.seal([Edit.patch("client", $0, ["notes": "short"])]) }
+        let answer = try rest.send("POST", "/v1/sync/push", replica.body(sets), token: replica.token.text)
+        refused(answer, 413, "payload_too_large", "two sets of which each alone would do")
+        // As a replica goes on then: fewer at a time.
+        for set in sets { #expect(try replica.outcome(replica.push([set])).status == .accepted) }
+        // Too large alone: it goes back to its author, and those behind it go on.
+        for id in [one, other] { try replica.edit([Edit.patch("client", id, ["notes": long])]) }
+        let large = try replica.outcome(
+            replica.push([replica.seal([one, other].map { Edit.patch("client", $0, ["notes": "short"]) })]))
+        #expect(large.status == .rejected && large.violations.map(\.code) == ["payload_too_large"], "\(large.violations.count)")
+        #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted)
+        #expect(try rest.send("PATCH", "/v1/client/\(one.text)", ["notes": "short"]).status == 200)
+    }
+
+    /// A refusal tells the long value that stood in the way, each time. What is kept of it for ever tells the value's beginning, and so
+    /// does the entry of the feed.
+    @Test func rejection_keepsSoManyBytes_andNoMore() throws {
         let rest = try RestUnderTest()
         let (replica, other) = (try rest.tenant.enroll(), try rest.tenant.enroll())
         let client = rest.server.newIdentifier()
         try replica.edit([Edit.client(client)])
         try other.pull()
         try other.edit([Edit.patch("client", client, ["notes": .string(String(repeating: "\u{1F6A7}", count: 20_000))])])
-        func conflicting(_ count: Int) -> OfferedSet {
-            replica.seal((0..<count).map { Edit.patch("client", client, ["notes": .string("stale \($0)")]) })
-        }
-        let sets = (0..<2).map { _ in conflicting(500) }
-        let answer = try rest.send("POST", "/v1/sync/push", replica.body(sets), token: replica.token.text)
-        refused(answer, 413, "payload_too_large", "two sets of which each alone would do")
-        // As a replica goes on then: fewer at a time.
-        let stored = try required(replica.push([sets[0]]).outcomes.first).outcome
-        let alone = try required(Outcome(json: try JSONValue(parsing: stored)))
-        #expect(alone.status == .rejected && alone.violations.first?.code == "conflict")
-        // What is kept of it for ever tells the value's beginning.
-        #expect(stored.count < Outcomes.bytesMax && alone.violations.count == Outcomes.violationsMax, "\(stored.count)")
-        #expect(alone.violations.first?.parameters["server"] == .string(String(repeating: "\u{1F6A7}", count: 100) + "…"))
-        _ = try replica.push([sets[1]])
-        let large = try replica.outcome(replica.push([conflicting(Limits.changesPerSet)]))
-        #expect(large.status == .rejected && large.violations.map(\.code) == ["payload_too_large"], "\(large.violations.count)")
-        #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted, "those behind it go on")
+        let set = replica.seal((0..<500).map { Edit.patch("client", client, ["notes": .string("stale \($0)")]) })
+        let stored = try required(replica.push([set]).outcomes.first).outcome
+        let outcome = try required(Outcome(json: try JSONValue(parsing: stored)))
+        #expect(outcome.status == .rejected && outcome.violations.first?.code == "conflict")
+        #expect(stored.count < Outcome.bytesMax && outcome.violations.count == Outcome.violationsMax, "\(stored.count)")
+        #expect(outcome.violations.first?.parameters["server"] == .string(String(repeating: "\u{1F6A7}", count: 100) + "…"))
+        let kept = try rest.server.connection.run(
+            "SELECT max(length(changes::text)) FROM tideline.feed WHERE tenant = $1::uuid AND kind = 'sync.rejected'",
+            .identifier(rest.tenant.id))
+        #expect(try required(kept.integer(0, 0)) < Outcome.bytesMax + Limits.bytesPerSet)
     }
 
     @Test func set_hasItsLanesAndDepth_andNoMore() throws {

@@ -62,7 +62,7 @@ import Testing
     }
 
     @Test func reportsAndTimeline_endWhenTheDatabaseTakesTooLong() throws {
-        let rest = try RestUnderTest(isIsolated: true, statementLimits: StatementLimits(list: 150, report: 150))
+        let rest = try RestUnderTest(isIsolated: true, workLimits: WorkLimits(list: 150, report: 150))
         let blocker = try rest.server.secondConnection()
         for (table, target, words) in [
             ("public.deal", "/v1/reports/pipeline", "report"), ("tideline.feed", "/v1/activity", "timeline"),
@@ -77,7 +77,7 @@ import Testing
             #expect(refused.text.contains("150 ms") && refused.text.contains(words), "\(refused.text)")
             #expect(try rest.get(target).status == 200)
         }
-        #expect(StatementLimits().list == 5_000 && StatementLimits().report == 10_000)
+        #expect(WorkLimits().list == 5_000 && WorkLimits().report == 10_000)
     }
 
     /// The rest of a longer list says nothing: it is neither waited for nor known.

@@ -14,8 +14,8 @@ final class RestUnderTest {
     let token: AccessToken
     private let worker: RequestWorker
 
-    init(isIsolated: Bool = false, statementLimits: StatementLimits = StatementLimits()) throws {
-        let server = try ServerUnderTest(isIsolated: isIsolated, statementLimits: statementLimits)
+    init(isIsolated: Bool = false, workLimits: WorkLimits = WorkLimits()) throws {
+        let server = try ServerUnderTest(isIsolated: isIsolated, workLimits: workLimits)
         self.server = server
         tenant = try server.makeTenant()
         token = try RestUnderTest.token(tenant, member: tenant.owner)

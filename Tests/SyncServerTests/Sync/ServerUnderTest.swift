@@ -19,17 +19,17 @@ final class ServerUnderTest {
 
     /// - Parameter isIsolated: A database that no other test uses.
     convenience init(
-        isIsolated: Bool = false, builtins: [BuiltinConsumer] = BuiltinConsumer.all, statementLimits: StatementLimits = StatementLimits()
+        isIsolated: Bool = false, builtins: [BuiltinConsumer] = BuiltinConsumer.all, workLimits: WorkLimits = WorkLimits()
     ) throws {
         try self.init(
             url: isIsolated ? try ServerUnderTest.copyOfTemplate() : try ServerUnderTest.shared.get(), builtins: builtins,
-            statementLimits: statementLimits)
+            workLimits: workLimits)
     }
 
     /// - Parameter tables: Of the schema that the database was migrated to.
     init(
         url: String, tables: EntityTables = ServerUnderTest.tables, builtins: [BuiltinConsumer] = BuiltinConsumer.all,
-        statementLimits: StatementLimits = StatementLimits()
+        workLimits: WorkLimits = WorkLimits()
     ) throws {
         self.url = url
         connection = try PostgresConnection(PostgresConfiguration(url: url))
@@ -45,7 +45,7 @@ final class ServerUnderTest {
                 }
             },
             announce: { tenant in announced.with { $0.append(tenant) } }, log: { entry in logged.with { $0.append(entry) } },
-            builtins: builtins, statementLimits: statementLimits)
+            builtins: builtins, workLimits: workLimits)
     }
 
     private static let template = Result { try MigratedDatabase(.testing) }
