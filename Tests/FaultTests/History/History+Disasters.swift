@@ -11,6 +11,7 @@ extension History {
     func bringDisasters() async throws {
         for (index, disaster) in plan.disasters.enumerated() {
             await progress.wait(for: disaster.after)
+            await progress.begun(next: index + 1 < plan.disasters.count ? plan.disasters[index + 1].after : nil)
             await ledger.count("\(disaster.what)")
             let desk = desks[index % desks.count]
             try await desk.alone { try await desk.keepOlder() }
@@ -63,7 +64,10 @@ extension History {
         cluster.disk.fail(
             isFull ? [.write, .grow] : [.write, .read], on: disaster.pick % 2 == 0 ? "/data/pg_wal/" : "/data/base/",
             with: isFull ? ENOSPC : EIO, skip: Int(disaster.pick / 2 % 3), halves: isFull)
-        await progress.wait(for: min(plan.operations, disaster.after + 8))
+        await progress.wait(for: min(plan.operations, disaster.after + plan.operationsBetween))
+        // Small as the work is, it may all have been in memory.
+        _ = try? await offPool { [cluster] in try cluster.sql("CHECKPOINT") }
+        _ = try await until(seconds: 5) { [cluster] in cluster.disk.hits > 0 }
         await ledger.count("failed calls to a disk", cluster.disk.hits)
         cluster.disk.heal()
         // Without room for its log Postgres ends; a supervisor would start it again.

@@ -69,7 +69,9 @@ final class History: Sendable {
             if index == codes.count - 1 { try await offPool { try cluster.backUp() } }
             let person = try await Person("person\(index)", in: folder, server: proxy.address, code: code)
             try await person.syncUntilQuiet()
-            desks.append(try await Desk(person, isWatched: index >= codes.count / 2))
+            let desk = try await Desk(person, isWatched: index >= codes.count / 2)
+            try await desk.keepOlder()
+            desks.append(desk)
         }
         return History(plan, folder, cluster, servers, databaseProxy, proxy, pooler, desks, tenant)
     }
@@ -80,10 +82,12 @@ final class History: Sendable {
         proxy.spoil(percent: 45)
         databaseProxy.spoil(percent: 15)
         for desk in desks { try await desk.watcher?.start() }
+        await progress.begun(next: plan.disasters.first?.after)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for (index, desk) in desks.enumerated() {
                 group.addTask {
                     for step in self.plan.steps[index] {
+                        await self.progress.mayBegin()
                         // Whatever happens to one step, the disasters wait for the count.
                         do {
                             try await desk.alone {
@@ -96,7 +100,13 @@ final class History: Sendable {
                     }
                 }
             }
-            group.addTask { try await self.bringDisasters() }
+            group.addTask {
+                do { try await self.bringDisasters() } catch {
+                    // Nobody waits for those that do not come any more.
+                    await self.progress.begun(next: nil)
+                    throw error
+                }
+            }
             try await group.waitForAll()
         }
     }
@@ -303,6 +313,9 @@ final class History: Sendable {
 actor ProgressBoard {
     private var done = 0
     private var waiting: [(count: Int, continuation: CheckedContinuation<Void, Never>)] = []
+    /// Nobody works far beyond the next disaster before that has begun: they come when the plan says.
+    private var limit: Int?
+    private var held: [CheckedContinuation<Void, Never>] = []
 
     func finishedOne() {
         done += 1
@@ -314,5 +327,16 @@ actor ProgressBoard {
     func wait(for count: Int) async {
         if done >= count { return }
         await withCheckedContinuation { waiting.append((count, $0)) }
+    }
+
+    /// A disaster has begun; nil: it is the last.
+    func begun(next: Int?) {
+        limit = next.map { $0 + 2 }
+        for one in held { one.resume() }
+        held = []
+    }
+
+    func mayBegin() async {
+        while let limit, done >= limit { await withCheckedContinuation { held.append($0) } }
     }
 }

@@ -65,6 +65,8 @@ struct HistoryPlan: Sendable {
     let keepsOnePast: Bool
 
     var operations: Int { steps.reduce(0) { $0 + $1.count } }
+    /// From one disaster to the next.
+    var operationsBetween: Int { operations / (disasters.count + 2) }
 
     /// Every disaster that the history has room for happens at least once.
     /// - Parameter more: Disasters besides.

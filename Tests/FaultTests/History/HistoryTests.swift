@@ -25,6 +25,7 @@ extension FaultTests {
             // A fault that never comes proves nothing.
             #expect(missing(total).isEmpty, "these must come")
             #expect(total.faults.values.reduce(0, +) >= 10, "connections must be spoilt")
+            #expect(total.counts["failed calls to a disk"] ?? 0 > 0, "disks must fail")
             #expect(total.counts["kill of a sync"] ?? 0 > 0, "kills must hit running syncs")
             #expect(total.counts["writes accounted for"] ?? 0 > 20)
         }
