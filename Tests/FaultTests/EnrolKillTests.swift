@@ -49,11 +49,14 @@ extension FaultTests {
                     try await LoopbackHTTP.exchange(port: steady.port, "GET", Self.pull, token: reply.token)
                 }
                 #expect(works.status == 200, "\(step): \(works.text)")
-                let otherFile = body("b")
-                let other = try await place.firm {
-                    try await LoopbackHTTP.exchange(port: steady.port, "POST", "/v1/enroll", body: otherFile)
+                // After ten such in a minute the server does not listen any more.
+                if index < ServerStep.ofEnrolment.count {
+                    let otherFile = body("b")
+                    let other = try await place.firm {
+                        try await LoopbackHTTP.exchange(port: steady.port, "POST", "/v1/enroll", body: otherFile)
+                    }
+                    #expect(other.errorCode == "code_used", "\(step): \(other.text)")
                 }
-                #expect(other.errorCode == "code_used", "\(step): \(other.text)")
                 let own = "'\(reply.replica.text)'"
                 for (what, sql) in [
                     ("row", "SELECT count(*) FROM tideline.replica WHERE \(member)"),
