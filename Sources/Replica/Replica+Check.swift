@@ -122,23 +122,55 @@ extension Replica {
 struct ConfirmedRecords {
     private let store: Store
     private let bases: [RecordKey: BaseRow]
+    /// What rows were that a tool has edited and nothing has sealed yet, by entity, in order of id; nil: not there.
+    private let captured: [String: [(id: Identifier, image: String?)]]
 
     init(_ store: Store) throws {
         self.store = store
         bases = Dictionary(uniqueKeysWithValues: try store.bases().map { ($0.key, $0) })
+        // SQLite takes the other columns from the row that has the minimum.
+        let rows = try store.connection.query("SELECT entity, id, old, min(seq) FROM _tideline_edit GROUP BY entity, id ORDER BY id") {
+            (entity: $0.text(0), id: Identifier($0.text(1)), image: $0.optionalText(2))
+        }
+        captured = Dictionary(grouping: rows, by: \.entity).mapValues { rows in
+            rows.compactMap { row in row.id.map { (id: $0, image: row.image) } }
+        }
     }
 
     /// In ascending order of id, behind `after` and up to `through`; tombstones included.
     func forEach(
         _ table: RecordTable, after: Identifier? = nil, through: Identifier? = nil, _ body: (RecordState) throws -> Void
     ) throws {
+        func tell(_ base: BaseRow) throws {
+            // What has left the scope stays in view only until the last own edit of it is answered.
+            if !base.isEvicted, let image = base.image { try body(try RecordImage.decode(image, schema: table.schema, id: base.key.id)) }
+        }
+        var waiting = (captured[table.schema.name] ?? []).filter { row in
+            after.map { row.id > $0 } ?? true && through.map { row.id <= $0 } ?? true
+        }[...]
+        /// What a tool has touched, up to a row of the table, which may be one of them.
+        func tellCaptured(through id: Identifier?) throws -> Bool {
+            var isAmongThem = false
+            while let row = waiting.first, id.map({ row.id <= $0 }) ?? true {
+                waiting.removeFirst()
+                isAmongThem = row.id == id
+                let key = RecordKey(table.schema.name, row.id)
+                if let base = bases[key] {
+                    try tell(base)
+                } else if let image = row.image {
+                    try body(try RecordImage.decode(image, schema: table.schema, id: row.id))
+                }
+            }
+            return isAmongThem
+        }
         try store.connection.forEach(
             table.select + " WHERE id > ?1 AND id <= ?2 ORDER BY id", [.text(after?.text ?? ""), .text(through?.text ?? "g")]
         ) { row in
             let record = try table.record(row)
+            if try tellCaptured(through: record.id) { return }
             guard let base = bases[record.key] else { return try body(record) }
-            // What has left the scope stays in view only until the last own edit of it is answered.
-            if !base.isEvicted, let image = base.image { try body(try RecordImage.decode(image, schema: table.schema, id: record.id)) }
+            try tell(base)
         }
+        _ = try tellCaptured(through: nil)
     }
 }

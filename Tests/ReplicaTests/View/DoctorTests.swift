@@ -37,6 +37,28 @@ import Testing
         #expect(try await a.replica.get("deal", id) == nil)
     }
 
+    /// What a tool has inserted, changed and deleted is confirmed by nobody, and looking seals nothing.
+    @Test func toolsEdits_thatNothingHasSealed_areNoDifference() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        var ids: [Identifier] = []
+        for number in 1...4 { ids.append(try await a.client("Client \(number)", ["notes": "base"])) }
+        try await a.sync()
+        try await a.set("client", ids[3], ["notes": "pending"])
+        try await a.shell.execute(
+            """
+            UPDATE client SET notes = 'by a tool' WHERE id = '\(ids[0].text)'; DELETE FROM client WHERE id = '\(ids[1].text)';
+            INSERT INTO client (name) VALUES ('Made by a tool'); UPDATE client SET notes = 'again' WHERE id = '\(ids[3].text)';
+            DELETE FROM client WHERE id = '\(ids[2].text)'; INSERT INTO client (id, name) VALUES ('\(ids[2].text)', 'Replaced');
+            """)
+        #expect(try await a.replica.digest()["client"] == world.server.digest()["client"])
+        let diagnosis = try await a.replica.diagnose()
+        #expect(diagnosis.isCompared && diagnosis.differences.isEmpty, "\(diagnosis.findings)")
+        #expect(try await a.replica.query("SELECT count(*) AS n FROM _tideline_edit").first?["n"] != .integer(0))
+        try await a.sync()
+        #expect(try await a.replica.digest()["client"] == world.server.digest()["client"])
+    }
+
     @Test func fieldReplica_isTheSameAsTheServer_thoughItHoldsLess() async throws {
         let world = try World(schema: .testing)
         let (olga, farah) = (try await world.replica("olga"), try await world.replica("farah", role: .field))
