@@ -277,7 +277,9 @@ struct SyncWork {
     /// and meet a server that was restored once more, to before that epoch. Returns the refusal that tells of a restore.
     private func restoreBehindRebuild(_ progress: PullProgress, _ page: PullPage, _ token: String) async throws -> TransportFailure? {
         guard progress.rebuild != nil, let reached = page.checkpoint?.mark.position.epoch else { return nil }
-        if let checkpoint = progress.checkpoint, reached > checkpoint.epoch { return nil }
+        // Before the end of a first sync the file claims to know nothing, and what was answered goes out again by itself. The place where
+        // that sync was interrupted may be in a history that is known to be lost: it proves nothing new, for ever.
+        guard let checkpoint = progress.checkpoint, reached <= checkpoint.epoch else { return nil }
         guard let cursor = try await file.read({ try Metadata(connection: $0.connection).text(.cursor) }) else { return nil }
         let request = PullRequest(
             cursor: cursor, limit: 1, outcomesAfter: try await file.write { try $0.outcomesKnownUpTo() },

@@ -54,6 +54,30 @@ import Testing
         for site in [a, b] { #expect(try await site.replica.problems().isEmpty) }
     }
 
+    /// The place where its first sync was interrupted lies in a history that everybody knows to be lost: showing it once more proves nothing.
+    @Test func restoreInTheMiddleOfAFirstSync_doesNotStopIt() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b", synced: false)
+        let backup = world.server.snapshot()
+        for number in 1...4 { try await a.client("Client \(number)") }
+        try await a.sync()
+        b.transport.breaking { call, number in call == .pull && number == 3 ? .fail(.unreachable("no network")) : nil }
+        let error = try await replicaError { try await b.sync(SyncOptions(pageLimit: 2)) }
+        #expect(error?.code == .unreachable)
+        b.transport.breaking(nil)
+        let made = try await b.client("Made meanwhile")
+        world.server.restore(backup)
+        try await a.sync()
+        #expect(world.server.epoch == 1)
+
+        let report = try await b.sync(SyncOptions(pageLimit: 2))
+        #expect(report.isResync)
+        try await b.sync()
+        #expect(world.server.record("client", made) != nil)
+        try await expectConverged(world, a, b)
+    }
+
     /// The journal is what a restored server is healed from; a device's clock has no say in how long it is kept.
     @Test(arguments: [400, -20_000] as [Int64]) func journal_isKeptForDays_whateverTheClockOfTheDeviceSays(days: Int64) async throws {
         let world = try World()
