@@ -8,6 +8,14 @@ import SyncProtocol
 
 enum Call: String, Sendable { case enroll, push, pull, fork, get }
 
+/// Where other things may happen while a call is under way.
+enum Moment: String, Sendable {
+    /// The request has left and has not been processed.
+    case before
+    /// It has been processed (or refused), and nobody has heard the answer.
+    case after
+}
+
 enum Fault: Sendable {
     /// Never arrives at the server.
     case fail(TransportFailure)
@@ -28,7 +36,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     let server: any ServerCore
     private let lock = NSLock()
     private var plan: (@Sendable (Call, Int) -> Fault?)?
-    private var meanwhile: (@Sendable (Call) async -> Void)?
+    private var meanwhile: (@Sendable (Call, Moment) async -> Void)?
     private var counts: [Call: Int] = [:]
     private var previous: [Call: [UInt8]] = [:]
     private var late: [(bytes: [UInt8], token: String)] = []
@@ -45,32 +53,32 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         }
     }
 
-    /// Happens while the replica waits for an answer.
-    func beforeAnswering(_ body: (@Sendable (Call) async -> Void)?) { lock.withLock { meanwhile = body } }
+    /// Happens while the replica waits for an answer: before the request is processed, and between that and the answer.
+    func during(_ body: (@Sendable (Call, Moment) async -> Void)?) { lock.withLock { meanwhile = body } }
+
+    /// Happens before a push or pull is processed.
+    func beforeAnswering(_ body: (@Sendable (Call) async -> Void)?) {
+        guard let body else { return during(nil) }
+        during { call, moment in if moment == .before, call == .push || call == .pull { await body(call) } }
+    }
 
     func count(_ call: Call) -> Int { lock.withLock { counts[call] ?? 0 } }
     var sentPushes: [[UInt8]] { lock.withLock { pushes } }
     var sentPulls: [PullRequest] { lock.withLock { pulls } }
 
     func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
-        let fault = next(.enroll)
-        if case .fail(let failure) = fault { throw failure }
-        let reply = try server.enroll(request)
-        if case .loseReply(let failure) = fault { throw failure }
-        return reply
+        try await askForID(.enroll) { try server.enroll(request) }
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
-        await lock.withLock({
-            pushes.append(bytes)
-            return meanwhile
-        })?(.push)
+        lock.withLock { pushes.append(bytes) }
+        await happens(.push, .before)
         let fault = next(.push)
         if case .late(let failure) = fault {
             lock.withLock { late.append((bytes, token)) }
             throw failure
         }
-        return try carry(.push, fault) { try server.push(bytes, token: token) }
+        return try await carry(.push, fault) { try server.push(bytes, token: token) }
     }
 
     /// What was held up arrives now. Returns how many pushes that were.
@@ -85,10 +93,8 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
-        await lock.withLock({
-            pulls.append(request)
-            return meanwhile
-        })?(.pull)
+        lock.withLock { pulls.append(request) }
+        await happens(.pull, .before)
         // A fault hits a waiting pull as well, before anything has happened that would wake it.
         let fault = next(.pull)
         if request.waitMilliseconds != nil, fault == nil {
@@ -99,19 +105,29 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
                 if Task.isCancelled { throw TransportFailure.cancelled }
             }
         }
-        return try carry(.pull, fault) { try server.pull(request, token: token) }
+        return try await carry(.pull, fault) { try server.pull(request, token: token) }
     }
 
     func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply {
-        let fault = next(.fork)
-        if case .fail(let failure) = fault { throw failure }
-        let reply = try server.fork(request, token: token)
-        if case .loseReply(let failure) = fault { throw failure }
-        return reply
+        try await askForID(.fork) { try server.fork(request, token: token) }
     }
 
     func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
-        try carry(.get, next(.get)) { try server.get(path, query, token: token) }
+        await happens(.get, .before)
+        return try await carry(.get, next(.get)) { try server.get(path, query, token: token) }
+    }
+
+    private func happens(_ call: Call, _ moment: Moment) async { await lock.withLock({ meanwhile })?(call, moment) }
+
+    private func askForID(_ call: Call, _ send: () throws -> EnrollmentReply) async throws -> EnrollmentReply {
+        await happens(call, .before)
+        let fault = next(call)
+        if case .fail(let failure) = fault { throw failure }
+        let processed = Result { try send() }
+        await happens(call, .after)
+        let reply = try processed.get()
+        if case .loseReply(let failure) = fault { throw failure }
+        return reply
     }
 
     private func next(_ call: Call) -> Fault? {
@@ -122,11 +138,13 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         return plan?(call, number)
     }
 
-    private func carry(_ call: Call, _ fault: Fault?, _ send: () throws -> [UInt8]) throws -> [UInt8] {
+    private func carry(_ call: Call, _ fault: Fault?, _ send: () throws -> [UInt8]) async throws -> [UInt8] {
         if case .fail(let failure) = fault { throw failure }
         if case .late(let failure) = fault { throw failure }
-        var reply = try send()
-        if case .duplicate = fault { reply = try send() }
+        let processed = Result { try send() }
+        await happens(call, .after)
+        // The second of two deliveries comes after whatever happened meanwhile.
+        let reply = if case .duplicate = fault, case .success = processed { try send() } else { try processed.get() }
         let before = lock.withLock {
             defer { previous[call] = reply }
             return previous[call]

@@ -64,7 +64,8 @@ extension Simulation {
         let name = consumers[place].name
         for event in page.events { words.hear(event.body, "an event") }
         try consumers[place].checkIdentity(page)
-        let death = chance.below(10)
+        // What shows this bug is late by nature.
+        let death = bug == .acknowledgesBlindly && chance.percent(60) ? 3 : chance.below(10)
         if death == 0 {
             tally.count(.consumerDied)
             return "\(name) dies with \(page.events.count) events in hand"

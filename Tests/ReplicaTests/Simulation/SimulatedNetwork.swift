@@ -27,6 +27,8 @@ final class SentSets: Sendable {
     }
 
     subscript(hash: String) -> ChangeSet? { sets.with { $0[hash] } }
+
+    var everything: [ChangeSet] { sets.with { Array($0.values) } }
 }
 
 struct SimulatedNetwork: SyncTransport {
@@ -42,24 +44,49 @@ struct SimulatedNetwork: SyncTransport {
     struct Line: Sendable {
         /// While true, answers to pushes that carry sets get lost: the sets are processed and nobody hears of it.
         let isDeaf = Locked(false)
+        /// The process has died: whatever is still under way in its memory reaches nobody.
+        let isDead = Locked(false)
         /// Where the last page that was pulled said to go on.
         let next = Locked<String?>(nil)
+        /// What a bug does to the file when its fork has been answered and nothing has moved yet.
+        let beforeMoving = Locked<(@Sendable (_ behind: Int64) -> Void)?>(nil)
+        /// Rows of before, by id, for a bug that tells them again.
+        let rows = Locked<[String: [JSONValue]]>([:])
         /// The hash of a pending set of the site's file, for bugs that need it.
         let pendingHash = Locked<(@Sendable (Int64) -> String?)?>(nil)
     }
 
-    func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply { try await model.enroll(request) }
-    func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply { try await model.fork(request, token: token) }
+    /// Nothing leaves a dead process, and it hears nothing any more.
+    private func whileAlive<Reply>(_ ask: () async throws -> Reply) async throws -> Reply {
+        func requireLife() throws { if line.isDead.with({ $0 }) { throw TransportFailure.unreachable("the process is dead") } }
+        try requireLife()
+        let reply = try await ask()
+        try requireLife()
+        return reply
+    }
+
+    func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
+        try await whileAlive { try await model.enroll(request) }
+    }
+
+    func fork(_ request: ForkRequest, token: String) async throws -> EnrollmentReply {
+        let reply = try await whileAlive { try await model.fork(request, token: token) }
+        line.beforeMoving.with { $0 }?(request.counter)
+        return reply
+    }
+
     func get(_ path: String, _ query: [(name: String, value: String)], token: String) async throws -> [UInt8] {
-        let reply = try await model.get(path, query, token: token)
+        let reply = try await whileAlive { try await model.get(path, query, token: token) }
         words.hear(reply, "an answer to \(path)")
         return reply
     }
 
     func push(_ bytes: [UInt8], token: String) async throws -> [UInt8] {
-        let isAgain = sent.note(bytes)
+        let isAgain = line.isDead.with({ $0 }) ? false : sent.note(bytes)
         let reply: [UInt8]
-        do { reply = try await model.push(bytes, token: token) } catch TransportFailure.reply(let refusal, let status) {
+        do { reply = try await whileAlive { try await model.push(bytes, token: token) } } catch TransportFailure.reply(
+            let refusal, let status)
+        {
             // Or the server would tell the copies apart before the pull is believed.
             if bug == .takesOtherCopysOutcome, refusal.knownCode == .fork { throw TransportFailure.timeout }
             throw TransportFailure.reply(refusal, status: status)
@@ -77,7 +104,7 @@ struct SimulatedNetwork: SyncTransport {
     }
 
     func pull(_ request: PullRequest, token: String) async throws -> [UInt8] {
-        let reply = try await model.pull(request, token: token)
+        let reply = try await whileAlive { try await model.pull(request, token: token) }
         words.hear(reply, "a page")
         // A reply that the network cut is nobody's bug.
         guard let bug, case .object(var page)? = try? JSONValue(parsing: reply) else { return reply }
@@ -92,6 +119,17 @@ struct SimulatedNetwork: SyncTransport {
         case .splitsSets:
             guard request.cursor != nil else { return reply }
             page["entities"] = Self.rows(of: page, in: "client") { if $0.count > 1 { $0.removeFirst() } }
+        case .tellsOldRows:
+            guard request.cursor != nil else { return reply }
+            page["entities"] = Self.rows(of: page, in: nil) { rows in
+                for (place, row) in rows.enumerated() {
+                    guard let id = row.arrayValue?.first?.stringValue else { continue }
+                    let told = line.rows.with { $0[id, default: []] }
+                    // Older than the one that the file has by now.
+                    if told.count > 1, chance.percent(60) { rows[place] = told[0] }
+                    line.rows.with { $0[id, default: []].append(rows[place]) }
+                }
+            }
         case .pageCursorAsKnowledge:
             let parts = page["next"]?.stringValue?.split(separator: ".") ?? []
             guard page["has_more"] == true, request.cursor != nil, parts.count == 8, let epoch = Int64(parts[0]),

@@ -22,10 +22,27 @@ final class SimulatedSite {
     var unsealed: Set<Identifier> = []
     /// What was written here, as far as this file has to account for it.
     var tokens: Set<String> = []
+    /// Sealed sets that this file has to account for, by what they say.
+    var edits: Set<Int> = []
+    /// Those of them that stood in the journal when it was last looked into, with the server's time of their confirmation.
+    var confirmed: [Int: Int64] = [:]
+    var tokensOf: [Int: Set<String>] = [:]
+    /// As of which position records were seen last, nothing of their own on them, in which epoch.
+    var positions: [String: Int64] = [:]
+    var readEpoch: Int64?
+    /// Its process dies there, while it waits for an answer.
+    var diesDuring: (call: Call, moment: Moment)?
+    /// It has an id and a token.
+    var isEnrolled = false
+    /// The server was restored since it last synced to the end; a copy of the file is about: what a death in the middle of these would hit.
+    var mayHeal = false
+    var mayFork = false
     /// The newest checkpoint seen, and the replica id that it was seen with.
     var checkpoint: FeedPosition?
     /// A code that was not seen to work yet.
     var code: String?
+    /// While something is wrong with its disk, storage errors are what people expect.
+    var expectsStorageErrors = false
     /// Open problems as of the last look.
     var openProblems: Set<Int64> = []
 
@@ -48,13 +65,18 @@ final class SimulatedSite {
 
         func step(_ step: StorageStep) throws {
             do { try faults.check(step) } catch {
-                if let (from, to) = remains.with({ $0 }) {
-                    for (old, new) in zip(Self.files(of: from), Self.files(of: to)) where FileManager.default.fileExists(atPath: old) {
-                        try FileManager.default.copyItem(atPath: old, toPath: new)
-                    }
-                }
+                try die()
                 throw error
             }
+        }
+
+        /// The file is left as it lies, if somebody wants to see it.
+        func die() throws {
+            guard let (from, to) = remains.with({ $0 }) else { return }
+            for (old, new) in zip(Self.files(of: from), Self.files(of: to)) where FileManager.default.fileExists(atPath: old) {
+                try FileManager.default.copyItem(atPath: old, toPath: new)
+            }
+            line.isDead.with { $0 = true }
         }
     }
 
@@ -73,7 +95,9 @@ final class SimulatedSite {
     var line: SimulatedNetwork.Line { surroundings.line }
 
     /// Past all of the library, its triggers included.
-    func script(_ sql: String) throws {
+    func script(_ sql: String) throws { try Self.script(sql, path) }
+
+    static func script(_ sql: String, _ path: String) throws {
         let connection = try SQLiteConnection(path: path, mode: .readWrite, busyTimeoutMilliseconds: 30_000)
         defer { connection.close() }
         try connection.disableTriggers()
@@ -86,5 +110,8 @@ struct FileBackup {
     let path: String
     /// What this file has to account for.
     let tokens: Set<String>
+    let edits: Set<Int>
+    let confirmed: [Int: Int64]
+    let tokensOf: [Int: Set<String>]
     let build: Schema
 }

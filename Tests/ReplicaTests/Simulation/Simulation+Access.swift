@@ -16,8 +16,9 @@ extension Simulation {
         for record in state.records.values where record.isLive && reader.mayHold(record) {
             readable[record.schema.name, default: []].insert(record.id)
         }
-        // What has an own edit under way stays until that is answered.
-        let bases = Set(try await site.replica.query("SELECT id FROM _tideline_base").compactMap { Self.identifier($0["id"]) })
+        // What has an own edit under way stays until that is answered; and what a tool has just made is nobody else's yet.
+        let own = try await site.replica.query("SELECT id FROM _tideline_base UNION SELECT id FROM _tideline_edit")
+        let bases = Set(own.compactMap { Self.identifier($0["id"]) })
         for entity in site.build.entities where entity.isServed {
             let rows = try await site.replica.query("SELECT id, deleted_at FROM \"\(entity.name)\"")
             var held: Set<Identifier> = []

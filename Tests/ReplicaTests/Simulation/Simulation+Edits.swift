@@ -59,6 +59,7 @@ extension Simulation {
     // MARK: The library
 
     func write(_ site: SimulatedSite) async throws -> String {
+        let checkpoint = try await plantBeforeWrite(site)
         let what =
             switch chance.below(12) {
             case 0, 1, 2: try await create(site)
@@ -70,7 +71,7 @@ extension Simulation {
             case 10: try await point(site)
             default: try await deleteOrRestore(site)
             }
-        try plantAfterWrite(site)
+        try plantAfterWrite(site, checkpoint: checkpoint)
         return what
     }
 
@@ -78,7 +79,7 @@ extension Simulation {
         guard let entity = chance.pick(Self.creatable), site.build.entity(entity) != nil else { return "nothing" }
         let token = ledger.token()
         guard let fields = try await fieldsOfANew(entity, site, token) else { return "nothing to attach a \(entity) to" }
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { try $0.create(entity, fields) }
             guard result.counter != nil else { return "\(entity) changes nothing" }
             if fields.values.contains(.string(token)) {
@@ -127,13 +128,25 @@ extension Simulation {
         }
     }
 
+    /// A text of a record; often the one that everybody writes, or there would be few conflicts.
+    private func somewhere(_ site: SimulatedSite) async throws -> (entity: String, field: String, id: Identifier)? {
+        if chance.percent(50), try await site.replica.get("client", busyClient)?.isDeleted == false {
+            return ("client", "notes", busyClient)
+        }
+        guard let (entity, field) = text(site), let id = try await anyRecord(site, entity) else { return nil }
+        return (entity, field, id)
+    }
+
     private func setText(_ site: SimulatedSite) async throws -> String {
-        guard let (entity, field) = text(site), let id = try await anyRecord(site, entity) else { return "nothing to set" }
+        guard let (entity, field, id) = try await somewhere(site) else { return "nothing to set" }
         let token = ledger.token()
-        return try await attempt {
+        try await look(site, entity, id, field, before: token)
+        let position = try await place(site, entity, id)
+        return try await attempt(site) {
             let result = try await site.replica.write { try $0.set(entity, id, [field: .string(token)]) }
             guard let counter = result.counter else { return "\(entity).\(field) changes nothing" }
             took([token], site)
+            try await checkClock(site, counter, covers: position)
             try await expectShown(site, entity, id, field, token)
             return "sets \(entity).\(field) \(token) as set \(counter)"
         }
@@ -144,7 +157,7 @@ extension Simulation {
             let id = try await anyRecord(site, entity), let element = chance.pick(["a", "b", "c", "d"])
         else { return "no set to change" }
         let adds = chance.percent(60)
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { edit in
                 if adds { try edit.add(entity, id, field, [element]) } else { try edit.remove(entity, id, field, [element]) }
             }
@@ -160,7 +173,7 @@ extension Simulation {
     private func increment(_ site: SimulatedSite) async throws -> String {
         guard let id = try await anyRecord(site, "part") else { return "no part" }
         let delta = chance.within(-9...9)
-        return try await attempt {
+        return try await attempt(site) {
             let before = try await site.replica.get("part", id)?.integer("on_hand_milli") ?? 0
             let result = try await site.replica.write { try $0.increment("part", id, "on_hand_milli", by: delta) }
             guard let counter = result.counter else { return "adds nothing" }
@@ -175,7 +188,7 @@ extension Simulation {
             let name = chance.pick(Schema.testing.entity(entity)?.machine?.transitions.map(\.name) ?? [])
         else { return "nothing to move" }
         let arguments: [String: JSONValue] = ["lose", "void"].contains(name) ? ["reason": "price"] : [:]
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { try $0.transition(name, entity, id, arguments) }
             return "\(name) \(entity) as set \(result.counter ?? 0)"
         }
@@ -186,7 +199,7 @@ extension Simulation {
         let (title, label) = (ledger.token(), ledger.token())
         let fields = document(["title": .string(title)], site.build)
         let moves = ["issue", "send"].prefix(chance.below(3))
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { edit in
                 let id = try edit.create("document", fields)
                 try edit.create("document_line", ["document": .string(id.text), "label": .string(label), "price": 250])
@@ -206,7 +219,7 @@ extension Simulation {
         var value: JSONValue = .array(["blue", "green", "red"].filter { _ in chance.percent(50) }.map { .string($0) })
         if !target.isEmpty { value = try await anyRecord(site, target).map { .string($0.text) } ?? .null }
         let new = value
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { try $0.set(entity, id, [field: new]) }
             guard let counter = result.counter else { return "\(entity).\(field) stays" }
             let shown = try await site.replica.get(entity, id)?[field] ?? .null
@@ -225,7 +238,7 @@ extension Simulation {
             ]),
             let id = try await anyRecord(site, entity, live: deletes)
         else { return "nothing to delete or restore" }
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { edit in
                 if deletes { try edit.delete(entity, id) } else { try edit.restore(entity, id) }
             }
@@ -237,7 +250,7 @@ extension Simulation {
     func writePair(_ site: SimulatedSite) async throws -> String {
         let token = ledger.token()
         let pair = pair
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.write { edit in
                 for id in pair { try edit.set("client", id, ["legal_name": .string(token)]) }
             }
@@ -248,7 +261,7 @@ extension Simulation {
     }
 
     func undo(_ site: SimulatedSite) async throws -> String {
-        try await attempt {
+        try await attempt(site) {
             let report = try await site.replica.undo()
             site.unsealed = []
             return "takes back set \(report.undone) by set \(report.counter ?? 0), keeps \(report.kept.count)"
@@ -259,7 +272,7 @@ extension Simulation {
 
     func resolve(_ site: SimulatedSite) async throws -> String {
         guard let problem = chance.pick(try await site.replica.problems()) else { return "no problems" }
-        return try await attempt {
+        return try await attempt(site) {
             switch chance.below(3) {
             case 0:
                 let result = try await site.replica.retry(problem)
@@ -306,7 +319,7 @@ extension Simulation {
         }
         guard !statements.isEmpty else { return "nothing to say" }
         let script = statements.joined(separator: "; ")
-        return try await attempt {
+        return try await attempt(site) {
             let result = try await site.replica.writeSQL(script, summary: isGroup ? "by hand" : nil)
             // A later statement may have replaced what an earlier one of the same record said.
             let held = try await tokensHeld(by: site)
@@ -344,6 +357,7 @@ extension Simulation {
             let id = try await anyRecord(site, entity), !avoiding.contains(id)
         else { return nil }
         site.unsealed.insert(id)
+        try await look(site, entity, id, field, before: token)
         return ("UPDATE \"\(entity)\" SET \"\(field)\" = '\(token)' WHERE id = '\(id.text)'", token)
     }
 
@@ -351,6 +365,9 @@ extension Simulation {
 
     /// REST or a workflow: no dot, known by the feed alone.
     func serverWrite() async throws -> String {
+        if chance.percent(30), let record = server.record("client", busyClient), record.isLive {
+            return writeAtServer(record, "notes")
+        }
         guard let entity = chance.pick(["client", "contact", "deal", "part", "document", "note"]),
             let record = chance.pick(
                 server.snapshot().records.values.filter { $0.schema.name == entity && $0.isLive && !pair.contains($0.id) }.sorted {
@@ -359,9 +376,13 @@ extension Simulation {
             let field = chance.pick(
                 Self.texts.first { $0.entity == entity }?.fields.filter { server.schema.entity(entity)?.field($0) != nil } ?? [])
         else { return "nothing to write" }
+        return writeAtServer(record, field)
+    }
+
+    private func writeAtServer(_ record: RecordState, _ field: String) -> String {
         let token = ledger.token()
         let outcome = server.write([Change(key: record.key, operation: .patch(fields: [field: .string(token)], was: [:]))])
         if outcome.status == .accepted { ledger.took([token]) }
-        return "\(entity).\(field) \(token) \(outcome.status.rawValue)"
+        return "\(record.schema.name).\(field) \(token) \(outcome.status.rawValue)"
     }
 }

@@ -28,14 +28,69 @@ extension Simulation {
         return revokedForGood.contains(id)
     }
 
+    // MARK: The first time
+
+    /// Somebody new, with the network as it happens to be: whoever gets no answer, or dies on the way, tries again.
+    func enroll(_ name: String, role: Role) async throws {
+        let invitation = server.invite(name, role: role)
+        roles[invitation.member] = role
+        let build: Schema = chance.percent(50) ? .testing : .testingLater
+        let site = try await open(name, member: invitation.member, error: chance.within(-60_000...60_000), build: build)
+        site.code = invitation.code
+        sites.append(site)
+        // Something that is theirs until somebody else gets it.
+        server.write([
+            Change(
+                "deal", newIdentifier(),
+                .create(fields: [
+                    "client": .string(pair[0].text), "title": .string("Of \(name)"), "currency": "USD",
+                    "owner": .string(invitation.member.text),
+                ]))
+        ])
+        let what = try await enrolFirst(site)
+        note("\(name), \(role.rawValue) with version \(build.version), server with \(server.schema.version): \(what)")
+    }
+
+    /// Enrols and syncs for the first time, or goes on with that.
+    func enrolFirst(_ site: SimulatedSite) async throws -> String {
+        var what = ""
+        if !site.isEnrolled {
+            what = try await enrolAgain(site)
+            site.isEnrolled = try await site.replica.isEnrolled
+        }
+        guard site.isEnrolled else {
+            tally.count(.enrolmentFailed)
+            return what
+        }
+        return "\(what), \(try await sync(site))"
+    }
+
+    /// With a sound network.
+    func enrolInTheEnd(_ site: SimulatedSite) async throws {
+        for number in 0..<3 where !site.isEnrolled {
+            if number > 0 { site.code = nil }
+            let what = try await attempt(site) { try await self.ask(site) }
+            note("\(site.name) enrols in the end: \(what)")
+            site.isEnrolled = try await site.replica.isEnrolled
+        }
+        guard site.isEnrolled else { throw BrokenInvariant(name: "I12", detail: "\(site.name) cannot enrol with a sound network") }
+    }
+
+    // MARK: Again
+
     /// With the network as it happens to be.
     func enrolAgain(_ site: SimulatedSite) async throws -> String {
         if chance.percent(40) {
             let (chance, tally) = (chance, tally)
             site.model.breaking { call, _ in call == .enroll ? Self.fault(.enroll, chance, tally) : nil }
         }
-        defer { site.model.breaking(nil) }
-        return try await attempt { try await self.ask(site) }
+        let rate = meanwhileRate
+        if !isMeanwhile { meanwhileRate = chance.percent(30) ? 30 : 0 }
+        defer {
+            site.model.breaking(nil)
+            if !isMeanwhile { meanwhileRate = rate }
+        }
+        return try await attempt(site) { try await self.ask(site) }
     }
 
     /// The code of before is tried again, as a person does who saw no answer, or another one is got.
@@ -44,7 +99,10 @@ extension Simulation {
         guard let code = site.code, let url = URL(string: "http://model") else { return "no code" }
         site.unsealed = []
         do {
-            guard let continued = try await site.replica.enroll(server: url, code: code, label: site.name) else { return "new" }
+            guard let continued = try await site.replica.enroll(server: url, code: code, label: site.name) else {
+                site.code = nil
+                return "enrols"
+            }
             site.code = nil
             tally.count(.enrolledAgain)
             if !continued.keepsID, let id = try await site.replica.replicaID { laterIDs.insert(id) }
@@ -84,7 +142,7 @@ extension Simulation {
             var isDone = false
             for number in 0..<3 where !isDone {
                 if number > 0 { site.code = nil }
-                words = try await attempt {
+                words = try await attempt(site) {
                     let words = try await self.ask(site)
                     isDone = true
                     return words

@@ -9,31 +9,40 @@ import SyncProtocol
 extension Simulation {
     // MARK: Network
 
-    func sync(_ site: SimulatedSite, rebuilds: Bool = false) async throws -> String {
-        let isFaulty = chance.percent(45)
+    func sync(_ site: SimulatedSite, rebuilds: Bool = false, isDeaf: Bool = false) async throws -> String {
+        let isFaulty = !isDeaf && chance.percent(45)
         if isFaulty {
             let (chance, tally) = (chance, tally)
             let rate = 10 + chance.below(60)
             site.model.breaking { call, _ in chance.percent(rate) ? Self.fault(call, chance, tally) : nil }
         }
-        let isDeaf = !isFaulty && chance.percent(8)
+        if !isMeanwhile { meanwhileRate = chance.percent(45) ? 6 + chance.below(24) : 0 }
+        let isDeaf = isDeaf || !isFaulty && chance.percent(bug == .withdrawnWithoutTextVanishes ? 40 : 8)
         if isDeaf { tally.count(.serverDeaf) }
         site.line.isDeaf.with { $0 = isDeaf }
         site.line.next.with { $0 = nil }
         defer {
             site.model.breaking(nil)
             site.line.isDeaf.with { $0 = false }
+            if !isMeanwhile { meanwhileRate = 0 }
         }
         let options = SyncOptions(pageLimit: chance.percent(60) ? 1 + chance.below(6) : 1000, rebuilds: rebuilds)
         var isDone = false
-        let what = try await attempt {
+        let what = try await attempt(site) {
             site.unsealed = []
             let report = try await site.replica.sync(options)
             isDone = true
             try plantAfterSync(site, report)
+            if report.fork != nil { site.mayFork = false }
             return Self.words(report)
         }
-        if isDone { try await checkContent(site) } else { try plantAfterFailure(site) }
+        try await checkReads(site)
+        if isDone {
+            try await checkContent(site)
+            site.mayHeal = false
+        } else {
+            try plantAfterFailure(site)
+        }
         if what.hasPrefix("not_allowed"), try await mayEnrolAgain(site, what), chance.percent(60) {
             return "\(what); \(try await enrolAgain(site))"
         }
@@ -143,39 +152,79 @@ extension Simulation {
 
     // MARK: Processes
 
-    /// The process dies at some storage step of an edit or a sync, and is started again on what it left.
+    /// The process dies at some storage step of an edit or a sync, or while it waits for an answer, and is started again on what it
+    /// left.
     func crash(_ site: SimulatedSite) async throws -> String {
-        let action = chance.weighted(Self.actions)
-        let step = chance.pick(Self.steps(of: action)) ?? .applyRows
+        let (action, place) = whereToDie(site)
         let remains = newPath()
         site.surroundings.remains.with { $0 = (site.path, remains) }
-        site.faults.fail(at: step, number: 1 + chance.below(2))
-        var what = try await act(action, site)
+        var step: StorageStep?
+        switch place {
+        case .step(let one):
+            step = one
+            // There has to be something to take out.
+            if one == .withdraw, action == .sync { _ = try await write(site) }
+            site.faults.fail(at: one, number: chance.percent(70) ? 1 : 2)
+        case .call(let call, let moment): site.diesDuring = (call, moment)
+        }
+        var what = try await act(action, site, isDeaf: step == .withdraw)
         site.surroundings.remains.with { $0 = nil }
+        site.line.isDead.with { $0 = false }
+        site.diesDuring = nil
         site.unsealed = []
         if FileManager.default.fileExists(atPath: remains) {
             tally.count(.processDied)
+            tally.count(deathAt: place.name)
             // Nothing that the dying process would still do reaches its file.
             await site.replica.close()
             try remove(site.path)
             site.path = remains
         } else {
-            what += " (\(step.rawValue) was not reached)"
+            what += " (\(place.name) was not reached)"
         }
         try plantAtDeath(site)
         try await reopen(site)
+        site.isEnrolled = try await site.replica.isEnrolled
         let findings = try await site.replica.integrityCheck()
         guard findings.isEmpty else { throw BrokenInvariant(name: "I14", detail: "\(site.name) after \(what): \(findings)") }
         // I15: what a command has returned from is in the file, whatever happened then.
-        let missing = site.tokens.subtracting(try await tokensHeld(by: site))
-        guard missing.isEmpty else { throw BrokenInvariant(name: "I15", detail: "\(site.name) lost \(missing.sorted()) with its process") }
+        try await checkHeld(site, "I15", "lost with its process")
         return what
     }
 
     /// What is under way when the machine fails.
-    private enum Action { case edit, sync, rebuild }
+    private enum Action { case edit, sync, rebuild, enrol }
 
     private static let actions: [(weight: Int, value: Action)] = [(2, .edit), (3, .sync), (1, .rebuild)]
+
+    private enum PlaceToDie {
+        case step(StorageStep)
+        case call(Call, Moment)
+
+        var name: String {
+            switch self {
+            case .step(let step): step.rawValue
+            case .call(let call, let moment): "\(moment.rawValue) \(call.rawValue)"
+            }
+        }
+    }
+
+    /// Steps that only some syncs have are tried where they may come about.
+    private func whereToDie(_ site: SimulatedSite) -> (Action, PlaceToDie) {
+        func any(_ steps: [StorageStep]) -> PlaceToDie { .step(chance.pick(steps) ?? .applyRows) }
+        let moment: Moment = chance.percent(30) ? .before : .after
+        guard site.isEnrolled else {
+            return (.enrol, chance.percent(50) ? .call(.enroll, moment) : any([.applyRows, .applyView, .applyCheckpoint, .applyCleanup]))
+        }
+        if site.mayHeal, chance.percent(50) { return (.sync, any([.heal, .prepareRebuild, .applyForget])) }
+        if site.mayFork || site.code != nil, chance.percent(50) {
+            return (.sync, chance.percent(60) ? .step(.fork) : .call(site.code != nil ? .enroll : .fork, moment))
+        }
+        if chance.percent(12) { return (.sync, .step(.withdraw)) }
+        if chance.percent(20) { return (.sync, .call(chance.pick([.push, .pull, .get]) ?? .push, moment)) }
+        let action = chance.weighted(Self.actions)
+        return (action, any(Self.steps(of: action)))
+    }
 
     private static func steps(of action: Action) -> [StorageStep] {
         let applying: [StorageStep] = [
@@ -183,37 +232,63 @@ extension Simulation {
         ]
         switch action {
         case .edit: return [.applySeal, .writeBases, .writeView, .writePending]
-        case .sync: return applying + [.withdraw, .fork]
+        case .sync: return applying
         case .rebuild: return applying + [.prepareRebuild, .applyForget]
+        case .enrol: return [.applyRows]
         }
     }
 
-    private func act(_ action: Action, _ site: SimulatedSite) async throws -> String {
+    private func act(_ action: Action, _ site: SimulatedSite, isDeaf: Bool = false) async throws -> String {
         switch action {
         case .edit: return chance.percent(60) ? try await write(site) : try await writeSQL(site)
-        case .sync: return try await sync(site)
+        case .sync: return try await sync(site, isDeaf: isDeaf)
         case .rebuild: return try await sync(site, rebuilds: true)
+        case .enrol: return try await enrolFirst(site)
         }
     }
 
     func moveClock(_ site: SimulatedSite) -> String {
-        if chance.percent(50) {
+        switch chance.below(20) {
+        case 0...8:
             site.drift = chance.within(-5_000...5_000)
             tally.count(.clockDrifted)
             return "drifts by \(site.drift) ms a step"
+        case 9...15:
+            let jump = chance.within(-21_600_000...21_600_000)
+            site.clockError.with { $0 = max(-172_800_000, min(172_800_000, $0 + jump)) }
+            tally.count(.clockJumped)
+            return "jumps by \(jump) ms"
+        case 16, 17:
+            // A dead battery, or somebody's mistake.
+            let error = chance.within(-5...5) * 31_556_952_000
+            site.clockError.with { $0 = error }
+            tally.count(.clockYearsOff)
+            return "is \(error / 31_556_952_000) years off"
+        default:
+            let error = chance.within(-Self.serverErrorMax...Self.serverErrorMax)
+            serverError.with { $0 = error }
+            tally.count(.serverClockJumped)
+            return "the server's clock is \(error) ms off"
         }
-        let jump = chance.within(-21_600_000...21_600_000)
-        site.clockError.with { $0 = max(-172_800_000, min(172_800_000, $0 + jump)) }
-        tally.count(.clockJumped)
-        return "jumps by \(jump) ms"
+    }
+
+    /// Three days: less than journals are kept.
+    static let serverErrorMax: Int64 = 3 * 86_400_000
+
+    /// Nobody does anything for days: journals are forgotten, codes expire, what waits for a device is decided without it.
+    func rest() -> String {
+        let days = chance.within(1...15)
+        clock.advance(days * 86_400_000)
+        if days > 7 { tally.count(.weekPassed) }
+        return "nothing for \(days) days"
     }
 
     // MARK: Disks
 
     /// The disk is full, or a single write to it fails: edits are refused, and nothing is lost.
     func fillDisk(_ site: SimulatedSite) async throws -> String {
-        expectsStorageErrors = true
-        defer { expectsStorageErrors = false }
+        site.expectsStorageErrors = true
+        defer { site.expectsStorageErrors = false }
         let full = SQLiteError(code: 13, message: "database or disk is full", operation: "run")
         let kind: FaultKind = chance.percent(50) ? .diskFull : .storageFailed
         var words: [String] = []
@@ -258,7 +333,8 @@ extension Simulation {
         try vacuum(site, into: path)
         let copy = try await open(
             "\(site.name)'", member: site.member, error: chance.within(-60_000...60_000), build: site.build, path: path)
-        copy.tokens = site.tokens
+        (copy.tokens, copy.edits, copy.confirmed, copy.tokensOf) = (site.tokens, site.edits, site.confirmed, site.tokensOf)
+        (copy.isEnrolled, copy.mayHeal, copy.mayFork, site.mayFork) = (site.isEnrolled, site.mayHeal, true, true)
         try await reset(copy)
         sites.append(copy)
         tally.count(.fileCopied)
@@ -268,22 +344,36 @@ extension Simulation {
     func backUpFile(_ site: SimulatedSite) async throws -> String {
         let path = newPath()
         try vacuum(site, into: path)
-        backups.append((site, FileBackup(path: path, tokens: site.tokens, build: site.build)))
+        let file = FileBackup(
+            path: path, tokens: site.tokens, edits: site.edits, confirmed: site.confirmed, tokensOf: site.tokensOf, build: site.build)
+        backups.append((site, file))
         return "backed up"
     }
 
     /// The disk dies; an old backup takes the file's place.
-    func restoreFile() async throws -> String {
-        guard let (site, backup) = chance.pick(backups) else { return "no backup" }
+    /// - Parameter busy: Whose file is open in the middle of something.
+    func restoreFile(but busy: SimulatedSite? = nil) async throws -> String {
+        guard let (site, backup) = chance.pick(backups.filter { $0.site !== busy }) else { return "no backup" }
         // What was written since is lost with the disk, unless the server has heard of it.
         let heard = tokensHeldByServer()
         ledger.excuse(site.tokens.subtracting(backup.tokens).subtracting(heard))
+        // Nor if another file still has it to offer or to show.
+        let lost = site.edits.subtracting(backup.edits)
+        var held = decided(in: server.snapshot())
+        for other in sites where other !== site {
+            held.formUnion(try await offers(of: other).edits)
+            held.formUnion(try await holdings(of: other).edits(in: .pending, .problem))
+        }
+        ledger.excuse(edits: lost.subtracting(held))
+        ledger.orphan(lost)
         await site.replica.close()
         try remove(site.path)
         try FileManager.default.copyItem(atPath: backup.path, toPath: site.path)
-        site.tokens = backup.tokens
+        (site.tokens, site.edits, site.confirmed, site.tokensOf) = (backup.tokens, backup.edits, backup.confirmed, backup.tokensOf)
         site.unsealed = []
+        (site.mayHeal, site.mayFork) = (true, true)
         try await reopen(site)
+        site.isEnrolled = try await site.replica.isEnrolled
         try await reset(site)
         tally.count(.fileRestored)
         return "\(site.name) goes on from a backup"
@@ -292,6 +382,7 @@ extension Simulation {
     /// The site's file is another one now: nothing of before can be compared with.
     private func reset(_ site: SimulatedSite) async throws {
         site.checkpoint = try await site.replica.status().checkpoint
+        (site.positions, site.readEpoch) = ([:], nil)
         site.openProblems = Set(try await site.replica.problems().map(\.id))
     }
 
@@ -312,11 +403,24 @@ extension Simulation {
         let now = server.snapshot()
         // What a device still holds comes back; only what nobody holds is lost with the disk.
         var held: Set<String> = []
-        for site in sites { held.formUnion(try await tokensToOffer(by: site)) }
+        var heldEdits: Set<Int> = []
+        for site in sites {
+            let offers = try await offers(of: site)
+            held.formUnion(offers.tokens)
+            heldEdits.formUnion(offers.edits)
+            heldEdits.formUnion(try await holdings(of: site).edits(in: .problem))
+            site.mayHeal = true
+        }
         ledger.excuse(Self.tokens(of: now).subtracting(Self.tokens(of: old)).subtracting(held))
+        ledger.excuse(edits: decided(in: now).subtracting(decided(in: old)).subtracting(heldEdits))
         for (replica, outcomes) in now.outcomes {
-            for (counter, outcome) in outcomes where old.outcomes[replica]?[counter]?.hash != outcome.hash {
-                lostHashes.insert(outcome.hash)
+            for (counter, outcome) in outcomes {
+                guard let kept = old.outcomes[replica]?[counter], kept.hash == outcome.hash, kept.bytes == outcome.bytes else {
+                    lostHashes.insert(outcome.hash)
+                    // The set may come back: then its new answer has to be kept like any other.
+                    lostAnswers.insert("\(outcome.hash) \(String(decoding: outcome.bytes, as: UTF8.self))")
+                    continue
+                }
             }
         }
         // The counter that an id of before began behind is known to nobody but who keeps the id, so such ids cannot outlive a restore.
@@ -367,6 +471,9 @@ extension Simulation {
             try site.script("DELETE FROM _tideline_pending WHERE counter = (SELECT max(counter) FROM _tideline_pending)")
         case .rebuildDropsPending where report.isResync: try site.script("DELETE FROM _tideline_pending WHERE state = 'pending'")
         case .forgetsProblem: try site.script("DELETE FROM _tideline_problem WHERE status = 'rejected'")
+        case .withdrawnWithoutTextVanishes:
+            try site.script(
+                "DELETE FROM _tideline_problem WHERE status = 'withdrawn' AND CAST(sealed AS TEXT) NOT GLOB '*\"t[0-9]*z\"*'")
         case .rejectedLosesText:
             try site.script(
                 "UPDATE _tideline_problem SET sealed = CAST(replace(CAST(sealed AS TEXT), 'z\"', '\"') AS BLOB) WHERE status = 'rejected'")
@@ -397,7 +504,30 @@ extension Simulation {
         try site.script("DELETE FROM _tideline_pending WHERE counter = (SELECT max(counter) FROM _tideline_pending)")
     }
 
-    func plantAfterWrite(_ site: SimulatedSite) throws {
+    /// Whenever a file is opened.
+    func plantInFile(_ site: SimulatedSite) {
+        guard bug == .forkDropsIncrements else { return }
+        site.line.beforeMoving.with {
+            $0 = { [path = site.path] counter in
+                let drops =
+                    "UPDATE _tideline_pending SET sealed = NULL WHERE counter > \(counter) AND CAST(sealed AS TEXT) LIKE '%on_hand_milli%'"
+                do { try SimulatedSite.script(drops, path) } catch { preconditionFailure("\(error)") }
+            }
+        }
+    }
+
+    /// What the clock of the next edit claims. Returns what the file says itself.
+    func plantBeforeWrite(_ site: SimulatedSite) async throws -> String? {
+        guard bug == .claimsUnseen || bug == .claimsTooLittle, let head = model?.headMark else { return nil }
+        let rows = try await site.replica.query("SELECT value FROM _tideline_meta WHERE key = 'checkpoint'")
+        guard case .text(let own)? = rows.first?.values.first else { return nil }
+        let claimed = bug == .claimsUnseen ? head.json.canonicalText : "[0,0,\"start\"]"
+        try site.script("UPDATE _tideline_meta SET value = '\(claimed)' WHERE key = 'checkpoint'")
+        return own
+    }
+
+    func plantAfterWrite(_ site: SimulatedSite, checkpoint: String?) throws {
+        if let checkpoint { try site.script("UPDATE _tideline_meta SET value = '\(checkpoint)' WHERE key = 'checkpoint'") }
         guard bug == .baseNotSaved else { return }
         try site.script("DELETE FROM _tideline_base WHERE image IS NOT NULL")
     }

@@ -47,17 +47,12 @@ extension Simulation {
         }
     }
 
-    /// Every edit has its own moment; copies of a file have clocks of their own.
-    private static func edit(_ set: ChangeSet) -> String {
-        "\(set.timestamp) \(JSONValue.array(set.changes.map(\.json)).canonicalText)"
-    }
-
     /// I3: what was said once took effect under one dot, however many copies of a file had it to offer; and what was answered as the
     /// same as something else is the same.
     private func checkSealedOnce(_ state: ServerState) throws {
         var seen: [String: Dot] = [:]
         for (dot, set, _) in try applied(state) {
-            if let other = seen.updateValue(dot, forKey: Self.edit(set)) {
+            if let other = seen.updateValue(dot, forKey: Ledger.edit(set)) {
                 throw BrokenInvariant(name: "I3", detail: "\(other) and \(dot) are one edit, and both took effect")
             }
         }
@@ -70,7 +65,7 @@ extension Simulation {
                 guard let stored, stored.bytes == outcome.json.canonicalBytes() else {
                     throw BrokenInvariant(name: "I2", detail: "\(replica)/\(counter) has another answer than \(first), which it repeats")
                 }
-                guard let set = sent[one.hash], let other = sent[stored.hash], Self.edit(set) != Self.edit(other) else { continue }
+                guard let set = sent[one.hash], let other = sent[stored.hash], Ledger.edit(set) != Ledger.edit(other) else { continue }
                 throw BrokenInvariant(name: "I3", detail: "\(replica)/\(counter) is not the edit \(first), and was answered as if it were")
             }
         }
@@ -156,9 +151,16 @@ extension Simulation {
     }
 
     private func check(_ write: Write, after before: Write, _ field: String, _ twins: [Dot: Dot]) throws {
-        guard let set = write.set, write.entry.dot != before.entry.dot, !before.isKnown(to: set.clock, twins), write.value != before.value,
+        guard let set = write.set, write.entry.dot != before.entry.dot, write.value != before.value,
             let policy = server.schema.entity(write.entry.key.entity)?.field(field)?.policy
         else { return }
+        // A set of a lost history was written over what stood in that one. Here it may meet something older, which its author had seen
+        // before: positions tell that, sights do not.
+        if policy == .guarded, set.clock.feed.epoch >= write.entry.position.epoch {
+            try checkSeen(
+                set, write.entry.key, field, over: before.value ?? .null, "\(write.entry.key).\(field) at \(write.entry.position.position)")
+        }
+        guard !before.isKnown(to: set.clock, twins) else { return }
         // Both come from a history that the server has lost: what the one had seen of the other, positions do not tell any more.
         if let earlier = before.set, set.clock.feed.epoch < write.entry.position.epoch,
             earlier.clock.feed.epoch < before.entry.position.epoch

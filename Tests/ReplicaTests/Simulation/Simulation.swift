@@ -21,7 +21,7 @@ actor Simulation {
     enum Operation: String, CaseIterable {
         case write, writePair, writeSQL, editByTool, undo, resolve, sync, serverWrite, consume, runBuiltin
         case clock, crash, fillDisk, copyFile, backUpFile, restoreFile, snapshotServer, restoreServer
-        case revoke, changeRole, forgetTombstones, handOver, rebuild, upgrade, lateRequests
+        case revoke, changeRole, forgetTombstones, handOver, rebuild, upgrade, lateRequests, rest
     }
 
     static let sitesMax = 5
@@ -34,6 +34,9 @@ actor Simulation {
     let entropy: Chance
     // Far behind the real time: stamps of triggers, which SQLite takes from the machine, are always the replica's own next one.
     let clock = TestClock(milliseconds: 4_000_000_000_000)
+    /// How far the server's clock is off, milliseconds; and the latest time that it has told.
+    let serverError = Locked<Int64>(0)
+    let serverTime = Locked<Int64>(0)
     let server: any ServerCore
     /// Where the store is the model: what only that one can do to itself.
     let model: ModelServer?
@@ -56,14 +59,26 @@ actor Simulation {
     var laterIDs: Set<Identifier> = []
     /// Hashes whose outcome was lost with a server's newer history.
     var lostHashes: Set<String> = []
+    /// Those outcomes themselves.
+    var lostAnswers: Set<String> = []
+    /// What was shown where a token was written, until the set that holds it is seen; and then by that set.
+    var seen: [String: Sight] = [:]
+    var sightsNoted: Set<String> = []
+    var sights: [Int: [Sight]] = [:]
     /// Replicas that an owner has shut out for good. Their work stays in their files.
     var revokedForGood: Set<Identifier> = []
     /// Roles as of the beginning, by member.
     var roles: [Identifier: Role] = [:]
     /// Two records that are only ever written together, with one value.
     var pair: [Identifier] = []
-    /// While something is wrong with the disk, storage errors are what people expect.
-    var expectsStorageErrors = false
+    /// The client that everybody writes about.
+    var busyClient = Identifier.zero
+    /// How often something else happens in the middle of the sync under way, percent of its moments; 0: never.
+    var meanwhileRate = 0
+    /// While that happens: one thing at a time.
+    var isMeanwhile = false
+    /// What did not hold in the middle of something.
+    var brokenMeanwhile: BrokenInvariant?
     private var files = 0
 
     init(seed: UInt64, steps: Int, bug: PlantedBug? = nil, store: SimulatedStore = .chosen) {
@@ -73,11 +88,16 @@ actor Simulation {
         chance = Chance(seed: seed)
         let entropy = Chance(seed: seed ^ 0x5EED_0F_C4A0_5)
         self.entropy = entropy
-        let clock = clock
+        let (clock, serverError, serverTime) = (clock, serverError, serverTime)
         // Only the model can become a newer build in the middle of a run.
         let schema: Schema = chance.percent(60) || store == .postgres ? .testingLater : .testing
         (server, neighbourServer) = store.servers(
-            seed: seed, schema: schema, random: { entropy.next() }, now: { clock.now }, fault: bug?.storeFault)
+            seed: seed, schema: schema, random: { entropy.next() },
+            now: {
+                let now = clock.now + serverError.with { $0 }
+                serverTime.with { $0 = max($0, now) }
+                return now
+            }, fault: bug?.storeFault)
         model = server as? ModelServer
         model?.fault = bug?.serverFault
         // Deaths are simulated by errors, so the files need no disk under them.
@@ -99,11 +119,15 @@ actor Simulation {
         } catch {
             broken = BrokenInvariant(name: "I0", detail: "an error nobody expected: \(error)")
         }
-        for site in sites { await site.replica.close() }
+        for site in sites {
+            site.model.during(nil)
+            await site.replica.close()
+        }
         do { try FileManager.default.removeItem(at: folder) } catch { trace.append("the folder stays: \(error)") }
         if let broken { trace.append("BROKEN \(broken)") }
         statistics.seeds = 1
         statistics.faults = tally.faults
+        statistics.deaths = tally.deaths
         statistics.seedsWith = tally.faults.mapValues { _ in 1 }
         statistics.simulatedMilliseconds = clock.now - begun
         return Report(seed: seed, trace: trace, broken: broken, statistics: statistics)
@@ -114,6 +138,7 @@ actor Simulation {
     private func begin() async throws {
         let ids = (0..<10).map { _ in newIdentifier() }
         pair = [ids[0], ids[1]]
+        busyClient = ids[4]
         server.write([
             Change("client", ids[0], .create(fields: ["name": "Left", "legal_name": "same"])),
             Change("client", ids[1], .create(fields: ["name": "Right", "legal_name": "same"])),
@@ -129,11 +154,12 @@ actor Simulation {
         try registerConsumers()
         try await settleNeighbour()
         let count = 2 + chance.below(2)
-        for number in 0..<count {
+        // Somebody new may come in the middle of it.
+        while sites.count < count {
             // Of the last one the oldest backup knows nothing.
-            if number == count - 1 { snapshots.append(server.snapshot()) }
-            let role: Role = number == 0 ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
-            try await enroll("s\(number)", role: role)
+            if sites.count == count - 1 { snapshots.append(server.snapshot()) }
+            let role: Role = sites.isEmpty ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
+            try await enroll("s\(sites.count)", role: role)
         }
     }
 
@@ -142,27 +168,6 @@ actor Simulation {
     /// What a build that knows the purpose of documents must say.
     func document(_ fields: [String: JSONValue], _ build: Schema) -> [String: JSONValue] {
         build.version > 1 ? fields.merging(["purpose": "offer"]) { $1 } : fields
-    }
-
-    func enroll(_ name: String, role: Role) async throws {
-        let invitation = server.invite(name, role: role)
-        roles[invitation.member] = role
-        let build: Schema = chance.percent(50) ? .testing : .testingLater
-        let site = try await open(name, member: invitation.member, error: chance.within(-60_000...60_000), build: build)
-        guard let url = URL(string: "http://model") else { return }
-        try await site.replica.enroll(server: url, code: invitation.code, label: name)
-        try await site.replica.sync()
-        sites.append(site)
-        // Something that is theirs until somebody else gets it.
-        server.write([
-            Change(
-                "deal", newIdentifier(),
-                .create(fields: [
-                    "client": .string(pair[0].text), "title": .string("Of \(name)"), "currency": "USD",
-                    "owner": .string(invitation.member.text),
-                ]))
-        ])
-        note("\(name) enrols as \(role.rawValue) with version \(build.version), the server has \(server.schema.version)")
     }
 
     // MARK: Files
@@ -176,8 +181,11 @@ actor Simulation {
     func open(_ name: String, member: Identifier, error: Int64, build: Schema, path: String? = nil) async throws -> SimulatedSite {
         let path = path ?? newPath()
         let surroundings = SimulatedSite.Surroundings(server, clockError: error)
+        surroundings.model.during { [weak self, model = surroundings.model] call, moment in await self?.meanwhile(model, call, moment) }
         let replica = try await open(path, build, surroundings)
-        return SimulatedSite(name: name, member: member, surroundings: surroundings, path: path, build: build, replica: replica)
+        let site = SimulatedSite(name: name, member: member, surroundings: surroundings, path: path, build: build, replica: replica)
+        plantInFile(site)
+        return site
     }
 
     func open(
@@ -198,20 +206,23 @@ actor Simulation {
         return try await Replica.open(path, schema: build, transport: network, environment: environment)
     }
 
+    var serverLatest: Int64 { serverTime.with { $0 } }
+
     /// Opens the site's file as a new process would.
     func reopen(_ site: SimulatedSite) async throws {
         site.faults.fail(at: nil)
         site.replica = try await open(site.path, site.build, site.surroundings)
+        plantInFile(site)
     }
 
     // MARK: Steps
 
     private static let weights: [(weight: Int, value: Operation)] = [
         (30, .write), (6, .writePair), (5, .writeSQL), (4, .editByTool), (4, .undo), (8, .resolve), (34, .sync), (4, .serverWrite),
-        (6, .consume), (4, .runBuiltin), (4, .clock), (6, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile),
+        (6, .consume), (4, .runBuiltin), (4, .clock), (9, .crash), (2, .fillDisk), (1, .copyFile), (2, .backUpFile), (2, .restoreFile),
         (3, .snapshotServer),
         (2, .restoreServer), (2, .revoke), (2, .changeRole), (1, .forgetTombstones), (4, .handOver), (1, .rebuild), (2, .upgrade),
-        (2, .lateRequests),
+        (2, .lateRequests), (1, .rest),
     ]
 
     /// A planted bug shows sooner when what it takes happens more often.
@@ -222,13 +233,21 @@ actor Simulation {
 
     private func step(_ number: Int) async throws {
         clock.advance(chance.within(1...120_000))
-        for site in sites { site.clockError.with { $0 = max(-172_800_000, min(172_800_000, $0 + site.drift)) } }
+        for site in sites { site.clockError.with { if abs($0 + site.drift) < 172_800_000 { $0 += site.drift } } }
+        // Nobody lets everybody wait for long.
+        if server.isRevoked, chance.percent(15) { server.isRevoked = false }
         let operation = chance.weighted(weights)
         let site = sites[chance.below(sites.count)]
         statistics.operations[operation.rawValue, default: 0] += 1
         statistics.steps += 1
-        let what = try await perform(operation, site)
+        let what: String
+        if !site.isEnrolled, operation != .restoreServer, operation != .snapshotServer, operation != .rest {
+            what = chance.percent(20) ? try await crash(site) : try await enrolFirst(site)
+        } else {
+            what = try await perform(operation, site)
+        }
         note("\(number) \(operation.rawValue) \(site.name): \(what) @\(server.position)")
+        if let brokenMeanwhile { throw brokenMeanwhile }
         try await checkAlways(site)
         try await neighbourActs()
     }
@@ -262,17 +281,18 @@ actor Simulation {
             return try await sync(site, rebuilds: true)
         case .upgrade: return try await upgrade(site)
         case .lateRequests: return deliverLate()
+        case .rest: return rest()
         }
     }
 
     func note(_ line: String) { trace.append(line) }
 
     /// Does what a person may be refused; says what came of it. Storage errors are never expected, unless the disk is at fault.
-    func attempt(_ body: () async throws -> String) async throws -> String {
+    func attempt(_ site: SimulatedSite, _ body: () async throws -> String) async throws -> String {
         do {
             return try await body()
         } catch let error as ReplicaError {
-            if error.code == .storage, !error.message.hasPrefix("Crash("), !expectsStorageErrors {
+            if error.code == .storage, !error.message.hasPrefix("Crash("), !site.expectsStorageErrors {
                 throw BrokenInvariant(name: "I0", detail: "\(error)")
             }
             let codes = error.violations.map { "\($0.field ?? "")=\($0.code)" }.joined(separator: ",")

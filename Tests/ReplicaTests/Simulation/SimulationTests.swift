@@ -35,8 +35,11 @@ import Testing
             }
         }
         for line in statistics.lines { print(line) }
-        // A run that skips what it is for proves nothing.
+        // A run that skips what it is for proves nothing. Of rare faults few seeds say little.
         if Self.seeds.count >= 12 {
+            for kind in FaultKind.allCases where kind.expectedPercent >= 60 {
+                #expect(statistics.seedsWith[kind] ?? 0 > 0, "\(kind) never fired")
+            }
             for operation in Simulation.Operation.allCases {
                 #expect(statistics.operations[operation.rawValue] ?? 0 > 0, "\(operation) never happened")
             }

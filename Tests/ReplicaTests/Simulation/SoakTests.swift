@@ -65,6 +65,8 @@ import Testing
         (2026, 80, "two copies of an old file sealed anew what both held"),
         (3010, 320, "copies that parted a restore apart did one edit twice"),
         (1064, 80, "the model forgot a tombstone that a rebuild under way still needed"),
+        (20001, 80, "a first sync, interrupted when the server was restored, never came to an end"),
+        (20047, 80, "what a tool wrote behind the last seal of a sync counted as confirmed"),
     ]
 
     @Test(arguments: SoakTests.kept.indices) func keptSeed_staysSound(index: Int) async {
