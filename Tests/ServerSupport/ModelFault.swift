@@ -35,6 +35,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case believesClaimedCounters
     /// What a set was sealed as first counts for nothing.
     case forgetsOrigins
+    /// What replicas say of numbers after a restore counts for nothing.
+    case restartsNumbers
     /// Nobody is told that a record has left.
     case keepsWhatLeft
     /// What takes its scope from another record stays where it was when that one moves.

@@ -83,7 +83,7 @@ extension ModelServer {
                 submission.twins = twins(of: clock)
                 submission.seen = Dictionary(set.after.map { ($0.dot, $0.milliseconds) }) { first, _ in first }
                 submission.waitsFor = isOpen ? set.after.map(\.dot).filter { isToCome($0, lanes: lanes, deferred: deferred) } : nil
-                submission.numbers = set.numbers
+                if fault != .restartsNumbers { submission.numbers = set.numbers }
                 submission.isOfLostHistory = fault == .writesUnseen || (isOpen && content.clock.feed.epoch < state.epoch)
                 outcome =
                     fault == .dropsHealed && push.isHealing && content.clock.feed.epoch < state.epoch
@@ -116,7 +116,7 @@ extension ModelServer {
 
     /// After a restore sequences go on behind every number that replicas have seen.
     private func resumeNumbers(_ reports: [NumberReport]) {
-        guard state.epoch > 0 else { return }
+        guard state.epoch > 0, fault != .restartsNumbers else { return }
         let newest = Dictionary(reports.map { ($0.key, $0) }) { $0.last > $1.last ? $0 : $1 }
         let changes = newest.sorted { $0.key.id < $1.key.id }.compactMap { $0.value.change(state.records[$0.key], in: schema) }
         if !changes.isEmpty { _ = writeLocked(changes, knowing: nil) }

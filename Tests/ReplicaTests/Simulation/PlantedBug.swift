@@ -18,7 +18,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
     case resurrects, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything, mistakesCopies,
         overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
         decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything,
-        writesUnseen
+        writesUnseen, restartsNumbers
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
@@ -132,6 +132,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .writesUnseen:
             Self.entry(
                 "a set may change what its author does not see any more", ["I7"], seed: 13, more: [.handOver, .changeRole, .write])
+        case .restartsNumbers:
+            Self.entry(
+                "a restored server gives numbers that others have seen again", ["I17"], seed: 15,
+                more: [.write, .snapshotServer, .restoreServer])
         case .skipsEvents: Self.entry("a consumer is never told of an event", ["I10"])
         case .renamesEvents: Self.entry("an event that is told again has another id", ["I10"], seed: 3)
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"], seed: 8)

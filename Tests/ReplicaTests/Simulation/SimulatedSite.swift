@@ -22,6 +22,8 @@ final class SimulatedSite {
     var unsealed: Set<Identifier> = []
     /// What was written here, as far as this file has to account for it.
     var tokens: Set<String> = []
+    /// The last number by year that it has seen and the server may have lost.
+    var numbersOwed: [Int: Int] = [:]
     /// Sealed sets that this file has to account for, by what they say.
     var edits: Set<Int> = []
     /// Those of them that stood in the journal when it was last looked into, with the server's time of their confirmation.

@@ -117,6 +117,7 @@ extension Simulation {
             let old = server.record("member", site.member)?.text("role").flatMap(Role.init(rawValue:)), old != new
         else { return "the role stays" }
         let outcome = setRole(new, of: site.member)
+        if new == .viewer { hasOnlyRead.insert(site.member) }
         guard outcome.status == .accepted else { return "\(old.rawValue) cannot become \(new.rawValue)" }
         let isNarrower = (ranks.firstIndex(of: new) ?? 0) < (ranks.firstIndex(of: old) ?? 0)
         tally.count(isNarrower ? .roleNarrowed : .roleWidened)
@@ -382,7 +383,7 @@ extension Simulation {
     /// The site's file is another one now: nothing of before can be compared with.
     private func reset(_ site: SimulatedSite) async throws {
         site.checkpoint = try await site.replica.status().checkpoint
-        (site.positions, site.readEpoch) = ([:], nil)
+        (site.positions, site.readEpoch, site.numbersOwed) = ([:], nil, [:])
         site.openProblems = Set(try await site.replica.problems().map(\.id))
     }
 
@@ -410,6 +411,7 @@ extension Simulation {
             heldEdits.formUnion(offers.edits)
             heldEdits.formUnion(try await holdings(of: site).edits(in: .problem))
             site.mayHeal = true
+            try await noteNumbers(site)
         }
         ledger.excuse(Self.tokens(of: now).subtracting(Self.tokens(of: old)).subtracting(held))
         ledger.excuse(edits: decided(in: now).subtracting(decided(in: old)).subtracting(heldEdits))

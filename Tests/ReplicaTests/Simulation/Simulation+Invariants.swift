@@ -189,6 +189,7 @@ extension Simulation {
         try checkBuiltin()
         try await checkNothingLost(going)
         try checkSight()
+        try checkNumbers(going)
         try await checkNeighbour()
         for (entity, digest) in server.digest().sorted(by: { $0.key < $1.key }) {
             note("\(entity) \(digest.count) \(digest.hash.prefix(12))")

@@ -67,6 +67,8 @@ actor Simulation {
     var sights: [Int: [Sight]] = [:]
     /// Replicas that an owner has shut out for good. Their work stays in their files.
     var revokedForGood: Set<Identifier> = []
+    /// Members who could only read for a while: they report nothing.
+    var hasOnlyRead: Set<Identifier> = []
     /// Roles as of the beginning, by member.
     var roles: [Identifier: Role] = [:]
     /// Two records that are only ever written together, with one value.
@@ -200,7 +202,8 @@ actor Simulation {
             })
         environment.storageStep = { try surroundings.step($0) }
         let network = SimulatedNetwork(
-            model: surroundings.model, sent: sent, bug: words == nil ? bug : nil, chance: entropy, words: words ?? self.words,
+            model: surroundings.model, sent: words == nil ? sent : SentSets(), bug: words == nil ? bug : nil, chance: entropy,
+            words: words ?? self.words,
             line: surroundings.line)
         (environment.sealedAtOnce, environment.sealingPauseMilliseconds) = (2, 0)
         return try await Replica.open(path, schema: build, transport: network, environment: environment)

@@ -77,6 +77,8 @@ struct Statistics: Sendable {
     /// Entries that say so: values lost to later ones, sets refused because of somebody else's edit.
     var conflicts = 0
     var events = 0
+    /// Documents that got one.
+    var numbers = 0
     /// Sets that were answered as the same as one that had been decided under another id.
     var duplicates = 0
     var simulatedMilliseconds: Int64 = 0
@@ -93,6 +95,7 @@ struct Statistics: Sendable {
         outcomes.merge(other.outcomes, uniquingKeysWith: +)
         conflicts += other.conflicts
         events += other.events
+        numbers += other.numbers
         duplicates += other.duplicates
         simulatedMilliseconds += other.simulatedMilliseconds
     }
@@ -110,7 +113,7 @@ struct Statistics: Sendable {
             "steps at which nobody died: " + StorageStep.allCases.map(\.rawValue).filter { deaths[$0] == nil }.joined(separator: ", "),
             "\(edits) sets followed to the end, \(sights) overwritten guarded values compared with what their author was looking at",
             "verdicts: " + Self.list(outcomes.map { ($0.key, $0.value) }),
-            "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(duplicates) duplicates, \(events) events, "
+            "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(duplicates) duplicates, \(events) events, \(numbers) numbers, "
                 + "\(simulatedMilliseconds / 3_600_000) simulated hours",
         ]
     }
