@@ -18,6 +18,7 @@ extension Store {
             applied.forkedAt = min(applied.forkedAt ?? parted, parted)
         }
         let acknowledged = min(checkpoint.acknowledged, applied.forkedAt.map { $0 - 1 } ?? .max)
+        try tellOfRefusals(outcomes.filter { $0.counter <= acknowledged }, &applied)
         // 2. From the newest counter down, without gaps: sets, and markers for those that a person has to see to. What lies below a
         // counter that this file has forgotten could not be offered in order.
         let meta = Metadata(connection: connection)
@@ -90,6 +91,30 @@ extension Store {
             }
         }
         return parted
+    }
+
+    /// What the lost history had accepted and this one has refused when it came back is a problem. It came back by this file before it was
+    /// put back from an older copy of itself, or by another copy: who was told of the refusal is gone, or is not here.
+    private func tellOfRefusals(_ outcomes: [ToldOutcome], _ applied: inout Applied) throws {
+        for told in outcomes {
+            guard let outcome = Outcome(json: try JSONValue(parsing: told.outcome)),
+                outcome.status == .rejected || outcome.status == .withdrawn
+            else { continue }
+            let row = try connection.first(
+                "SELECT hash, sealed, sealed_at, summary, undo, undoes FROM _tideline_journal WHERE counter = ?1 AND sealed IS NOT NULL",
+                [.integer(told.counter)]
+            ) {
+                PendingRow(
+                    counter: told.counter, hash: $0.text(0), sealed: $0.blob(1), sealedAt: $0.integer(2), summary: $0.text(3),
+                    isAnswered: true, feed: .start, undo: $0.optionalText(4), undoes: $0.optionalInteger(5))
+            }
+            guard let row, row.hash == told.hash, let sealed = row.sealed else { continue }
+            let isRejected = outcome.status == .rejected
+            applied.problems.append(
+                try insertProblem(
+                    row, sealed: sealed, isRejected ? outcome.violations : [Self.withdrawal], isRejected ? .rejected : .withdrawn))
+            try connection.execute("DELETE FROM _tideline_journal WHERE counter = ?1", [.integer(told.counter)])
+        }
     }
 
     /// The oldest counter that could be offered again: what was confirmed, and what was answered and no checkpoint has covered yet.

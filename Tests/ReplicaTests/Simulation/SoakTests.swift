@@ -66,6 +66,7 @@ import Testing
         (3010, 320, "copies that parted a restore apart did one edit twice"),
         (1064, 80, "the model forgot a tombstone that a rebuild under way still needed"),
         (20001, 80, "a first sync, interrupted when the server was restored, never came to an end"),
+        (21075, 320, "what a restored server had refused stayed accepted in a file that was put back"),
         (20047, 80, "what a tool wrote behind the last seal of a sync counted as confirmed"),
     ]
 

@@ -163,6 +163,30 @@ import Testing
         try await expectConverged(world, a, b)
     }
 
+    /// The file was put back to before it brought the set again, and with it went the problem that said how that ended.
+    @Test func setRefusedWhenItCameBack_isAProblemInAnOldCopyToo() async throws {
+        let world = try World()
+        let (a, b) = (try await world.replica("a"), try await world.replica("b"))
+        let id = try await b.client("Acme", ["notes": "base"])
+        try await expectConverged(world, a, b)
+        let backup = world.server.snapshot()
+        try await a.set("client", id, ["notes": "from a"])
+        #expect(try await a.sync().accepted == 1)
+        let old = try await world.copy(of: a, "old")
+        world.server.restore(backup)
+        try await b.set("client", id, ["notes": "from b"])
+        #expect(try await b.sync().accepted == 1)
+        #expect(try await a.sync().healing == 1)
+        try await a.sync()
+        #expect(try await a.replica.problems().map { $0.violations.map(\.code) } == [["conflict"]])
+
+        _ = try await old.sync()
+        #expect(try await old.replica.problems().map { $0.violations.map(\.code) } == [["conflict"]])
+        #expect(try await old.value("client", id, "notes") == "from b")
+        #expect(try await old.replica.integrityCheck().isEmpty)
+        try await expectConverged(world, b, old)
+    }
+
     /// The server has processed more than this file ever spent, but has no outcome for the first set that differs.
     @Test func fileAndServerBothRestored_forkWhereTheyReallyPart() async throws {
         let world = try World()
