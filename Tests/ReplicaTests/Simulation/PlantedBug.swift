@@ -53,7 +53,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
 
     var entry: Entry {
         switch self {
-        case .skipsRecord: Self.entry("a page leaves out one of its records", ["I1", "I4", "I13"])
+        case .skipsRecord: Self.entry("a page leaves out one of its records", ["I1", "I4", "I7", "I13"])
         case .halfPageApplied: Self.entry("only the first half of a page is applied", ["I1", "I4", "I13"])
         case .pageCursorAsKnowledge: Self.entry("the end of a page is taken for a checkpoint", ["I4", "I5", "I6", "I8"])
         case .splitsSets: Self.entry("one record of a set of two arrives later than the other", ["I4", "I1", "I13"])
@@ -134,7 +134,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
                 "a set may change what its author does not see any more", ["I7"], seed: 13, more: [.handOver, .changeRole, .write])
         case .restartsNumbers:
             Self.entry(
-                "a restored server gives numbers that others have seen again", ["I17"], seed: 15,
+                "a restored server gives numbers that others have seen again", ["I17"], seed: 15, steps: 160,
                 more: [.write, .snapshotServer, .restoreServer])
         case .skipsEvents: Self.entry("a consumer is never told of an event", ["I10"])
         case .renamesEvents: Self.entry("an event that is told again has another id", ["I10"], seed: 3)

@@ -24,11 +24,11 @@ import Testing
         #expect(report.broken == nil, "TIDELINE_STORE=postgres TIDELINE_SEED=\(seed): \(String(describing: report.broken))\n  \(last)")
     }
 
-    /// Those of the database, and some of the wire and of files: the real server behind them must not hide them. `TIDELINE_PLANTED`
+    /// Those of the database, and one of the wire: the real server behind it must not hide it. `TIDELINE_PLANTED`
     /// names one, of all that do not lie in the model.
     static let plantedBugs: [PlantedBug] = {
         if let name = environment("TIDELINE_PLANTED") { return PlantedBug.allCases.filter { $0.serverFault == nil && $0.rawValue == name } }
-        return PlantedBug.allCases.filter { $0.storeFault != nil } + [.skipsRecord, .appliesTwice, .cursorBeforeChanges]
+        return PlantedBug.allCases.filter { $0.storeFault != nil } + [.skipsRecord]
     }()
 
     @Test(arguments: PostgresSimulationTests.plantedBugs) func plantedBug_isFound_onPostgres(bug: PlantedBug) async {

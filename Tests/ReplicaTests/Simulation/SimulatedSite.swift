@@ -24,6 +24,8 @@ final class SimulatedSite {
     var tokens: Set<String> = []
     /// The last number by year that it has seen and the server may have lost.
     var numbersOwed: [Int: Int] = [:]
+    /// What documents were called that sets of this file had given their numbers.
+    var called: [RecordKey: String] = [:]
     /// Sealed sets that this file has to account for, by what they say.
     var edits: Set<Int> = []
     /// Those of them that stood in the journal when it was last looked into, with the server's time of their confirmation.

@@ -383,7 +383,7 @@ extension Simulation {
     /// The site's file is another one now: nothing of before can be compared with.
     private func reset(_ site: SimulatedSite) async throws {
         site.checkpoint = try await site.replica.status().checkpoint
-        (site.positions, site.readEpoch, site.numbersOwed) = ([:], nil, [:])
+        (site.positions, site.readEpoch, site.numbersOwed, site.called) = ([:], nil, [:], [:])
         site.openProblems = Set(try await site.replica.problems().map(\.id))
     }
 

@@ -9,11 +9,18 @@ extension Simulation {
     /// The last number that a file shows by year, of those that it will have to report: when the server is put back, and before it
     /// hears of it.
     func noteNumbers(_ site: SimulatedSite) async throws {
-        site.numbersOwed = [:]
+        (site.numbersOwed, site.called) = ([:], [:])
         guard site.isEnrolled, try await site.replica.status().checkpoint != nil else { return }
-        for row in try await site.replica.query("SELECT number FROM document WHERE number IS NOT NULL") {
-            guard case .text(let text) = row.values[0], let (year, place) = Self.number(text) else { continue }
+        let issued = Set(
+            try await holdings(of: site).rows.filter { $0.place != .problem }.compactMap(\.sealed).flatMap { sealed in
+                sealed.set.changes.compactMap { if case .transition("issue", _, _) = $0.operation { $0.key } else { nil } }
+            })
+        for row in try await site.replica.query("SELECT id, number FROM document WHERE number IS NOT NULL") {
+            guard case .text(let id) = row.values[0], case .text(let text) = row.values[1], let (year, place) = Self.number(text) else {
+                continue
+            }
             site.numbersOwed[year] = max(place, site.numbersOwed[year] ?? 0)
+            if let key = Identifier(id).map({ RecordKey("document", $0) }), issued.contains(key) { site.called[key] = text }
         }
     }
 
@@ -21,6 +28,25 @@ extension Simulation {
         let parts = text.split(separator: "-")
         guard parts.count == 3, parts[0] == "DOC", let year = Int(parts[1]), let place = Int(parts[2]) else { return nil }
         return (year, place)
+    }
+
+    /// What comes back from the file that made it is called as it was, unless something else is called so. (Not where files were copied:
+    /// a copy that never heard of the number may bring it first; and not when the time for bringing things back was over.)
+    private func checkNames(_ going: [SimulatedSite], _ bearers: [String: RecordKey], _ state: ServerState) throws {
+        guard tally.faults[.fileCopied] == nil, tally.faults[.meanwhileCopied] == nil, tally.faults[.fileRestored] == nil else { return }
+        let began = Dictionary(
+            state.feed.filter { $0.kind == "sync.epoch_started" }.map { ($0.position.epoch, $0.atMilliseconds) }, uniquingKeysWith: min)
+        for site in going {
+            for (key, text) in site.called.sorted(by: { $0.key.id < $1.key.id }) where bearers[text] == nil {
+                let entry = state.feed.last { $0.key == key && $0.allChanges["number"] != nil }
+                guard let entry, let start = began[entry.position.epoch], entry.atMilliseconds - start < Limits.healingMilliseconds else {
+                    continue
+                }
+                throw BrokenInvariant(
+                    name: "I17",
+                    detail: "\(key) was called \(text) and is \(entry.allChanges["number"]?["new"] ?? .null), \(text) is nobody")
+            }
+        }
     }
 
     /// Each has one bearer; each is the next one of its year, unless it comes back from a lost history with what was called so; and the
@@ -62,6 +88,7 @@ extension Simulation {
                     name: "I17", detail: "the sequence of \(year) is at \(record["last"]), the feed at \(last[year] ?? 0)")
             }
         }
+        try checkNames(going, bearers, state)
         for site in going where !hasOnlyRead.contains(site.member) {
             for (year, place) in site.numbersOwed where last[year] ?? 0 < place {
                 throw BrokenInvariant(
