@@ -39,10 +39,23 @@ final class Words: Sendable {
     init(of mine: ClosedRange<Int>) { self.mine = mine }
 
     func hear(_ bytes: some Sequence<UInt8>, _ what: String) {
-        for token in Tokens.found(in: bytes).sorted() {
+        for word in Self.words(in: bytes) where word.first == UInt8(ascii: "t") && word.last == UInt8(ascii: "z") {
+            let token = String(decoding: word, as: UTF8.self)
             guard let number = Int(token.dropFirst().dropLast()), !mine.contains(number) else { continue }
             foreign.with { if $0 == nil { $0 = (token, what) } }
         }
+    }
+
+    /// Whole ones: a piece of a cursor or of a fingerprint may look like a token.
+    private static func words(in bytes: some Sequence<UInt8>) -> [[UInt8]] {
+        Array(bytes).split { byte in
+            switch byte {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "+"), UInt8(ascii: "/"):
+                false
+            default: true
+            }
+        }.map(Array.init)
     }
 
     func check() throws {
