@@ -62,6 +62,9 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         during { call, moment in if moment == .before, call == .push || call == .pull { await body(call) } }
     }
 
+    /// What is answered with the reply to the call before is answered as it should be, until there is another one.
+    func forgetReplies(to call: Call) { lock.withLock { previous[call] = nil } }
+
     func count(_ call: Call) -> Int { lock.withLock { counts[call] ?? 0 } }
     var sentPushes: [[UInt8]] { lock.withLock { pushes } }
     var sentPulls: [PullRequest] { lock.withLock { pulls } }

@@ -118,6 +118,7 @@ extension Simulation {
         else { return "the role stays" }
         let outcome = setRole(new, of: site.member)
         if new == .viewer { hasOnlyRead.insert(site.member) }
+        forgetReadings()
         guard outcome.status == .accepted else { return "\(old.rawValue) cannot become \(new.rawValue)" }
         let isNarrower = (ranks.firstIndex(of: new) ?? 0) < (ranks.firstIndex(of: old) ?? 0)
         tally.count(isNarrower ? .roleNarrowed : .roleWidened)
@@ -428,11 +429,15 @@ extension Simulation {
         // The counter that an id of before began behind is known to nobody but who keeps the id, so such ids cannot outlive a restore.
         let forgets = chance.percent(50) || laterIDs.contains { old.records[RecordKey("replica", $0)] == nil }
         server.restore(old, keepsEnrolments: !forgets)
+        forgetReadings()
         tally.count(.serverRestored)
         var words = "from \(now.position) back to \(old.position)"
         if forgets { words += try await noteForgotten() }
         return words
     }
+
+    /// A reply to a reading from before a change of role has what its reader may not see any more. HTTP does not mix replies up.
+    private func forgetReadings() { for site in sites { site.model.forgetReplies(to: .get) } }
 
     func forgetTombstones() -> String {
         server.forgetTombstones()
