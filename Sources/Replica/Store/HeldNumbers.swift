@@ -30,16 +30,21 @@ struct HeldNumbers {
     /// Keeps what is to be told until it has been. Who may only read tells nothing.
     func report(in meta: Metadata) throws {
         let identity = try meta.requireIdentity("sync")
-        guard !last.isEmpty, identity.role != .viewer, identity.replication != "readonly" else { return }
-        // Told before and not heard yet: both.
+        let told = try Self.reports(meta, .toldNumbers)
+        guard !last.isEmpty || !told.isEmpty, identity.role != .viewer, identity.replication != "readonly" else { return }
+        // Of what was told before, heard or not, the records may not be back.
         var reports = last
-        for report in try Self.reported(in: meta) where report.last > reports[report.key]?.last ?? 0 { reports[report.key] = report }
+        for report in told where report.last > reports[report.key]?.last ?? 0 { reports[report.key] = report }
         let newest = reports.values.sorted { ($0.year, $0.kind) > ($1.year, $1.kind) }.prefix(NumberReport.maximumCount)
-        try meta.set(.numbers, JSONValue.array(newest.map(\.json)).canonicalText)
+        let text = JSONValue.array(newest.map(\.json)).canonicalText
+        try meta.set(.numbers, text)
+        try meta.set(.toldNumbers, text)
     }
 
-    static func reported(in meta: Metadata) throws -> [NumberReport] {
-        guard let text = try meta.text(.numbers) else { return [] }
+    static func reported(in meta: Metadata) throws -> [NumberReport] { try reports(meta, .numbers) }
+
+    private static func reports(_ meta: Metadata, _ key: Metadata.Key) throws -> [NumberReport] {
+        guard let text = try meta.text(key) else { return [] }
         return (try JSONValue(parsing: text).arrayValue ?? []).compactMap(NumberReport.init(json:))
     }
 

@@ -21,6 +21,8 @@ struct Metadata {
         case cursor, checkpoint
         /// The last numbers of sequences that a restored server has to be told: `[[kind, year, last]…]`.
         case numbers
+        /// All of them so far, told or to be told: a server may be restored once more before what had those numbers is back.
+        case toldNumbers = "told_numbers"
         case clockMilliseconds = "clock_ms"
         case clockLogical = "clock_logical"
         case clockOffset = "clock_offset"

@@ -2,10 +2,11 @@
 
 import SyncProtocol
 
-/// How long single statements that readers ask for may take in the database, milliseconds. Others have the session's 30 s.
+/// How much one request may ask of the server.
 struct WorkLimits: Sendable {
-    /// Of a list or a page of the timeline.
+    /// Milliseconds that a list or a page of the timeline may take in the database. Statements that nobody can make long have the session's 30 s.
     var list: Int64 = 5_000
+    /// The same of a report.
     var report: Int64 = 10_000
     /// Bytes of the feed entries that one push or write makes.
     var entryBytes = ChangePipeline.entryBytesMax

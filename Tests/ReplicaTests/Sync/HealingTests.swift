@@ -126,6 +126,10 @@ import Testing
         #expect(lateFirst == 1)
         try await a.sync()
         try await a.sync()
+        // Once more, when the report has been heard and what had the third number is not back: its row is gone from every file but b's.
+        world.server.restore(backup)
+        try await a.sync()
+        try await a.sync()
         let fourth = try await issued(a)
         #expect(number(second) == "DOC-2031-0002")
         #expect(number(fourth) == "DOC-2031-0004")
