@@ -80,10 +80,7 @@ extension FaultTests {
             print("seed \(random.seed)")
             let place = try await Workplace()
             let server = try await place.server()
-            let olivia = try await Person("olivia", in: place.folder, server: server.address, code: place.tenant.ownerCode)
-            let marcus = try await Person(
-                "marcus", in: place.folder, server: server.address, code: try await place.tenant.code(for: "marcus"))
-            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            let (olivia, marcus) = try await place.oliviaAndMarcus(at: server.address)
             let disk = try FailingDisk(in: place.folder)
             let environment = try disk.environment
             var (names, failed) = ([String](), 0)

@@ -31,10 +31,7 @@ extension FaultTests {
                 return isPush && losesPushes.with({ $0 }) ? .loseRequest : .pass
             }
             defer { balancer.close() }
-            let olivia = try await Person("olivia", in: place.folder, server: balancer.address, code: place.tenant.ownerCode)
-            let marcus = try await Person(
-                "marcus", in: place.folder, server: balancer.address, code: try await place.tenant.code(for: "marcus"))
-            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            let (olivia, marcus) = try await place.oliviaAndMarcus(at: balancer.address)
             for number in 1...6 { _ = try await marcus.add("client", "name=News \(number)") }
             for person in [marcus, olivia] { try await person.syncUntilQuiet() }
 
@@ -117,10 +114,7 @@ extension FaultTests {
         @Test func death_atALaterOccurrenceOfAStep_losesAndDoublesNothing() async throws {
             let place = try await Workplace()
             let server = try await place.server()
-            let olivia = try await Person("olivia", in: place.folder, server: server.address, code: place.tenant.ownerCode)
-            let marcus = try await Person(
-                "marcus", in: place.folder, server: server.address, code: try await place.tenant.code(for: "marcus"))
-            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            let (olivia, marcus) = try await place.oliviaAndMarcus(at: server.address)
             for number in 1...6 { _ = try await marcus.add("client", "name=News \(number)") }
             for person in [marcus, olivia] { try await person.syncUntilQuiet() }
             let rows = 60
@@ -178,10 +172,7 @@ extension FaultTests {
         @Test func death_ofAWatch_inALaterExchange_losesAndDoublesNothing() async throws {
             let place = try await Workplace()
             let server = try await place.server()
-            let olivia = try await Person("olivia", in: place.folder, server: server.address, code: place.tenant.ownerCode)
-            let marcus = try await Person(
-                "marcus", in: place.folder, server: server.address, code: try await place.tenant.code(for: "marcus"))
-            for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+            let (olivia, marcus) = try await place.oliviaAndMarcus(at: server.address)
             var kept: [String] = []
             for (step, occurrence) in drawn(3, of: Self.ofExchanges.flatMap { [($0, 2), ($0, 4)] }) {
                 let watch = try olivia.start(

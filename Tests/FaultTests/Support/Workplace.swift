@@ -25,6 +25,14 @@ struct Workplace: Sendable {
         (cluster, folder, tenant, self.database) = (other.cluster, other.folder, other.tenant, database)
     }
 
+    /// The owner and another member, both in step with a server.
+    func oliviaAndMarcus(at address: String) async throws -> (olivia: Person, marcus: Person) {
+        let olivia = try await Person("olivia", in: folder, server: address, code: tenant.ownerCode)
+        let marcus = try await Person("marcus", in: folder, server: address, code: try await tenant.code(for: "marcus"))
+        for person in [olivia, marcus] { try await person.syncUntilQuiet() }
+        return (olivia, marcus)
+    }
+
     /// A server that delivers no webhooks.
     func server(_ options: [String] = [], environment: [String: String] = [:]) async throws -> Server {
         try await Server.started(database + ["--workers", "2", "--webhook-threads", "0"] + options, environment: environment)
