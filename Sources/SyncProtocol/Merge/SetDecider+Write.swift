@@ -159,9 +159,35 @@ extension SetDecider {
             case .equal, .conflict: break
             }
         }
+        Self.forgetOldRemovals(&versions, of: map)
         record.versions.keys[field.name] = versions.isEmpty ? nil : versions
         record[field.name] = .object(map)
+        checkMap(record, field, map)
         return lost
+    }
+
+    /// Versions of keys that are not there any more, the newest: enough for whoever still writes to one, and nobody can make a record
+    /// grow by removing keys.
+    static let removedKeysMax = 200
+
+    private static func forgetOldRemovals(_ versions: inout [String: VersionTag], of map: JSONObject) {
+        guard versions.count > removedKeysMax + map.count else { return }
+        let removed = versions.filter { map[$0.key] == nil }
+        let newest = removed.sorted { one, other in
+            if one.value.isLater(than: other.value) { return true }
+            return !other.value.isLater(than: one.value) && one.key < other.key
+        }
+        for (key, _) in newest.dropFirst(removedKeysMax) { versions[key] = nil }
+    }
+
+    /// Every write of some keys may be small enough, and the map not.
+    private mutating func checkMap(_ record: RecordState, _ field: FieldSchema, _ map: JSONObject) {
+        do throws(ValueRefusal) {
+            guard map.count <= FieldType.mapKeysMax else { throw FieldType.tooManyKeys }
+            try FieldType.checkFreeFormBytes(.object(map))
+        } catch {
+            refuse(record.key, field.name, error.code, "\(field.name) \(error.message)", error.parameters)
+        }
     }
 
     mutating func supersede(_ record: RecordState, _ field: String, yours: JSONValue, kept: JSONValue, by: VersionTag) {

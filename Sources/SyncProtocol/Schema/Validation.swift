@@ -57,16 +57,18 @@ extension FieldType {
             return .array(elements)
         case .map(let keys):
             guard let object = value.objectValue else { throw ValueRefusal(.invalidFormat, "is an object") }
-            guard object.count <= 200 else { throw ValueRefusal(.tooMany, "has at most 200 keys", ["max": 200]) }
+            guard object.count <= FieldType.mapKeysMax else { throw FieldType.tooManyKeys }
             for key in object.keys {
                 guard keys.isEmpty ? Formats.isSlug(key) && key.utf8.count <= 40 : keys.contains(key) else {
                     throw ValueRefusal(.unknownField, "has no key \(key)", ["key": .string(key)])
                 }
             }
             try Self.checkFreeForm(value, levels: FieldType.freeFormLevelsMax)
+            try Self.checkFreeFormBytes(value)
             return value
         case .json:
             try Self.checkFreeForm(value, levels: FieldType.freeFormLevelsMax)
+            try Self.checkFreeFormBytes(value)
             return value
         case .address: return try Self.address(value)
         case .email:
@@ -92,6 +94,19 @@ extension FieldType {
 
     /// Arrays and objects within one another in a map or a json value. Feed entries and pages put more of them around it.
     public static let freeFormLevelsMax = 32
+    /// Bytes of a map or a json value: all other types have a longest value of their own, and a record is read whole.
+    public static let freeFormBytesMax = 64 << 10
+    public static let mapKeysMax = 200
+
+    static let tooManyKeys = ValueRefusal(.tooMany, "has at most \(mapKeysMax) keys", ["max": .integer(Int64(mapKeysMax))])
+
+    static func checkFreeFormBytes(_ value: JSONValue) throws(ValueRefusal) {
+        let bytes = value.canonicalBytes().count
+        guard bytes > freeFormBytesMax else { return }
+        throw ValueRefusal(
+            .tooLong, "has at most \(freeFormBytesMax) bytes",
+            ["max_bytes": .integer(Int64(freeFormBytesMax)), "bytes": .integer(Int64(bytes))])
+    }
 
     /// Only what both engines give back as it came: Postgres writes `1e30` out as digits and `-0` as 0.
     private static func checkFreeForm(_ value: JSONValue, levels: Int) throws(ValueRefusal) {

@@ -9,6 +9,9 @@ enum FeedRow {
         "level", "changes", "restricted_changes", "anchors", "scope_keys", "cause", "depth", "operation_at",
     ].map { "f.\($0)" }.joined(separator: ", ")
 
+    /// The column of the changes, before that of the restricted ones.
+    static let changes = 13
+
     /// Throws ``WireError`` for a row that no server wrote.
     static func entry(_ result: PostgresResult, _ row: Int) throws -> ActivityEntry {
         func json(_ column: Int) throws -> JSONValue { try result.withUTF8(row, column) { try JSONValue(parsing: $0) } ?? .null }

@@ -42,13 +42,13 @@ struct Timeline {
         // Most pages are full after a short walk; one that is not is walked again to the end of what a request may look at.
         var scanned = Timeline.scannedFirst
         var rows = try connection.run(query.page(scanning: scanned))
-        if rows.rowCount <= wanted.limit, try !connection.run(query.end(scanning: scanned)).isEmpty {
+        if rows.rowCount <= wanted.limit, !TimelineQuery.isCut(rows), try !connection.run(query.end(scanning: scanned)).isEmpty {
             scanned = Timeline.scannedMax
             rows = try connection.run(query.page(scanning: scanned))
         }
         var entries = try rows.rows.prefix(wanted.limit).map { try FeedRow.entry(rows, $0) }
         if reader.hidesRestricted { for index in entries.indices { entries[index].restrictedChanges = JSONObject() } }
-        var next = rows.rowCount > wanted.limit ? entries.last?.position.position : nil
+        var next = rows.rowCount > wanted.limit || TimelineQuery.isCut(rows) ? entries.last?.position.position : nil
         if next == nil {
             // Where looking ended, if there was more to look at.
             let end = try connection.run(query.end(scanning: scanned))

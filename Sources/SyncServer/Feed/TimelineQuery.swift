@@ -62,17 +62,26 @@ struct TimelineQuery {
         return "$\(parameters.count)"
     }
 
-    /// ``FeedRow/columns``, one row more than the page, among so many entries of the walk.
+    /// Bytes of changes on a page; it is shorter then.
+    static let bytesMax = 4 << 20
+
+    /// Whether entries may be missing from a page for their bytes.
+    static func isCut(_ page: PostgresResult) -> Bool {
+        page.byteCount(of: FeedRow.changes, FeedRow.changes + 1) >= bytesMax
+    }
+
+    /// ``FeedRow/columns``, one row more than the page, among so many entries of the walk. Fewer if they are many bytes.
     func page(scanning count: Int64) -> PostgresStatement {
         var query = self
         let limit = query.add(.integer(Int64(limit) + 1))
         let scanned = query.add(.integer(count))
         return PostgresStatement(
-            """
-            SELECT \(FeedRow.columns) FROM (\(walk("\(scanned)::bigint"))) s CROSS JOIN LATERAL \
-            (SELECT f.* FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = s.position OFFSET 0) f \
-            WHERE \(conditions.joined(separator: " AND ")) ORDER BY s.position DESC LIMIT \(limit)::bigint
-            """, query.parameters)
+            CappedRows.sql(
+                """
+                SELECT \(FeedRow.columns) FROM (\(walk("\(scanned)::bigint"))) s CROSS JOIN LATERAL \
+                (SELECT f.* FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = s.position OFFSET 0) f \
+                WHERE \(conditions.joined(separator: " AND ")) ORDER BY s.position DESC LIMIT \(limit)::bigint
+                """, counting: ["changes::text", "restricted_changes::text"], upTo: String(TimelineQuery.bytesMax)), query.parameters)
     }
 
     /// The last position that ``page(scanning:)`` may have looked at, if there is anything behind it.

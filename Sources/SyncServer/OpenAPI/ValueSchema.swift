@@ -31,7 +31,7 @@ enum ValueSchema {
                 "type": "array", "items": .object(read(element)), "uniqueItems": true, "maxItems": .integer(Int64(count.upperBound)),
                 "description": "In byte order.",
             ]
-        case .map: ["type": "object", "additionalProperties": true]
+        case .map: ["type": "object", "additionalProperties": true, "maxProperties": .integer(Int64(FieldType.mapKeysMax))]
         case .json: freeForm
         case .address: address
         case .email: ["type": "string", "maxLength": 254, "format": "email"]

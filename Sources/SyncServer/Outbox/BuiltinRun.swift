@@ -124,7 +124,8 @@ struct BuiltinRun {
         // Of a new epoch every consumer is told, whatever it is for.
         guard builtin.kinds.isEmpty || EventFilter(stored: builtin.kinds).wants(event.kind) else { return [] }
         let workspace = Workspace(schema: context.schema)
-        var store = RecordStore(tables: context.tables, tenant: batch.tenant, epoch: head.position.epoch)
+        var store = RecordStore(
+            tables: context.tables, tenant: batch.tenant, epoch: head.position.epoch, bytesMax: context.workLimits.loadedBytes)
         for _ in 0..<ChangePipeline.passesMax {
             let changes = builtin.react(event, workspace)
             let missing = workspace.takeMissing()

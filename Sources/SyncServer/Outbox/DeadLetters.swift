@@ -34,12 +34,14 @@ struct DeadLetters {
     static let perConsumerMax: Int64 = 10_000
     static let fullReason = "\(perConsumerMax) dead letters are kept; replay or discard them, then resume the consumer"
 
-    /// Oldest first. - Parameter position: Only the one there.
+    /// Oldest first, without their changes. - Parameter position: Only the one there, with them.
     func read(position: Int64? = nil, after: Int64 = -1, limit: Int64 = DeadLetters.pageMax) throws -> [DeadLetter] {
+        let columns = OutboxEvent.columns(
+            "f", includesRestricted: consumer.includesRestricted, changes: position == nil ? .none : .all)
         let result = try connection.run(
             PostgresStatement(
                 """
-                SELECT \(OutboxEvent.columns("f", includesRestricted: consumer.includesRestricted)), \
+                SELECT \(columns), \
                 d.attempts, d.last_status, d.last_error, coalesce(d.died_at, 0) FROM tideline.delivery d \
                 JOIN tideline.feed f ON f.tenant = d.tenant AND f.position = d.position \
                 WHERE d.tenant = $1::uuid AND d.consumer = $2 AND d.status = 'dead' AND ($3::bigint IS NULL OR d.position = $3) \

@@ -140,7 +140,9 @@ struct DeliveryStore {
                 WHERE tenant = $1::uuid AND consumer = $2 AND position = ANY($3::bigint[])
                 """, [.identifier(tenant), .text(name), .integerArray(selection.positions), .identifier(lease), .integer(until)]))
         statements.append(
-            OutboxEvent.read(at: selection.positions, tenant: tenant, includesRestricted: consumer.includesRestricted))
+            OutboxEvent.read(
+                at: selection.positions, tenant: tenant, includesRestricted: consumer.includesRestricted,
+                changes: kind == .builtin ? .all : .thatFit))
         let found = try connection.batch(statements)[2]
         let events = read(found)
         let attempts = Dictionary(uniqueKeysWithValues: open.map { ($0.open.position, ($0.attempts, $0.open.record)) })

@@ -25,9 +25,14 @@ struct OutboxEvent: Sendable {
     var depth: Int64
     var operationMilliseconds: Int64
     var requestID: String?
+    /// The changes were not even read, for they are too many bytes.
+    var leavesOutChanges = false
 
     /// Bytes of a body; an event with more leaves its changes out and says so.
     static let bytesMax = 256 << 10
+    /// Bytes of the changes as the database writes them, with a space after each colon and comma, which are more bytes of a body than it
+    /// may have.
+    private static let changesBytesMax = bytesMax / 2 * 3
 
     /// The same at every attempt and for every consumer. Position alone would not do: after a restore it may be used again,
     /// and before anyone has noticed even within an epoch; the fingerprint tells the two apart. No full stop: it separates
@@ -70,30 +75,44 @@ struct OutboxEvent: Sendable {
 
     /// The event, and its bytes, without its changes if they are too many.
     var capped: (json: JSONValue, bytes: [UInt8]) {
-        let whole = json()
-        let bytes = whole.canonicalBytes()
-        guard bytes.count > OutboxEvent.bytesMax else { return (whole, bytes) }
+        if !leavesOutChanges {
+            let whole = json()
+            let bytes = whole.canonicalBytes()
+            if bytes.count <= OutboxEvent.bytesMax { return (whole, bytes) }
+        }
         let short = json(includesChanges: false)
         return (short, short.canonicalBytes())
     }
 }
 
 extension OutboxEvent {
-    /// In the order `init(row:)` reads them.
-    static func columns(_ feed: String, includesRestricted: Bool) -> String {
-        let restricted = includesRestricted ? "\(feed).restricted_changes" : "NULL"
+    /// What is read of the changes, which may be long.
+    enum ChangesRead { case all, thatFit, none }
+
+    /// In the order `init(row:)` reads them. Changes that are not read are null.
+    static func columns(_ feed: String, includesRestricted: Bool, changes read: ChangesRead) -> String {
+        let parts = includesRestricted ? ["\(feed).changes", "\(feed).restricted_changes"] : ["\(feed).changes"]
+        let size = parts.map { "octet_length(\($0)::text)" }.joined(separator: " + ")
+        func column(_ part: String, _ name: String) -> String {
+            guard parts.contains(part), read != .none else { return "NULL::jsonb AS \(name)" }
+            return read == .all ? "\(part) AS \(name)" : "CASE WHEN \(size) <= \(changesBytesMax) THEN \(part) END AS \(name)"
+        }
+        let changes = column("\(feed).changes", "changes")
+        let restricted = column("\(feed).restricted_changes", "restricted_changes")
         return """
             \(feed).position, \(feed).epoch, \(feed).fingerprint, \(feed).at, \(feed).actor_kind, \(feed).actor, \(feed).replica, \
             \(feed).counter, \(feed).entity, \(feed).record, \(feed).operation, \(feed).kind, \(feed).category, \(feed).level, \
-            \(feed).changes, \(restricted), \(feed).anchors, \(feed).cause, \(feed).depth, \(feed).operation_at, \(feed).request_id
+            \(changes), \(restricted), \(feed).anchors, \(feed).cause, \(feed).depth, \(feed).operation_at, \(feed).request_id
             """
     }
 
     /// The entries at the positions given, in that order; one probe of the feed each, whatever Postgres knows of it.
-    static func read(at positions: [Int64], tenant: Identifier, includesRestricted: Bool) -> PostgresStatement {
+    static func read(
+        at positions: [Int64], tenant: Identifier, includesRestricted: Bool, changes: ChangesRead = .thatFit
+    ) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT \(columns("f", includesRestricted: includesRestricted)) FROM unnest($2::bigint[]) WITH ORDINALITY k(position, place) \
+            SELECT \(columns("f", includesRestricted: includesRestricted, changes: changes)) FROM unnest($2::bigint[]) WITH ORDINALITY k(position, place) \
             CROSS JOIN LATERAL (SELECT * FROM tideline.feed e WHERE e.tenant = $1::uuid AND e.position = k.position OFFSET 0) f \
             ORDER BY k.place
             """, [.identifier(tenant), .integerArray(positions)])
@@ -104,7 +123,7 @@ extension OutboxEvent {
         guard let position = result.integer(row, 0), let epoch = result.integer(row, 1), let fingerprint = result.text(row, 2),
             let at = result.integer(row, 3), let actorKind = result.text(row, 4), let entity = result.text(row, 8),
             let record = result.identifier(row, 9), let operation = result.text(row, 10), let kind = result.text(row, 11),
-            let category = result.text(row, 12), let level = result.text(row, 13), let changes = result.utf8(row, 14),
+            let category = result.text(row, 12), let level = result.text(row, 13),
             let anchors = result.textArray(row, 16), let depth = result.integer(row, 18), let made = result.integer(row, 19)
         else { return nil }
         self.tenant = tenant
@@ -121,7 +140,9 @@ extension OutboxEvent {
         self.kind = kind
         self.category = category
         self.level = level
-        self.changes = try JSONValue(parsing: changes)
+        // A feed entry always has some, if only an empty object.
+        leavesOutChanges = result.isNull(row, 14)
+        changes = try result.withUTF8(row, 14) { try JSONValue(parsing: $0) } ?? .object(JSONObject())
         restrictedChanges = try result.utf8(row, 15).map { try JSONValue(parsing: $0) }
         self.anchors = anchors
         cause = result.integer(row, 17)

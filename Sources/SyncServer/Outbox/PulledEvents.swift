@@ -63,8 +63,11 @@ struct PulledEvents {
         var fingerprint = last < 0 ? try self.fingerprint(at: cursor) : result.text(last, 3)
         var events: [JSONValue] = []
         if !matching.isEmpty {
+            let read = OutboxEvent.read(at: matching, tenant: tenant, includesRestricted: consumer.includesRestricted)
             let found = try connection.run(
-                OutboxEvent.read(at: matching, tenant: tenant, includesRestricted: consumer.includesRestricted))
+                PostgresStatement(
+                    CappedRows.sql(read.sql, counting: ["changes::text", "restricted_changes::text"], upTo: String(PulledEvents.bytesMax)),
+                    read.parameters))
             var bytes = 0
             for row in found.rows {
                 guard let event = try OutboxEvent(found, row: row, tenant: tenant) else { continue }

@@ -70,6 +70,14 @@ struct EntityTable: Sendable {
     // Each id or value is one probe of one index (OFFSET 0 keeps the planner from turning them into a join): with few
     // statistics about a new tenant, scanning all of its rows can look as cheap as a look-up.
 
+    /// No row of any entity is shorter.
+    static let rowBytesMin = 80
+    /// Of one batch of rows in id order; it is shorter then.
+    static let batchBytes = 16 << 20
+
+    /// Of a query for rows that a decision needs; none says how many there are. `$3` bytes, `$4` rows.
+    static func capped(_ query: String) -> String { CappedRows.sql("\(query) LIMIT $4::bigint", upTo: "$3::bigint") }
+
     /// `$1` tenant, `$2` ids.
     var selectByID: String {
         """
@@ -97,10 +105,12 @@ struct EntityTable: Sendable {
             """
     }
 
-    /// `$1` tenant. For look-ups of "not set".
+    /// `$1` tenant, `$2` null, where others have what they look for. For look-ups of "not set".
     func selectWhereNull(_ field: FieldSchema, includingDeleted: Bool) -> String {
-        "SELECT \(serverRow) FROM \(name) t WHERE tenant = $1::uuid AND \(PostgresIdentifier.quoted(field.name)) IS NULL"
-            + (includingDeleted ? "" : " AND deleted_at IS NULL")
+        """
+        SELECT \(serverRow) AS row FROM \(name) t WHERE t.tenant = $1::uuid AND $2::text IS NULL \
+        AND t.\(PostgresIdentifier.quoted(field.name)) IS NULL\(includingDeleted ? "" : " AND t.deleted_at IS NULL")
+        """
     }
 
     /// The records and all their parents. UNION ends at a cycle. `$1` tenant, `$2` ids.
@@ -115,22 +125,24 @@ struct EntityTable: Sendable {
             """
     }
 
-    /// All live rows in id order, from after an id, that a reader may see; nil: all of them. `$1` tenant, `$2` id, `$3` count; `$4` is the reader's
-    /// parameter, where there is a condition.
+    /// Live rows in id order, from after an id, that a reader may see; nil: all of them. Fewer than asked for if they are many bytes
+    /// (``batchBytes``): the end is an answer without rows. `$1` tenant, `$2` id, `$3` count; `$4` is the reader's parameter, where there
+    /// is a condition.
     func selectLiveByID(_ reader: ReaderAccess?) -> (sql: String, isConditional: Bool) {
         let condition = reader?.rowCondition(of: entity, table: "t", parameter: "$4")
         return (
-            """
-            SELECT \(serverRow), id FROM \(name) t WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL\
-            \(condition.map { " AND \($0)" } ?? "") ORDER BY id LIMIT $3::bigint
-            """, condition != nil
+            CappedRows.sql(
+                """
+                SELECT \(serverRow) AS row, id FROM \(name) t WHERE tenant = $1::uuid AND id > $2::uuid AND deleted_at IS NULL\
+                \(condition.map { " AND \($0)" } ?? "") ORDER BY id LIMIT $3::bigint
+                """, upTo: String(EntityTable.batchBytes)), condition != nil
         )
     }
 
     /// `(position, row up to but without its versions, versions or NULL when there is no news in them)`.
-    /// `$1` tenant, `$2` after position, `$3` up to position, `$4` tombstone floor; then versions after position, if wanted, and the
-    /// reader's parameter, if some rows are not for it.
-    func selectPage(for reader: ReaderAccess, withVersions: Bool) -> String {
+    /// They end with the row that passes `bytes`. `$1` tenant, `$2` after position, `$3` up to position, `$4` tombstone floor; then versions
+    /// after position, if wanted, and the reader's parameter, if some rows are not for it.
+    func selectPage(for reader: ReaderAccess, withVersions: Bool, bytes: Int) -> String {
         // Null: nothing newer than `$5`, or the creation is the only version there is and itself news.
         let versions =
             withVersions
@@ -140,11 +152,12 @@ struct EntityTable: Sendable {
             """
             : "NULL"
         let condition = reader.rowCondition(of: entity, table: "t", parameter: withVersions ? "$6" : "$5")
-        return """
-            SELECT position, \(reader.hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',', \(versions) FROM \(name) t \
+        return CappedRows.sql(
+            """
+            SELECT position, \(reader.hidesRestricted ? fieldRoleRowHead : replicaRowHead)||',' AS row, \(versions) AS news FROM \(name) t \
             WHERE tenant = $1::uuid AND position > $2::bigint AND position <= $3::bigint \
             AND (deleted_at IS NULL OR position > $4::bigint)\(condition.map { " AND \($0)" } ?? "") ORDER BY position
-            """
+            """, counting: ["row", "news"], upTo: String(bytes))
     }
 
     fileprivate static func jsonText(of column: String, in entity: EntitySchema) -> String {

@@ -11,11 +11,26 @@ struct RecordStore {
     /// Entities whose hierarchy was asked for: from then on a record comes with all its parents, so that a chain of any
     /// length costs one more round trip and not one a level.
     private var hierarchies: [String: String] = [:]
+    private let bytesMax: Int
+    /// Of what ``load(_:into:on:)`` may still bring.
+    private var bytesLeft: Int
 
-    init(tables: EntityTables, tenant: Identifier, epoch: Int64) {
+    /// Of all records that one decision needs, as the text they are read in.
+    static let loadedBytesMax = 64 << 20
+
+    /// More was to be loaded than one decision may need: few ids can name many long records, and one a thousand others.
+    struct TooLarge: Error, CustomStringConvertible {
+        let max: Int
+        var description: String { "what this concerns is more than \(max >> 20) MiB of records" }
+    }
+
+    /// - Parameter bytesMax: Of everything that is loaded here.
+    init(tables: EntityTables, tenant: Identifier, epoch: Int64, bytesMax: Int = RecordStore.loadedBytesMax) {
         self.tables = tables
         self.tenant = tenant
         self.epoch = epoch
+        self.bytesMax = bytesMax
+        bytesLeft = bytesMax
     }
 
     // MARK: Loading
@@ -34,7 +49,8 @@ struct RecordStore {
         case rejected([Identifier])
     }
 
-    /// Loads everything asked for and hands it to the workspace, absences included. Throws ``PostgresError``.
+    /// Loads everything asked for and hands it to the workspace, absences included. Throws ``PostgresError`` or ``TooLarge``; then part of
+    /// it may have been handed over.
     mutating func load(_ reads: [Read], into workspace: Workspace, on connection: PostgresConnection) throws {
         var records: [String: [RecordKey]] = [:]
         var ancestors: [String: [(read: Read, key: RecordKey)]] = [:]
@@ -58,42 +74,91 @@ struct RecordStore {
             }
         }
 
-        var statements: [PostgresStatement] = []
-        var answers: [Answer] = []
+        var questions: [Question] = []
         for (entity, keys) in records {
             guard let table = tables[entity] else { continue }
-            statements.append(PostgresStatement(table.selectByID, [.identifier(tenant), .textArray(keys.map(\.id.text))]))
-            answers.append(.records(entity: entity, keys: keys))
+            questions.append(Question(table.selectByID, .textArray(keys.map(\.id.text)), .records(entity: entity, keys: keys)))
         }
         for (entity, wanted) in ancestors {
             guard let table = tables[entity], let parent = hierarchies[entity], table.entity.field(parent) != nil else { continue }
-            statements.append(
-                PostgresStatement(table.selectAncestors(through: parent), [.identifier(tenant), .textArray(wanted.map(\.key.id.text))]))
-            answers.append(.ancestors(entity: entity, reads: wanted, parent: parent))
+            questions.append(
+                Question(
+                    table.selectAncestors(through: parent), .textArray(wanted.map(\.key.id.text)),
+                    .ancestors(entity: entity, reads: wanted, parent: parent)))
         }
         for (lookup, values) in lookups {
             guard let table = tables[lookup.entity], let field = table.entity.field(lookup.field) else { continue }
-            if lookup.isNull {
-                statements.append(
-                    PostgresStatement(table.selectWhereNull(field, includingDeleted: lookup.includingDeleted), [.identifier(tenant)]))
-            } else {
-                statements.append(
-                    PostgresStatement(
+            questions.append(
+                lookup.isNull
+                    ? Question(
+                        table.selectWhereNull(field, includingDeleted: lookup.includingDeleted), .null, .lookup(lookup, values: values))
+                    : Question(
                         table.selectByField(field, includingDeleted: lookup.includingDeleted),
-                        [.identifier(tenant), RecordStore.array(values, field.type.storage)]))
-            }
-            answers.append(.lookup(lookup, values: values))
+                        RecordStore.array(values, field.type.storage), .lookup(lookup, values: values)))
         }
+        try ask(questions, rejected: rejected, for: workspace, on: connection)
+    }
+
+    /// What is asked for in one statement.
+    private struct Question {
+        let sql: String
+        /// Ids or values.
+        let wanted: PostgresValue
+        let answer: Answer
+
+        init(_ query: String, _ wanted: PostgresValue, _ answer: Answer) {
+            sql = EntityTable.capped(query)
+            self.wanted = wanted
+            self.answer = answer
+        }
+    }
+
+    /// Everything in one round trip, each answer with its share of the bytes that are left. One that needs more is asked for again, alone.
+    private mutating func ask(
+        _ questions: [Question], rejected: [Identifier], for workspace: Workspace, on connection: PostgresConnection
+    ) throws {
+        let share = max(bytesLeft / max(questions.count, 1), min(bytesLeft, RecordStore.shareMin))
+        var statements = [TenantSession.planForTablesAsTheyAre] + questions.map { statement($0, bytes: share) }
         if !rejected.isEmpty {
             statements.append(
                 PostgresStatement(
                     "SELECT DISTINCT unnest(created_ids) FROM tideline.change_set WHERE tenant = $1::uuid AND created_ids && $2::uuid[]",
                     [.identifier(tenant), .textArray(rejected.map(\.text))]))
-            answers.append(.rejected(rejected))
         }
-        guard !statements.isEmpty else { return }
-        let results = try connection.batch([TenantSession.planForTablesAsTheyAre] + statements).dropFirst()
-        for (answer, result) in zip(answers, results) { try supply(answer, from: result, to: workspace) }
+        guard statements.count > 1 else { return }
+        var results = try connection.batch(statements)
+        if !rejected.isEmpty { try supply(.rejected(rejected), from: results.removeLast(), to: workspace) }
+        var larger: [Question] = []
+        for (question, result) in zip(questions, results.dropFirst()) {
+            if let bytes = Self.whole(result, within: share) {
+                bytesLeft -= bytes
+                try supply(question.answer, from: result, to: workspace)
+            } else {
+                larger.append(question)
+            }
+        }
+        for question in larger {
+            let result = try connection.run(statement(question, bytes: bytesLeft))
+            guard let bytes = Self.whole(result, within: bytesLeft) else { throw TooLarge(max: bytesMax) }
+            bytesLeft -= bytes
+            try supply(question.answer, from: result, to: workspace)
+        }
+    }
+
+    private static let shareMin = 1 << 20
+
+    private func statement(_ question: Question, bytes: Int) -> PostgresStatement {
+        PostgresStatement(
+            question.sql, [.identifier(tenant), question.wanted, .integer(Int64(bytes)), .integer(Int64(Self.rows(of: bytes)))])
+    }
+
+    /// So many are more bytes than that: the database need not read on.
+    private static func rows(of bytes: Int) -> Int { bytes / EntityTable.rowBytesMin + 1 }
+
+    /// The bytes of an answer that nothing is missing from.
+    private static func whole(_ result: PostgresResult, within max: Int) -> Int? {
+        let bytes = result.byteCount(of: 0)
+        return bytes < max && result.rowCount < rows(of: max) ? bytes : nil
     }
 
     private func supply(_ answer: Answer, from result: PostgresResult, to workspace: Workspace) throws {

@@ -22,7 +22,7 @@ struct ScopeKeys {
 
     /// Returns how many records have other keys now.
     private func refresh(_ table: EntityTable) throws -> Int {
-        var store = RecordStore(tables: tables, tenant: tenant, epoch: 0)
+        var store = RecordStore(tables: tables, tenant: tenant, epoch: 0, bytesMax: .max)
         var last = Identifier.zero
         var changed = 0
         while true {
@@ -38,7 +38,7 @@ struct ScopeKeys {
             if !moved.isEmpty { try connection.batch(store.write(moved)) }
             changed += moved.count
             last = records.last?.id ?? last
-            if found.rowCount < Int(Self.batch) { return changed }
+            if found.rowCount < Int(Self.batch), found.byteCount(of: 0) < EntityTable.batchBytes { return changed }
         }
     }
 

@@ -28,14 +28,15 @@ struct Activity {
             }
             let results = try connection.batch([
                 PostgresStatement(
-                    """
-                    SELECT position, row_to_json(e)::text FROM (\
-                    SELECT position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, category, level, \
-                    changes, CASE WHEN $5::boolean THEN '{}'::jsonb ELSE restricted_changes END AS restricted_changes, anchors, \
-                    scope_keys, cause, depth, operation_at FROM (SELECT * FROM tideline.feed WHERE tenant = $1::uuid \
-                    AND position > $2::bigint ORDER BY position LIMIT $3::bigint) f WHERE \(conditions.joined(separator: " AND ")) \
-                    ORDER BY position LIMIT $4::bigint) e
-                    """, parameters),
+                    CappedRows.sql(
+                        """
+                        SELECT position, row_to_json(e)::text AS row FROM (\
+                        SELECT position, epoch, at, actor_kind, actor, replica, counter, entity, record, operation, kind, category, level, \
+                        changes, CASE WHEN $5::boolean THEN '{}'::jsonb ELSE restricted_changes END AS restricted_changes, anchors, \
+                        scope_keys, cause, depth, operation_at FROM (SELECT * FROM tideline.feed WHERE tenant = $1::uuid \
+                        AND position > $2::bigint ORDER BY position LIMIT $3::bigint) f WHERE \(conditions.joined(separator: " AND ")) \
+                        ORDER BY position LIMIT $4::bigint) e
+                        """, upTo: String(Self.pageBytes)), parameters),
                 PostgresStatement(
                     """
                     SELECT position FROM tideline.feed WHERE tenant = $1::uuid AND position > $2::bigint \
@@ -48,7 +49,7 @@ struct Activity {
             var entries: [[UInt8]] = []
             var next = after
             var bytes = 0
-            var isCut = found.rowCount > request.limit
+            var isCut = found.rowCount > request.limit || found.byteCount(of: 1) >= Self.pageBytes
             for row in found.rows.prefix(request.limit) {
                 guard let position = found.integer(row, 0), let entry = found.utf8(row, 1) else { continue }
                 bytes += entry.count

@@ -29,11 +29,22 @@ struct ChangePipeline {
     /// The rules asked for more and more records.
     struct Unsettled: Error {}
 
-    /// The feed entries have more bytes than one request may write. Nothing was written.
+    /// More bytes than one request may write or read. Nothing was written.
     struct TooLarge: Error {
+        let words: String
         let max: Int
-        var words: String { "what this changes is more than \(max >> 20) MiB in the feed" }
         var details: JSONObject { ["max": .integer(Int64(max))] }
+
+        /// Of the feed.
+        init(entryBytes max: Int) {
+            self.max = max
+            words = "what this changes is more than \(max >> 20) MiB in the feed"
+        }
+
+        init(_ loading: RecordStore.TooLarge) {
+            max = loading.max
+            words = loading.description
+        }
     }
 
     /// Decides sets one after another, as if nothing else happened meanwhile: the head is locked.
@@ -47,19 +58,23 @@ struct ChangePipeline {
         let workspace = Workspace(schema: context.schema)
         workspace.supply(waiting: held)
         for id in rejectedCreations { workspace.supply(rejectedCreation: id, wasRejected: true) }
-        var store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
+        var store = RecordStore(
+            tables: context.tables, tenant: tenant, epoch: head.position.epoch, bytesMax: context.workLimits.loadedBytes)
+        func load(_ reads: [Read]) throws {
+            do { try store.load(reads, into: workspace, on: connection) } catch let error as RecordStore.TooLarge { throw TooLarge(error) }
+        }
         func processor() -> Processor {
             Processor(
                 schema: context.schema, workspace: workspace, mode: .server, tenant: tenant, nowMilliseconds: nowMilliseconds,
                 head: head.position)
         }
-        try store.load(processor().declaredReads(of: submissions.flatMap(\.changes)), into: workspace, on: connection)
+        try load(processor().declaredReads(of: submissions.flatMap(\.changes)))
         for _ in 0..<ChangePipeline.passesMax {
             var processor = processor()
             let decisions = submissions.map { processor.decide($0) }
             let missing = workspace.takeMissing()
             guard missing.isEmpty else {
-                try store.load(missing, into: workspace, on: connection)
+                try load(missing)
                 workspace.discardWrites()
                 continue
             }
@@ -72,7 +87,7 @@ struct ChangePipeline {
             var bytes = 0
             for entry in entries {
                 bytes += entry.changes.roughBytes + entry.restrictedChanges.roughBytes
-                guard bytes <= context.workLimits.entryBytes else { throw TooLarge(max: context.workLimits.entryBytes) }
+                guard bytes <= context.workLimits.entryBytes else { throw TooLarge(entryBytes: context.workLimits.entryBytes) }
             }
             let written = workspace.writtenRecords
             var statements = store.write(written)

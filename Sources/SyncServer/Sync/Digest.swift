@@ -85,7 +85,7 @@ struct LiveRecords {
                 try body(reader.hiding(record))
                 last = record.id
             }
-            if result.rowCount < Int(Self.batch) { return }
+            if result.rowCount < Int(Self.batch), result.byteCount(of: 0) < EntityTable.batchBytes { return }
         }
     }
 }

@@ -46,7 +46,7 @@ struct PageWindow {
             var parameters: [PostgresValue] = [.identifier(tenant), .integer(after), .integer(upTo), .integer(floor)]
             if let versionsAfter { parameters.append(.integer(versionsAfter)) }
             if reader.seesSomeRows(of: table.entity) { parameters.append(reader.parameter) }
-            return PostgresStatement(table.selectPage(for: reader, withVersions: versionsAfter != nil), parameters)
+            return PostgresStatement(table.selectPage(for: reader, withVersions: versionsAfter != nil, bytes: bytesMax), parameters)
         }
         let exits = filtered.compactMap { ScopeExits.gone(from: $0, reader: reader, tenant: tenant, after: exitsAfter, upTo: upTo) }
         var results = try connection.batch(selects + exits + [FeedStore.fingerprints(at: [upTo, head], tenant: tenant)])
@@ -151,13 +151,14 @@ struct PageWindow {
 
     // MARK: Rows
 
-    /// The position at which the page has become too large; nil when it is not.
+    /// The position at which the page has become too large; nil when it is not. Of an entity that was cut itself, nothing behind that
+    /// is known.
     private func cut(_ results: [PostgresResult], bytesMax: Int) -> Int64? {
         var total = 0
         for result in results {
             for row in result.rows { total += length(result, row) }
         }
-        guard total > bytesMax else { return nil }
+        guard total >= bytesMax else { return nil }
         var sizes: [(position: Int64, bytes: Int)] = []
         for result in results {
             for row in result.rows { sizes.append((result.integer(row, 0) ?? 0, length(result, row))) }
@@ -166,7 +167,7 @@ struct PageWindow {
         var sum = 0
         for size in sizes {
             sum += size.bytes
-            if sum > bytesMax { return size.position }
+            if sum >= bytesMax { return size.position }
         }
         return nil
     }

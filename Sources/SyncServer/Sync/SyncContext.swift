@@ -10,6 +10,8 @@ struct WorkLimits: Sendable {
     var report: Int64 = 10_000
     /// Bytes of the feed entries that one push or write makes.
     var entryBytes = ChangePipeline.entryBytesMax
+    /// Bytes of the records that the decision about it loads.
+    var loadedBytes = RecordStore.loadedBytesMax
 }
 
 struct SyncContext: Sendable {

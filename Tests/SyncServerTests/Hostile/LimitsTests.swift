@@ -74,6 +74,40 @@ import Testing
         #expect(try rest.send("PATCH", "/v1/client/\(one.text)", ["notes": "short"]).status == 200)
     }
 
+    /// A push names records with few bytes, and one record names all that are its own.
+    @Test func push_loadsSoManyBytes_andNoMore() throws {
+        let rest = try RestUnderTest(workLimits: WorkLimits(loadedBytes: 100_000))
+        let replica = try rest.tenant.enroll()
+        let long = JSONValue.string(String(repeating: "x", count: 20_000))
+        let clients = (0..<6).map { _ in rest.server.newIdentifier() }
+        for id in clients { try replica.edit([Change("client", id, .create(fields: ["name": "C", "notes": long]))]) }
+        let sets = clients.map { replica.seal([Edit.patch("client", $0, ["phone": "+15550100"])]) }
+        refused(
+            try rest.send("POST", "/v1/sync/push", replica.body(sets), token: replica.token.text), 413, "payload_too_large",
+            "six sets of which four would do")
+        for half in [sets.prefix(3), sets.suffix(3)] {
+            let outcomes = try replica.push(Array(half)).outcomes.map { Outcome(json: try JSONValue(parsing: $0.outcome))?.status }
+            #expect(outcomes == [.accepted, .accepted, .accepted])
+        }
+        // Too large alone: it goes back to its author, and those behind it go on.
+        let large = try replica.edit(clients.map { Edit.patch("client", $0, ["phone": "+15550101"]) })
+        #expect(large.status == .rejected && large.violations.map(\.code) == ["payload_too_large"], "\(large.violations)")
+        #expect(large.violations.first?.message.contains("of records") == true)
+        // What belongs to one record counts, too.
+        for _ in 0..<6 {
+            let site: JSONObject = [
+                "client": .string(clients[0].text), "name": "S", "address": ["line1": "1 Quay", "country": "PT"],
+                "access_notes": .string(String(repeating: "x", count: 1_900)),
+            ]
+            try replica.edit((0..<10).map { _ in Change("site", rest.server.newIdentifier(), .create(fields: site)) })
+        }
+        let deletion = try replica.edit([Change("client", clients[0], .delete)])
+        #expect(deletion.violations.map(\.code) == ["payload_too_large"], "\(deletion)")
+        refused(try rest.send("DELETE", "/v1/client/\(clients[0].text)"), 413, "payload_too_large", "the same by REST")
+        #expect(try rest.send("PATCH", "/v1/client/\(clients[1].text)", ["notes": "short"]).status == 200)
+        #expect(try replica.edit([Edit.client(rest.server.newIdentifier())]).status == .accepted)
+    }
+
     /// A refusal tells the long value that stood in the way, each time. What is kept of it for ever tells the value's beginning, and so
     /// does the entry of the feed.
     @Test func rejection_keepsSoManyBytes_andNoMore() throws {

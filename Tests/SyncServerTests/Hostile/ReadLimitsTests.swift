@@ -61,6 +61,61 @@ import Testing
         #expect(try page.rows("client").count + rest.reduce(0) { try $0 + $1.rows("client").count } == 240)
     }
 
+    /// What leads on is the last entry that is there, not the number that was asked for.
+    @Test func longEntries_makeShortPages_andNoneIsSkipped() throws {
+        let rest = try RestUnderTest()
+        for number in 0..<30 { try rest.create("client", ["name": .string("C\(number)")]) }
+        let tenant = rest.tenant
+        // Of some lengths, so that a page ends at an entry of each kind.
+        try rest.server.connection.run(
+            """
+            UPDATE tideline.feed SET changes = jsonb_build_object('notes', jsonb_build_object('new', repeat('x', \
+            (position % 4 * 700000)::integer))) WHERE tenant = $1::uuid AND kind = 'client.created'
+            """, .identifier(tenant.id))
+        let head = try tenant.head.position.position
+        let replica = try tenant.enroll()
+        var (seen, after, pages) = ([Int64](), Int64(0), 0)
+        while after < head {
+            let bytes = try Activity(context: rest.server.context, connection: rest.server.connection)
+                .run(ActivityRequest(after: after, limit: 1_000), token: replica.token)
+            #expect(bytes.count < 7 << 20)
+            let page = try ActivityPage(parsing: bytes)
+            try #require(page.next > after)
+            (seen, after, pages) = (seen + page.entries.map(\.position.position), page.next, pages + 1)
+        }
+        #expect(seen.count >= 30 && seen == Array(Set(seen)).sorted() && pages > 4)
+
+        var (listed, cursor) = ([Int64](), String?.none)
+        repeat {
+            let page = try rest.get("/v1/activity?entity=client&limit=200" + (cursor.map { "&cursor=\($0)" } ?? ""))
+            #expect(page.status == 200 && page.text.utf8.count < 7 << 20 && !page.rows.isEmpty)
+            listed += page.rows.compactMap { $0["position"]?.integerValue }
+            cursor = page.next
+        } while cursor != nil
+        #expect(listed.count == 30 && listed == Array(Set(listed)).sorted(by: >))
+    }
+
+    /// However long the records, a batch of them is some megabytes, and what is compared is all of them.
+    @Test func digest_readsLongRecordsInShortBatches() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        let replica = try tenant.enroll()
+        let notes = JSONValue.string(String(repeating: "\u{1F6A7}", count: 20_000))
+        let ids = (0..<260).map { _ in server.newIdentifier() }
+        for part in stride(from: 0, to: ids.count, by: 130) {
+            let changes = ids[part..<part + 130].map { Change("client", $0, .create(fields: ["name": "Long", "notes": notes])) }
+            try tenant.write(changes).requireAccepted()
+        }
+        let digest = try JSONValue(
+            parsing: Digest(context: server.context, connection: server.connection).run(token: replica.token))
+        #expect(digest["entities"]?["client"]?["count"] == 260)
+        let table = try required(server.context.tables["client"])
+        let batch = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) {
+            try $0.run(table.selectLiveByID(nil).sql, .identifier(tenant.id), .identifier(.zero), .integer(2_000))
+        }
+        #expect(batch.rowCount < 260 && batch.byteCount(of: 0) < EntityTable.batchBytes + 100_000)
+    }
+
     @Test func reportsAndTimeline_endWhenTheDatabaseTakesTooLong() throws {
         let rest = try RestUnderTest(isIsolated: true, workLimits: WorkLimits(list: 150, report: 150))
         let blocker = try rest.server.secondConnection()

@@ -76,6 +76,63 @@ import Testing
         #expect(try tenant.write([Edit.patch("client", other, ["parent": .string(chain[59].text)])]).status == .accepted)
     }
 
+    /// Ids and values of one question have a share; one that needs more gets what the others leave, and not a byte beyond.
+    @Test func loading_hasItsBytes_andNoMore() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        let notes = JSONValue.string(String(repeating: "x", count: 20_000))
+        let clients = (0..<200).map { _ in server.newIdentifier() }
+        try tenant.write(
+            clients.map { Change("client", $0, .create(fields: ["name": "Large", "notes": notes])) }
+                + [Edit.client(server.newIdentifier(), "Small")]
+        ).requireAccepted()
+        let reads: [Read] =
+            clients.map { .record(RecordKey("client", $0)) }
+            + ["Small", "Nobody"].map { .lookup(entity: "client", field: "name", value: $0, includingDeleted: false) }
+            + [.lookup(entity: "client", field: "parent", value: .null, includingDeleted: true)]
+            + [.lookup(entity: "deal", field: "client", value: .string(clients[0].text), includingDeleted: false)]
+        func load(_ reads: [Read], bytesMax: Int) throws -> Workspace {
+            let workspace = Workspace(schema: server.context.schema)
+            var store = RecordStore(tables: server.context.tables, tenant: tenant.id, epoch: 0, bytesMax: bytesMax)
+            try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) { try store.load(reads, into: workspace, on: $0) }
+            return workspace
+        }
+        // By id and as those without a parent: twice four megabytes, of which no statement's share holds one.
+        let workspace = try load(reads, bytesMax: 9 << 20)
+        #expect(clients.allSatisfy { workspace.record("client", $0)?["notes"] == notes })
+        #expect(workspace.lookup("client", "parent", .null, includingDeleted: true).count == 201)
+        #expect(workspace.lookup("client", "name", "Small").count == 1 && workspace.lookup("client", "name", "Nobody").isEmpty)
+        #expect(workspace.lookup("deal", "client", .string(clients[0].text)).isEmpty && workspace.missing.isEmpty)
+        #expect(throws: RecordStore.TooLarge.self) { try load(reads, bytesMax: 8_000_000) }
+        // To the byte.
+        let one = [reads[0]]
+        let bytes = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) { connection in
+            let table = try required(server.context.tables["client"])
+            return try connection.run(table.selectByID, .identifier(tenant.id), .textArray([clients[0].text])).byteCount(of: 0)
+        }
+        #expect(bytes > 20_000 && bytes < 21_000)
+        #expect(try load(one, bytesMax: bytes + 1).record("client", clients[0]) != nil)
+        #expect(throws: RecordStore.TooLarge.self) { try load(one, bytesMax: bytes) }
+    }
+
+    /// The database stops reading where as many rows as there are must be too many bytes: none is shorter than that.
+    @Test func shortestRow_isLongerThanTheLeast() throws {
+        for table in EntityTables(.tideline).all {
+            let columns = table.layout.columns
+            let empty = JSONValue.array(
+                columns.map { column in
+                    switch column {
+                    case "id": .string(Identifier.zero.text)
+                    case "position", "created_at", "updated_at": .integer(1)
+                    case "extra", "versions": .object(JSONObject())
+                    case "scope_keys": .array([])
+                    default: .null
+                    }
+                })
+            #expect(empty.canonicalBytes().count > EntityTable.rowBytesMin, "\(table.entity.name)")
+        }
+    }
+
     @Test func entityHeads_countLiveRecords() throws {
         let server = try ServerUnderTest()
         let tenant = try server.makeTenant()
@@ -112,7 +169,9 @@ import Testing
         for one in cases {
             let plan = try server.connection.transaction(.readWrite, tenant: new.id) { connection in
                 _ = try connection.run(TenantSession.planForTablesAsTheyAre)
-                let result = try connection.run("EXPLAIN " + one.sql, .identifier(new.id), .textArray(one.values))
+                let result = try connection.run(
+                    "EXPLAIN " + EntityTable.capped(one.sql), .identifier(new.id), .textArray(one.values), .integer(64 << 20),
+                    .integer(700_000))
                 return result.rows.compactMap { result.text($0, 0) }.joined(separator: "\n")
             }
             let scans = plan.split(separator: "\n").filter { $0.contains(" Scan ") && $0.contains(" t ") }

@@ -93,6 +93,53 @@ import Testing
         #expect(!rows.isLast)
         #expect(rows.count == 6, "the row that passes the limit is the last")
         #expect(try tenant.enroll().pull(limit: 5_000).count == 1)
+        // And no more of it leaves the database: what is behind the cut would be read for nothing, however long it is.
+        let result = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) {
+            try $0.run(
+                PostgresStatement(
+                    window.tables[0].selectPage(for: window.reader, withVersions: false, bytes: 100_000),
+                    [.identifier(tenant.id), .integer(0), .integer(window.head), .integer(0)]))
+        }
+        #expect(result.rowCount == 6)
+    }
+
+    /// Wherever the bytes end, at a row or in one, the next page begins behind it.
+    @Test func pages_skipNothing_atAnyNumberOfBytes() throws {
+        let ids = (0..<9).map { _ in server.newIdentifier() }
+        for id in ids {
+            try tenant.write([Edit.client(id, "Same length")]).requireAccepted()
+            let site: JSONObject = ["client": .string(id.text), "name": "Quay", "address": ["line1": "1 Quay", "country": "PT"]]
+            try tenant.write([Change("site", server.newIdentifier(), .create(fields: site))]).requireAccepted()
+        }
+        let head = try tenant.head.position.position
+        let (clients, sites) = (try required(server.context.tables["client"]), try required(server.context.tables["site"]))
+        let reader = ReaderAccess(member: tenant.owner, role: .owner)
+        // To the byte where the first, the second and the third row end, and everywhere between.
+        let lengths = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) { connection in
+            let rows = try connection.run(
+                clients.selectPage(for: reader, withVersions: false, bytes: 1 << 20), .identifier(tenant.id), .integer(0), .integer(head),
+                .integer(0))
+            return (0..<3).map { row in rows.withUTF8(row, 1) { $0.count } ?? 0 }
+        }
+        let ends = [lengths[0], lengths[0] + lengths[1], lengths[0] + lengths[1] + lengths[2]]
+        for tables in [[clients], [clients, sites]] {
+            for bytes in ends + Array(stride(from: 1, to: 4_000, by: 211)) {
+                var (after, rows) = (Int64(0), [String: Int]())
+                try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) { connection in
+                    while after < head {
+                        let page = try PageWindow(tenant: tenant.id, reader: reader, after: after, head: head, floor: 0, tables: tables)
+                            .read(limit: 1_000, bytes: bytes, versionsAfter: nil, on: connection)
+                        try #require(page.upTo > after)
+                        for block in page.blocks {
+                            let list = try JSONValue(parsing: [0x5B] + block.rows.joined(separator: [0x2C]) + [0x5D])
+                            rows[block.entity, default: 0] += list.arrayValue?.count ?? 0
+                        }
+                        after = page.upTo
+                    }
+                }
+                #expect(rows == (tables.count == 1 ? ["client": 9] : ["client": 9, "site": 9]), "\(bytes) bytes a page")
+            }
+        }
     }
 
     @Test func rows_hideWhatIsNotForTheReader() throws {
