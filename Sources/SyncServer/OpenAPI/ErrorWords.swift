@@ -23,7 +23,8 @@ extension ErrorCode {
         case .codeUsed: "The enrolment code was used before; ask for another one."
         case .resyncRequired: "Of sync: fetch everything anew, keeping what is pending."
         case .preconditionFailed: "The record was changed after the `If-Match` you sent. Read it again, then decide."
-        case .payloadTooLarge: "A write has at most 1 MiB, a push 4 MiB; what it changes makes 64 MiB of the feed and concerns 64 MiB of records at most."
+        case .payloadTooLarge:
+            "A write has at most 1 MiB, a push 4 MiB; what it changes makes 64 MiB of the feed and concerns 64 MiB of records at most."
         case .unsupportedMediaType: "Send `application/json`."
         case .idempotencyKeyReused: "The `Idempotency-Key` came with another request before."
         case .schemaTooOld: "Of sync: the replica, or the server, has to be brought up to date."

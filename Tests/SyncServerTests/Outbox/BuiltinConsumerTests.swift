@@ -149,6 +149,30 @@ import Testing
         #expect(try outbox.tenant.record("client", bad)?.text("name") == "good")
     }
 
+    /// What it looks up may have no end; then it is given up like what is refused, and those behind it go on.
+    @Test func lookUp_ofTooManyBytes_isADeadLetter() throws {
+        let greedy = BuiltinConsumer("greedy", summary: "reads", kinds: ["client.created"]) { event, workspace in
+            guard workspace.record("client", event.record)?.text("name") == "all" else { return [] }
+            _ = workspace.lookup("client", "parent", .null)
+            return []
+        }
+        let outbox = try OutboxUnderTest(builtins: [greedy], workLimits: WorkLimits(loadedBytes: 20_000))
+        let consumer = try Consumer(
+            name: "greedy", kind: .builtin, kinds: [], url: nil, handler: "greedy", orderedBy: .tenant, attemptsMax: 2, schema: .testing,
+            builtins: [greedy])
+        _ = try outbox.store { try $0.add(consumer, from: .now, nowMilliseconds: outbox.server.context.now()) }
+        let notes = JSONValue.string(String(repeating: "x", count: 12_000))
+        for name in ["one", "two", "all", "three"] {
+            let fields: JSONObject = ["name": .string(name), "notes": notes]
+            try outbox.tenant.write([Change("client", outbox.server.newIdentifier(), .create(fields: fields))]).requireAccepted()
+        }
+        outbox.start()
+        #expect(try outbox.wait("greedy") { $0.openCount == 0 && $0.lag == 0 })
+        let letters = try outbox.letters("greedy")
+        #expect(letters.count == 1 && letters.first?.attempts == 2)
+        #expect(letters.first?.lastError?.contains("of records") == true, "\(letters.first?.lastError ?? "")")
+    }
+
     @Test func loop_isStopped() throws {
         try add("loop")
         outbox.start()

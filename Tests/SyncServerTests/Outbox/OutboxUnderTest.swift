@@ -13,8 +13,8 @@ final class OutboxUnderTest {
     let metrics = Metrics()
     private var dispatchers: [Dispatcher] = []
 
-    init(builtins: [BuiltinConsumer] = BuiltinConsumer.all) throws {
-        server = try ServerUnderTest(isIsolated: true, builtins: builtins)
+    init(builtins: [BuiltinConsumer] = BuiltinConsumer.all, workLimits: WorkLimits = WorkLimits()) throws {
+        server = try ServerUnderTest(isIsolated: true, builtins: builtins, workLimits: workLimits)
         tenant = try server.makeTenant()
     }
 
