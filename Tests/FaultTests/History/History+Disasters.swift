@@ -53,6 +53,7 @@ extension History {
         case .fillDisk, .breakDisk: try await starve(disaster)
         case .backUpPostgres: try await backUp()
         case .putBackPostgres: try await putBackPostgres()
+        case .putBackTwice: try await putBackTwice(disaster)
         case .copyFile: try await desk.alone { try await copyFile(of: desk) }
         case .putBackFile: try await desk.alone { try await putBackFile(of: desk) }
         case .enrolAgain: try await desk.alone { try await shutOut(desk) }
@@ -109,6 +110,14 @@ extension History {
         let feed = try await patiently { [self] in try await feedTokens() }
         let lost = await ledger.lostOnServer(having: feed)
         await ledger.count("writes that nothing holds any more", lost)
+    }
+
+    /// The same copy once more: the first attempt was not good enough, and people have worked on it meanwhile. What devices brought back
+    /// to it they have to bring back again.
+    private func putBackTwice(_ disaster: HistoryPlan.Disaster) async throws {
+        try await putBackPostgres()
+        await progress.wait(for: min(plan.operations, disaster.after + plan.operationsBetween))
+        try await putBackPostgres()
     }
 
     // MARK: Files

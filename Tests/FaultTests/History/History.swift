@@ -259,31 +259,42 @@ final class History: Sendable {
             return true
         }
         if !isReady { throw UnexpectedResult("a server does not find its database again") }
-        // Again and again: what the last one sent is news for the first, and may be what another one's sets waited for.
-        var quietRounds = 0
-        for round in 0..<12 where quietRounds < 2 {
+        // Again and again: what the last one sent, or that it parted from its copies, is news for the first, and may be what another one's
+        // sets waited for.
+        var isQuiet = false
+        for round in 0..<12 where !isQuiet {
             var left: [String] = []
+            isQuiet = true
             for desk in desks {
-                for file in desk.files { if try await !bringToRest(file, of: desk) { left.append(file.name) } }
+                for file in desk.files {
+                    let rest = try await bringToRest(file, of: desk)
+                    if rest.isPending { left.append(file.name) }
+                    if rest.isPending || rest.madeNews { isQuiet = false }
+                }
             }
-            quietRounds = left.isEmpty ? quietRounds + 1 : 0
             if round == 5, !left.isEmpty { try await letWaitingEnd(left) }
         }
-        if quietRounds == 0 { throw UnexpectedResult("the files do not come to rest") }
+        if !isQuiet { throw UnexpectedResult("the files do not come to rest") }
     }
 
-    /// Syncs a few times. Whether nothing is pending then.
-    private func bringToRest(_ file: Person, of desk: Desk) async throws -> Bool {
+    /// Syncs a few times. What is to be said of the file then.
+    private func bringToRest(_ file: Person, of desk: Desk) async throws -> (isPending: Bool, madeNews: Bool) {
+        var madeNews = false
         for _ in 0..<4 {
             let finished = try await file.run(["sync"])
             switch finished.code {
-            case 0, 1: if try await file.pending() == 0 { return true }
+            case 0, 1:
+                let report = try? JSONValue(parsing: Array(finished.output.utf8))
+                if report?["pushed"] != 0 || report?["fork"] != .null { madeNews = true }
+                if try await file.pending() == 0 { return (false, madeNews) }
             case 3: await ledger.count("sync without a connection")
-            case 4: try await enrolAgain(file, of: desk)
+            case 4:
+                try await enrolAgain(file, of: desk)
+                madeNews = true
             default: await ledger.surprise("\(file.name) sync: exit \(finished.code): \(finished.output) \(finished.errors)")
             }
         }
-        return false
+        return (true, madeNews)
     }
 
     /// Sets may wait for what only a file had that was put back since: 72 hours. That time passes by moving the epoch's beginning.

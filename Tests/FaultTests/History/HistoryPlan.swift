@@ -35,10 +35,10 @@ enum PlannedWork: Sendable, CaseIterable {
 enum PlannedDisaster: Sendable, Hashable, CaseIterable {
     case killServer, killPostmaster, killBackend, killWatcher, fillDisk, breakDisk, restartPostgres, restartServer, cutConnections
     case killPooler
-    case backUpPostgres, putBackPostgres, copyFile, putBackFile, enrolAgain
+    case backUpPostgres, putBackPostgres, putBackTwice, copyFile, putBackFile, enrolAgain
 
     /// Takes something away for good, or begins another past.
-    static let ofPasts: [PlannedDisaster] = [.backUpPostgres, .putBackPostgres, .copyFile, .putBackFile, .enrolAgain]
+    static let ofPasts: [PlannedDisaster] = [.backUpPostgres, .putBackPostgres, .putBackTwice, .copyFile, .putBackFile, .enrolAgain]
 }
 
 struct HistoryPlan: Sendable {
