@@ -63,10 +63,13 @@ import Testing
             cases.append(Case("escaped control \(byte)", escape, byte == 0 ? [.nulCharacter] : nil))
         }
         // Of all bytes behind a backslash nine are escapes.
-        for byte in UInt8(0x20)...0x7E where byte != UInt8(ascii: "u") {
+        for byte in UInt8.min...UInt8.max where byte != UInt8(ascii: "u") {
             let isEscape = Array("\"\\/bfnrt".utf8).contains(byte)
-            cases.append(Case("escape \(byte)", [0x22, 0x5C, byte, 0x22], isEscape ? nil : [.syntax, .truncated]))
+            cases.append(Case("escape \(byte)", [0x22, 0x5C, byte, 0x22], isEscape ? nil : []))
+            cases.append(Case("escape \(byte) in key", [0x7B, 0x22, 0x5C, byte, 0x22, 0x3A, 0x31, 0x7D], isEscape ? nil : []))
         }
+        for text in ["\\😀", "\\é", "\\u{0}", "\\ud800\\x", "\\uD800\\uD800\\x"] { cases.append(Case("escape \(text)", "\"\(text)\"", [])) }
+        cases.append(Case("byte in an escape", [0x22, 0x5C, 0x75, 0x30, 0x30, 0xE5, 0x22], []))
         // Pairs of surrogates and halves of them.
         let high = "\\uD83D"
         let low = "\\uDE00"
@@ -153,6 +156,7 @@ import Testing
             "tru", "truE", "True", "TRUE", "nul", "Null", "nulll", "falsey", "fals", "undefined", "None", "[true false]", "[tru,1]",
             "nullnull", "true1", "[null1]", "[nul\u{6C}l]", "...", "[...]", "[1,...]", "function(){}", "new Date()", "/a/", "[\"a\"+\"b\"]",
             "[\"a\" \"b\"]", "0 1", "1 true", "{\"a\":true} \"x\"", "é", "[é]", "aå",
+            String(repeating: "[{\"\":", count: 30), "-1.0.", "[1.8011670033376514H-308]", "{\"a\":/*comment*/\"b\"}", "[\"\",]",
         ]
         cases += broken.map { Case("structure \($0)", $0, []) }
         // Keys that are one key.
