@@ -7,32 +7,47 @@ struct Maintenance {
     let connection: PostgresConnection
 
     static let tombstoneDays: Int64 = 90
+    /// Rows that one transaction forgets: whoever has deleted millions must not hold up their tenant's writers, nor run into the time
+    /// that a statement has.
+    static let forgottenAtATime: Int64 = 10_000
 
-    /// Removes tombstones older than the horizon and moves it; returns how many. One short transaction a tenant.
+    /// Removes tombstones older than the horizon and moves it; returns how many. Short transactions, each with the horizon that covers
+    /// what it took, until there is nothing left.
     /// A replica whose cursor is below the horizon afterwards gets `resync_required`.
     @discardableResult
-    func pruneTombstones(tenant: Identifier, olderThanDays days: Int64 = Maintenance.tombstoneDays) throws -> Int {
+    func pruneTombstones(
+        tenant: Identifier, olderThanDays days: Int64 = Maintenance.tombstoneDays, atATime: Int64 = Maintenance.forgottenAtATime
+    ) throws -> Int {
         let limit = context.now() - days * 86_400_000
-        return try connection.transaction(.readWrite, tenant: tenant) { connection in
-            guard var head = TenantHead(try connection.run(TenantHead.lock(tenant))) else { return 0 }
-            var pruned = 0
-            for table in context.tables.all {
+        var pruned = 0
+        while true {
+            let (tombstones, isDone) = try pruneSome(tenant, before: limit, atATime)
+            pruned += tombstones
+            if isDone { return pruned }
+        }
+    }
+
+    private func pruneSome(_ tenant: Identifier, before limit: Int64, _ atATime: Int64) throws -> (tombstones: Int, isDone: Bool) {
+        try connection.transaction(.readWrite, tenant: tenant) { connection in
+            guard var head = TenantHead(try connection.run(TenantHead.lock(tenant))) else { return (0, true) }
+            var room = atATime
+            for table in context.tables.all where room > 0 {
                 let result = try connection.run(
                     """
-                    WITH gone AS (DELETE FROM \(table.name) WHERE tenant = $1::uuid AND deleted_at < $2 RETURNING position) \
-                    SELECT count(*), max(position) FROM gone
-                    """, .identifier(tenant), .integer(limit))
-                pruned += Int(result.integer(0, 0) ?? 0)
+                    WITH gone AS (DELETE FROM \(table.name) WHERE tenant = $1::uuid AND ctid = ANY(ARRAY(SELECT ctid FROM \(table.name) \
+                    WHERE tenant = $1::uuid AND deleted_at < $2 LIMIT $3)) RETURNING position) SELECT count(*), max(position) FROM gone
+                    """, .identifier(tenant), .integer(limit), .integer(room))
+                room -= result.integer(0, 0) ?? 0
                 head.horizon = max(head.horizon, result.integer(0, 1) ?? 0)
             }
             context.step(.tombstonesForgotten)
-            let exits = try connection.run(ScopeExits.prune(tenant, beforeMilliseconds: limit))
-            let horizon = max(head.horizon, exits.integer(0, 0) ?? 0)
+            let exits = try connection.run(ScopeExits.prune(tenant, beforeMilliseconds: limit, atATime: atATime))
+            let horizon = max(head.horizon, exits.integer(0, 1) ?? 0)
             let isMoved = horizon > head.horizon
             head.horizon = horizon
-            if pruned > 0 || isMoved { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
+            if room < atATime || isMoved { _ = try connection.run(head.write(tenant, nowMilliseconds: context.now())) }
             context.step(.horizonMoved)
-            return pruned
+            return (Int(atATime - room), room > 0 && exits.integer(0, 0) ?? 0 < atATime)
         }
     }
 

@@ -150,6 +150,34 @@ import Testing
     }
 
     /// Many are forgotten in parts, so that nobody's write waits for all of them.
+    /// A transaction each, so that nobody waits for millions of them.
+    @Test func tombstones_areForgottenInParts_andTheHorizonCoversThem() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let tenant = try server.makeTenant()
+        let ids = (0..<25).map { _ in server.newIdentifier() }
+        try tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+        try tenant.write(ids.map { Change("client", $0, .delete) }).requireAccepted()
+        let last = try tenant.head.position.position
+        // How many rows each statement has taken, as the database saw it.
+        try server.connection.script(
+            """
+            CREATE TABLE public.taken (number bigint, xact bigint);
+            CREATE FUNCTION public.note_taken() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN \
+            INSERT INTO public.taken SELECT count(*), txid_current() FROM gone; RETURN NULL; END $$;
+            CREATE TRIGGER taken AFTER DELETE ON public.client REFERENCING OLD TABLE AS gone FOR EACH STATEMENT \
+            EXECUTE FUNCTION public.note_taken();
+            """)
+        server.clock.with { $0 += 91 * 86_400_000 }
+        let maintenance = Maintenance(context: server.context, connection: server.connection)
+        #expect(try maintenance.pruneTombstones(tenant: tenant.id, atATime: 10) == 25)
+        let taken = try server.connection.run("SELECT number, xact FROM public.taken ORDER BY number DESC")
+        #expect(taken.rows.map { taken.integer($0, 0) } == [10, 10, 5])
+        #expect(Set(taken.rows.map { taken.integer($0, 1) }).count == 3, "in transactions of their own")
+        #expect(try tenant.head.horizon == last)
+        #expect(try tenant.rows("public.client") == 0)
+        #expect(Maintenance.forgottenAtATime == 10_000)
+    }
+
     @Test func keptAnswers_areForgottenInParts() throws {
         let tenant = try ServerUnderTest(isIsolated: true).makeTenant()
         let count = 2 * IdempotencyKey.prunedAtATime + 5
