@@ -221,6 +221,9 @@ import Testing
                 targets += ["limit", "cursor", "anchor", "entity", "id", "category", "kind", "actor", "level", "since", "until", escaped]
                     .map { "/v1/activity?\($0)=\(escaped)" }
                 targets += ["anchor=client:\(escaped)", "anchor=\(escaped):\(escaped)"].map { "/v1/activity?\($0)" }
+                targets += rest.server.context.schema.reports.flatMap { report in
+                    (report.arguments.map(\.name) + ["limit", "cursor", escaped]).map { "/v1/reports/\(report.name)?\($0)=\(escaped)" }
+                }
                 // Each text in a third of all places, each place with a third of the texts.
                 for (place, target) in targets.enumerated() where (place + number) % 3 == 0 {
                     guard let reply = try request(rest, "GET", target) else { continue }
