@@ -176,6 +176,7 @@ struct ConsumerRequests {
 
     /// - Parameter known: The members there can be; nil: that is judged elsewhere.
     private func body(_ request: HTTPRequest, only known: [String]? = nil) throws -> JSONObject {
+        try RequestWorker.requireMessage(request)
         let json: JSONValue
         do {
             json = WriteBody.withWholeNumbers(try JSONValue(parsing: request.body))

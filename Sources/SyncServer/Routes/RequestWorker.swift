@@ -188,8 +188,19 @@ final class RequestWorker: HTTPWorker {
         return .respond(.json(200, try Activity(context: context, connection: try connection()).run(wanted, token: token)))
     }
 
+    /// Bytes of a message that is neither a push nor a record: an enrolment, a fork, a consumer. Read, JSON of many small parts takes
+    /// many times its bytes, and who enrols is a stranger.
+    static let messageBytesMax = 64 << 10
+
+    static func requireMessage(_ request: HTTPRequest) throws(ErrorReply) {
+        guard request.body.count > messageBytesMax else { return }
+        throw ErrorReply(
+            .payloadTooLarge, "the body has at most \(messageBytesMax) bytes", details: ["max": .integer(Int64(messageBytesMax))])
+    }
+
     /// A message in a body, of the protocol that this server speaks.
     private func message<Message>(_ read: (JSONValue) throws(WireError) -> Message, _ request: HTTPRequest) throws -> Message {
+        try RequestWorker.requireMessage(request)
         do {
             let json = WriteBody.withWholeNumbers(try JSONValue(parsing: request.body))
             guard json.objectValue != nil else { throw ErrorReply(.badRequest, "the body is a JSON object") }

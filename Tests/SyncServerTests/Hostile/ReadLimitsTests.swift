@@ -193,6 +193,24 @@ import Testing
         #expect(shown.filter { $0.lag > 0 }.count == 160, "those that are behind are all there")
     }
 
+    /// Of which strangers may send some.
+    @Test func messagesThatAreNoPushes_haveTheirBytes() throws {
+        let rest = try RestUnderTest()
+        let replica = try rest.tenant.enroll()
+        for (path, token) in [("/v1/enroll", AccessToken?.none), ("/v1/sync/fork", replica.token), ("/v1/consumers", rest.token)] {
+            func send(_ count: Int) throws -> RestReply {
+                let body = "{\"x\":[\(String(repeating: "0,", count: (count - 10) / 2))0]}"
+                return try rest.send(
+                    "POST", path, Array((body + String(repeating: " ", count: count - body.utf8.count)).utf8),
+                    headers: [("Content-Type", "application/json")], token: token?.text)
+            }
+            let most = try send(RequestWorker.messageBytesMax)
+            #expect((400..<500).contains(most.status) && most.status != 413 && most.status != 401, "\(path): \(most.status) \(most.text)")
+            let more = try send(RequestWorker.messageBytesMax + 1)
+            #expect(more.status == 413 && more.code == "payload_too_large", "\(path): \(more.status) \(more.text)")
+        }
+    }
+
     @Test func requestThatIsForNobodysLane_isGivenUp() async throws {
         final class Elsewhere: HTTPWorker {
             func handle(_: HTTPRequest, attempt _: HTTPAttempt) -> HTTPReply { .respond(.text(200, "never")) }
