@@ -238,12 +238,15 @@ extension Replica {
     public func repair(_ diagnosis: Diagnosis) async throws -> Int {
         var mended = 0
         for (entity, differences) in Dictionary(grouping: diagnosis.differences, by: \.key.entity).sorted(by: { $0.key < $1.key }) {
-            let ids = differences.map(\.key.id)
-            for start in stride(from: 0, to: ids.count, by: RecordsRequest.recordsMax) {
-                let part = Array(ids[start..<min(start + RecordsRequest.recordsMax, ids.count)])
+            var (ids, most) = (differences.map(\.key.id)[...], RecordsRequest.recordsMax)
+            while !ids.isEmpty {
+                let part = Array(ids.prefix(most))
                 do {
                     let reply = try await ask("records", RecordsRequest(entity: entity, ids: part).query, "doctor")
                     mended += try await writing("doctor") { try $0.repair(entity, part, reply) }
+                    ids = ids.dropFirst(part.count)
+                } catch TransportFailure.reply(let refusal, _) where refusal.knownCode == .payloadTooLarge && part.count > 1 {
+                    most = part.count / 2
                 } catch {
                     throw ReplicaError.translated(error, operation: "doctor")
                 }

@@ -68,6 +68,7 @@ extension ModelServer {
         let reader = ReaderAccess(member: account.member, role: account.role)
         let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.filter(reader.sees).map(reader.hiding)
             .map { record in JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) }) }
+        guard JSONValue.array(rows).canonicalBytes().count < recordsBytesMax else { throw refusal(.payloadTooLarge) }
         let block: JSONValue = [
             "entity": .string(request.entity), "columns": .array(columns.map { .string($0) }), "rows": .array(rows),
         ]

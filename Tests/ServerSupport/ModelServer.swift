@@ -53,6 +53,8 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public var revoked: Set<Identifier> = []
     /// How much may wait after a restore.
     public var waitingLimits = WaitingLimits()
+    /// Of an answer with single records.
+    public var recordsBytesMax = RecordsRequest.bytesMax
     /// What is wrong with this server on purpose.
     public var fault: ModelFault?
     /// A number that another reading of the same events gives another value; see ``ModelFault/renamesEvents``.

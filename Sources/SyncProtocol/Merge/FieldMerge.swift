@@ -49,7 +49,11 @@ enum FieldMerge {
             }
         }
         for element in adding {
-            let concurrent = present.contains(element) ? record.dots(of: element, in: field).filter { !knowledge.covers($0) } : []
+            // Whoever knows a set of a replica knows the ones before it, so of each replica the newest add says it all: a clock that
+            // leaves its own lane out does not make the list longer.
+            let concurrent =
+                present.contains(element)
+                ? record.dots(of: element, in: field).filter { !knowledge.covers($0) && !$0.isBefore(write) } : []
             listed[element] = concurrent + [write]
             present.insert(element)
         }
@@ -58,5 +62,13 @@ enum FieldMerge {
         record[field] = .array(
             present.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.map { .string($0) })
         return true
+    }
+}
+
+extension VersionTag {
+    /// An earlier set of the same replica.
+    fileprivate func isBefore(_ other: VersionTag) -> Bool {
+        guard let dot, let later = other.dot else { return false }
+        return dot.replica == later.replica && dot.counter < later.counter
     }
 }

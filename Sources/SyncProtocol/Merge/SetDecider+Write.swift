@@ -161,8 +161,9 @@ extension SetDecider {
         }
         Self.forgetOldRemovals(&versions, of: map)
         record.versions.keys[field.name] = versions.isEmpty ? nil : versions
+        let before = record[field.name].objectValue ?? JSONObject()
         record[field.name] = .object(map)
-        checkMap(record, field, map)
+        checkMap(record, field, map, before: before)
         return lost
     }
 
@@ -180,12 +181,15 @@ extension SetDecider {
         for (key, _) in newest.dropFirst(removedKeysMax) { versions[key] = nil }
     }
 
-    /// Every write of some keys may be small enough, and the map not.
-    private mutating func checkMap(_ record: RecordState, _ field: FieldSchema, _ map: JSONObject) {
+    /// Every write of some keys may be small enough, and the map not. One that is too large already may still shrink.
+    private mutating func checkMap(_ record: RecordState, _ field: FieldSchema, _ map: JSONObject, before: JSONObject) {
         do throws(ValueRefusal) {
-            guard map.count <= FieldType.mapKeysMax else { throw FieldType.tooManyKeys }
+            guard map.count <= max(FieldType.mapKeysMax, before.count) else { throw FieldType.tooManyKeys }
             try FieldType.checkFreeFormBytes(.object(map))
         } catch {
+            if error.code == .tooLong, JSONValue.object(map).canonicalBytes().count <= JSONValue.object(before).canonicalBytes().count {
+                return
+            }
             refuse(record.key, field.name, error.code, "\(field.name) \(error.message)", error.parameters)
         }
     }

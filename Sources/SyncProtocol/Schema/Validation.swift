@@ -95,7 +95,7 @@ extension FieldType {
     /// Arrays and objects within one another in a map or a json value. Feed entries and pages put more of them around it.
     public static let freeFormLevelsMax = 32
     /// Bytes of a map or a json value: all other types have a longest value of their own, and a record is read whole.
-    public static let freeFormBytesMax = 64 << 10
+    public static let freeFormBytesMax = 256 << 10
     public static let mapKeysMax = 200
 
     static let tooManyKeys = ValueRefusal(.tooMany, "has at most \(mapKeysMax) keys", ["max": .integer(Int64(mapKeysMax))])

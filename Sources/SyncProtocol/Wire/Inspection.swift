@@ -79,6 +79,8 @@ public struct DigestRequest: Hashable, Sendable {
 /// `GET /v1/sync/records`: records of one entity as they are now, tombstones included.
 public struct RecordsRequest: Hashable, Sendable {
     public static let recordsMax = 100
+    /// Bytes of the records of one answer. With more of them it is refused, `payload_too_large`: ask for fewer.
+    public static let bytesMax = 16 << 20
 
     public var entity: String
     public var ids: [Identifier]

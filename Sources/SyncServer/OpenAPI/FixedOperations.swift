@@ -195,7 +195,7 @@ enum FixedOperations {
                 [
                     "type": "object", "required": ["position", "epoch", "entities"],
                     "properties": ["position": integer, "epoch": integer, "entities": ["type": "array", "items": ["type": "object"]]],
-                ]), errors: [.badRequest, .unauthorized, .forbidden]),
+                ]), errors: [.badRequest, .unauthorized, .forbidden, .payloadTooLarge]),
         "GET /v1/sync/activity": operation(
             "replica_activity", "The feed for a replica's own copy of the timeline", "Oldest first.", tag: "sync", hasToken: true,
             parameters: [

@@ -65,6 +65,8 @@ struct ListRequest: Sendable {
     static let searchCharactersMax = 200
     /// Matches are counted up to here.
     static let countedMax = 10_000
+    /// Of the records on a page; it ends with the one that passes it.
+    static let pageBytesMax = 16 << 20
 
     var limit = ListRequest.limitDefault
     var offset = 0

@@ -47,9 +47,12 @@ struct RecordList {
             counted = try connection.batch([query.count])[0].integer(0, 0) ?? 0
             query.setCourse(counted: counted, live: live)
         }
-        let rows = try connection.batch([query.planning, query.page(after: place)])[1]
+        let page = query.page(after: place)
+        let capped = PostgresStatement(
+            CappedRows.sql(page.sql, counting: ["document"], upTo: String(ListRequest.pageBytesMax)), page.parameters)
+        let rows = try connection.batch([query.planning, capped])[1]
         let count = min(rows.rowCount, list.limit)
-        let hasMore = rows.rowCount > list.limit
+        let hasMore = rows.rowCount > list.limit || rows.byteCount(of: 0) >= ListRequest.pageBytesMax
         var writer = JSONWriter(reservingCapacity: 200 + count * 600)
         writer.beginObject()
         writer.key("data")

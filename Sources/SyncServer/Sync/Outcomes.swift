@@ -17,20 +17,26 @@ enum Outcomes {
     /// Of the outcomes told together; the one that passes it is the last.
     static let toldBytesMax: Int64 = 32 << 20
 
+    /// Outcomes with more bytes than may be told together; which those are, the caller must not have to guess.
+    struct TooMany: Error {}
+
     /// One probe of the index a counter, whatever Postgres knows of the table: with `= ANY` it may read all that the replica ever sent.
+    /// Outcomes behind the one with which they pass ``toldBytesMax`` are found without what they say.
     static func find(_ counters: [Int64], replica: Identifier, tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT r.* FROM unnest($3::bigint[]) k(counter) CROSS JOIN LATERAL \
-            (SELECT counter, hash, status, outcome FROM tideline.change_set s \
-            WHERE s.tenant = $1::uuid AND s.replica = $2::uuid AND s.counter = k.counter OFFSET 0) r
+            SELECT counter, hash, status, CASE WHEN sum - octet_length(outcome) <= $4::bigint THEN outcome END FROM \
+            (SELECT r.*, sum(octet_length(outcome)) OVER (ROWS UNBOUNDED PRECEDING) AS sum FROM unnest($3::bigint[]) k(counter) \
+            CROSS JOIN LATERAL (SELECT counter, hash, status, outcome FROM tideline.change_set s \
+            WHERE s.tenant = $1::uuid AND s.replica = $2::uuid AND s.counter = k.counter OFFSET 0) r) r
             """,
-            [.identifier(tenant), .identifier(replica), .integerArray(counters)])
+            [.identifier(tenant), .identifier(replica), .integerArray(counters), .integer(toldBytesMax)])
     }
 
-    static func read(_ result: PostgresResult) -> [Int64: Stored] {
+    static func read(_ result: PostgresResult) throws(TooMany) -> [Int64: Stored] {
         var found: [Int64: Stored] = [:]
         for row in result.rows {
+            if result.isNull(row, 3) { throw TooMany() }
             guard let counter = result.integer(row, 0), let hash = result.text(row, 1),
                 let status = result.text(row, 2).flatMap(Outcome.Status.init(rawValue:)), let bytes = result.utf8(row, 3)
             else { continue }

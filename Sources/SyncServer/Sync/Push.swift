@@ -172,7 +172,12 @@ struct Push {
         let isResumed = try resumeNumbers(push.numbers, &head, tenant: tenant)
 
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
-        let known = Outcomes.read(locked[2])
+        let known: [Int64: Outcomes.Stored]
+        do { known = try Outcomes.read(locked[2]) } catch {
+            throw ErrorReply(
+                .payloadTooLarge, "the outcomes of these sets have more than \(Outcomes.toldBytesMax >> 20) MiB; push fewer sets at a time",
+                details: ["max": .integer(Outcomes.toldBytesMax)])
+        }
         let unseen = try unseen(
             push.sets, known: known, waiting: healing.own, registration: registration,
             // In a new epoch a replica begins where its own record of the lost one does; a courier's may be the shorter one.

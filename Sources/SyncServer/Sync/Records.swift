@@ -18,7 +18,14 @@ struct Records {
             }
             let store = RecordStore(tables: context.tables, tenant: token.tenant, epoch: head.position.epoch)
             let result = try connection.run(
-                table.selectByID, .identifier(token.tenant), .textArray(request.ids.map(\.text)))
+                CappedRows.sql(table.selectByID, upTo: String(RecordsRequest.bytesMax)), .identifier(token.tenant),
+                .textArray(request.ids.map(\.text)))
+            // One that is not in the answer does not exist, so none can be left for another page.
+            guard result.byteCount(of: 0) < RecordsRequest.bytesMax else {
+                throw ErrorReply(
+                    .payloadTooLarge, "these records have more than \(RecordsRequest.bytesMax >> 20) MiB; ask for fewer",
+                    details: ["max": .integer(Int64(RecordsRequest.bytesMax))])
+            }
             let columns = RowLayout(of: table.entity, audience: .replica).columns
             let reader = ReaderAccess(principal)
             let rows = try store.states(of: request.entity, in: result).filter { reader.sees($0) }.map { record in

@@ -105,53 +105,6 @@ import Testing
         #expect(two.violations.map(\.code) == ["too_few"] && value("kinds") == ["supplier"])
     }
 
-    private func defineCustomFields(_ keys: [String], kind: String = "text") {
-        for part in stride(from: 0, to: keys.count, by: 100) {
-            tenant.server(
-                keys[part..<min(part + 100, keys.count)].map {
-                    let fields: JSONObject = ["entity": "client", "key": .string($0), "label": .string($0), "kind": .string(kind)]
-                    return Change("custom_field", tenant.newID(), .create(fields: fields))
-                })
-        }
-    }
-
-    /// Each of two writes is small enough, and what comes of them is not: the second goes back to its author.
-    @Test func customMap_hasItsKeysAndBytes_andNoMore() {
-        let keys = (0...200).map { "k\($0)" }
-        defineCustomFields(keys)
-        var (a, b) = (ModelAuthor(tenant), ModelAuthor(tenant))
-        func map(_ keys: some Sequence<String>, _ length: Int = 1) -> JSONObject {
-            ["custom": .object(JSONObject(keys.map { ($0, .string(String(repeating: "x", count: length))) }))]
-        }
-        #expect(tenant.submit(a.seal([patch(map(keys.prefix(100)))], at: 1)).status == .accepted)
-        let many = tenant.submit(b.seal([patch(map(keys.suffix(101)))], at: 2))
-        #expect(many.status == .rejected && many.violations.map(\.code) == ["too_many"])
-        #expect(tenant.submit(b.seal([patch(map(keys[100..<200]))], at: 3)).status == .accepted)
-        #expect(value("custom")?.objectValue?.count == FieldType.mapKeysMax)
-        // 30 times 2,000 characters, and some more.
-        #expect(tenant.submit(a.seal([patch(map(keys.prefix(30), 2_000))], at: 4)).status == .accepted)
-        let long = tenant.submit(b.seal([patch(map(keys[30..<33], 2_000))], at: 5))
-        #expect(long.status == .rejected && long.violations.map(\.code) == ["too_long"])
-        #expect(long.violations.first?.parameters["max_bytes"] == .integer(Int64(FieldType.freeFormBytesMax)))
-        let whole = tenant.submit(a.seal([patch(map(keys.prefix(34), 2_000))], at: 6))
-        #expect(whole.status == .rejected && whole.violations.map(\.code) == ["too_long"])
-    }
-
-    /// Keys that are not there have versions, for whoever still writes to one; nobody makes a record grow with them.
-    @Test func removedKeys_areRemembered_theNewestTwoHundred() {
-        var (a, b) = (ModelAuthor(tenant), ModelAuthor(tenant))
-        defineCustomFields(["k7", "k399"])
-        for part in 0..<4 {
-            let keys = (part * 100..<part * 100 + 100).map { ("k\($0)", JSONValue.null) }
-            tenant.submit(a.seal([patch(["custom": .object(JSONObject(keys))])], at: Int64(1_000 + part)))
-        }
-        let versions = tenant.record("client", client)?.versions.keys["custom"]
-        #expect(versions?.count == 200 && versions?["k399"] != nil && versions?["k7"] == nil)
-        // The removal of one is later than a write of long ago, that of the other is not remembered.
-        tenant.submit(b.seal([patch(["custom": ["k399": "late", "k7": "late"]])], at: 10))
-        #expect(value("custom") == ["k7": "late"])
-    }
-
     @Test func customMap_differentKeysKept_sameKeyByTimestamp() {
         for key in ["gate_code", "boiler"] {
             tenant.server([

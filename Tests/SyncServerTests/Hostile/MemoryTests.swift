@@ -48,6 +48,67 @@ import Testing
         }
     }
 
+    /// The most that a process has held so far.
+    private static func peakBytes(_ pid: Int32) throws -> Int {
+        let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = try required(text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
+        return try required(Int(line.filter(\.isNumber))) * 1024
+    }
+
+    /// A tenant with records of 60 kB, entries of 200 kB and outcomes of 256 KiB, hundreds of each: no request reads more of them than a
+    /// page, whatever it asks for.
+    @Test func largeRecordsEntriesAndOutcomes_areReadInParts() async throws {
+        try await onOwnThread {
+            let url = try ServerProcess.migratedDatabase()
+            let server = try ServerProcess(["--database-url", url])
+            let replica = try HostileTenant("Harbor", server, url).replica
+            let changes = (0..<1_000).map { Change("client", HostileTenant.client($0), .create(fields: ["name": .string("Harbor")])) }
+            #expect(try server.post("/v1/sync/push", replica.pushBody(counter: 1, changes), token: replica.token).status == 200)
+            let connection = try PostgresConnection(PostgresConfiguration(url: url))
+            try connection.run(
+                "INSERT INTO tideline.consumer (tenant, name, epoch, position, kind, kinds) VALUES ($1::uuid, 'reader', 0, 0, 'pull', '{client.created}')",
+                .identifier(replica.tenant))
+            let hash = String(repeating: "a", count: 64)
+            try connection.run("UPDATE public.client SET notes = repeat('x', 60000)")
+            try connection.run(
+                """
+                UPDATE tideline.feed SET changes = jsonb_build_object('notes', jsonb_build_object('old', repeat('x', 100000), \
+                'new', repeat('y', 100000)))
+                """)
+            try connection.run(
+                """
+                INSERT INTO tideline.change_set (tenant, replica, counter, hash, status, outcome, received_at) \
+                SELECT $1::uuid, $2::uuid, n, $3, 'noop', '{"status":"noop","x":"' || repeat('x', 262000) || '"}', 0 \
+                FROM generate_series(2, 501) n
+                """, .identifier(replica.tenant), .identifier(replica.replica), .text(hash))
+            try connection.run(
+                "UPDATE tideline.replica SET acknowledged = 501 WHERE id = $1::uuid", .identifier(replica.replica))
+            let pull = replica.pull(cursor: nil, outcomesAfter: 501)
+            func again(_ counters: ClosedRange<Int64>) -> [UInt8] {
+                let sets = counters.map { OfferedSet(counter: $0, hash: hash, sealed: nil) }
+                return PushRequest(schemaVersion: Schema.currentVersion, cursor: nil, sets: sets).bytes(replica: replica.replica)
+            }
+            let before = try Self.peakBytes(server.pid)
+            let ids = (0..<100).map { HostileTenant.client($0).text }.joined(separator: ",")
+            for (target, hasMore) in [
+                ("/v1/sync/records?entity=client&ids=\(ids)", Bool?.none), ("/v1/client?limit=200", true), ("/v1/activity?limit=200", true),
+                ("/v1/consumers/reader/events?limit=1000", true), ("/v1/sync/activity?limit=1000&after=0", true), ("/v1/sync/digest", nil),
+                (pull + "&limit=5000", true),
+            ] {
+                let answer = try server.get(target, token: replica.token)
+                #expect(answer.status == 200, "\(target)")
+                #expect(answer.body.count < 17 << 20, "\(target): \(answer.body.count)")
+                if let hasMore { #expect(try JSONValue(parsing: answer.body)["has_more"]?.boolValue == hasMore, "\(target)") }
+            }
+            // Half of them, and half of those, are few enough in the end.
+            #expect(try server.post("/v1/sync/push", again(2...501), token: replica.token).status == 413)
+            #expect(try server.post("/v1/sync/push", again(2...101), token: replica.token).status == 200)
+            // Read whole, these are more than a gigabyte.
+            let grown = try Self.peakBytes(server.pid) - before
+            #expect(grown < 200 << 20, "grew by \(grown >> 20) MiB")
+        }
+    }
+
     /// JSON that is deep, broad or long, at every endpoint that reads some.
     @Test func largeAndDeepJSON_isRefused_andTheServerLives() async throws {
         try await onOwnThread {

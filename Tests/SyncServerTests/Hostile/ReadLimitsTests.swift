@@ -61,6 +61,25 @@ import Testing
         #expect(try page.rows("client").count + rest.reduce(0) { try $0 + $1.rows("client").count } == 240)
     }
 
+    /// What is left out of an answer does not exist, so there is no other page to ask for.
+    @Test func singleRecords_haveTheirBytes_andFewerAreAnswered() throws {
+        let rest = try RestUnderTest()
+        let replica = try rest.tenant.enroll()
+        let ids = (0..<RecordsRequest.recordsMax).map { _ in rest.server.newIdentifier() }
+        try rest.tenant.write(ids.map { Edit.client($0) }).requireAccepted()
+        try rest.server.connection.run(
+            "UPDATE public.client SET notes = repeat('x', 200000) WHERE tenant = $1::uuid", .identifier(rest.tenant.id))
+        func ask(_ ids: some Sequence<Identifier>) throws -> RestReply {
+            let list = ids.map(\.text).joined(separator: ",")
+            return try rest.send("GET", "/v1/sync/records?entity=client&ids=\(list)", [], token: replica.token.text)
+        }
+        let refused = try ask(ids)
+        #expect(refused.status == 413 && refused.code == "payload_too_large")
+        for half in [ids.prefix(50), ids.suffix(50)] {
+            #expect(try ask(half).json["entities"]?[0]?["rows"]?.arrayValue?.count == 50)
+        }
+    }
+
     /// What leads on is the last entry that is there, not the number that was asked for.
     @Test func longEntries_makeShortPages_andNoneIsSkipped() throws {
         let rest = try RestUnderTest()

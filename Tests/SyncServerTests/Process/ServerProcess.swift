@@ -163,10 +163,13 @@ extension EnrollmentReply {
             counter: counter, Change("member", member, .transition(name: "disable", observed: "active", arguments: JSONObject())))
     }
 
-    private func pushBody(counter: Int64, _ change: Change) -> [UInt8] {
+    private func pushBody(counter: Int64, _ change: Change) -> [UInt8] { pushBody(counter: counter, [change]) }
+
+    /// Of one set.
+    func pushBody(counter: Int64, _ changes: [Change]) -> [UInt8] {
         let set = ChangeSet(
             dot: Dot(replica: replica, counter: counter), clock: VectorClock(replicas: [replica: counter - 1]),
-            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter), changes: [change])
+            timestamp: HybridTimestamp(milliseconds: serverMilliseconds + counter), changes: changes)
         let bytes = set.sealedBytes()
         let offered = OfferedSet(counter: counter, hash: ChangeSet.hash(ofSealed: bytes), sealed: bytes)
         return PushRequest(schemaVersion: Schema.currentVersion, cursor: nil, sets: [offered]).bytes(replica: replica)
