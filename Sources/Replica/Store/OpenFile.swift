@@ -23,7 +23,8 @@ final class OpenFile: Sendable {
     init(
         path: String, schema: Schema, environment: ReplicaEnvironment, journal: ReplicaJournal, seals: Bool = true
     ) async throws {
-        let tables = ReplicaTables(schema)
+        let layout = FileLayout.of(schema)
+        let tables = layout.tables
         let changes = Broadcast<ChangeNotice>()
         self.path = path
         self.tables = tables
@@ -38,7 +39,7 @@ final class OpenFile: Sendable {
             // A large apply stays in memory as far as possible: spilling locks readers out before the commit.
             try connection.script("PRAGMA cache_size = -65536")
             let store = Store(connection: connection, tables: tables, environment: environment)
-            try ReplicaFile.prepare(store)
+            try ReplicaFile.prepare(store, layout)
             connection.beforeCommit = { [unowned connection] changed in
                 for table in changed where tables[table] != nil {
                     try connection.execute(

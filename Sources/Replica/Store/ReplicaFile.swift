@@ -67,12 +67,9 @@ enum ReplicaFile {
     ]
 
     /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.
-    static func prepare(_ store: Store) throws {
+    static func prepare(_ store: Store, _ layout: FileLayout) throws {
         let connection = store.connection
-        let engineTables = engineTables + CaptureTable.engineTables + ActivityTable.engineTables
-        let triggers = store.tables.all.flatMap(CaptureTable.triggers)
-        let statements = engineTables + store.tables.all.flatMap { [$0.create] + $0.indexes } + triggers
-        let layout = Hex.encode(SHA256.hash(Array(statements.joined(separator: ";\n").utf8)))
+        let (engineTables, triggers) = (layout.engineTables, layout.triggers)
         let isReplica = try connection.scalarInteger("SELECT count(*) FROM sqlite_schema WHERE name = '_tideline_meta'") == 1
         if isReplica {
             let meta = Metadata(connection: connection)
@@ -82,7 +79,7 @@ enum ReplicaFile {
                     .newerFile, "the file has format \(format), this build reads up to \(formatVersion): use a newer one", operation: "open"
                 )
             }
-            if try meta.text(.layout) == layout { return try mend(store, engineTables, triggers) }
+            if try meta.text(.layout) == layout.hash { return try mend(store, engineTables, triggers) }
         }
         try connection.immediateTransaction {
             try store.step(.upgradeBegin)
@@ -112,7 +109,7 @@ enum ReplicaFile {
             }
             try meta.set(.format, formatVersion)
             try meta.set(.schema, max(store.schema.version, try meta.integer(.schema) ?? 0))
-            try meta.set(.layout, layout)
+            try meta.set(.layout, layout.hash)
             try meta.set(.cookie, try store.schemaCookie)
             try store.step(.upgradeStored)
         }

@@ -184,6 +184,18 @@ import Testing
         #expect(try EventFilter(checking: [], schema: .tideline).matches("anything.at_all"))
     }
 
+    /// What the database looks for is a beginning, whatever stands in it.
+    @Test func beginning_isNoPattern_whereKindsAreLookedFor() throws {
+        let connection = try ServerUnderTest().connection
+        for (prefix, kind, isOne) in [
+            ("client_contact.", "client_contact.created", true), ("client_contact.", "clientXcontact.created", false),
+            ("100%", "100 percent", false), ("100%", "100% off", true), ("a\\", "a\\b", true), ("a\\_", "a\\xb", false),
+        ] {
+            let found = try connection.run("SELECT $1::text LIKE $2::text", .text(kind), .text(DeliveryStore.likePattern(prefix)))
+            #expect(found.bool(0, 0) == isOne, "\(prefix) \(kind)")
+        }
+    }
+
     @Test(arguments: [
         "client", "client.", ".created", "cliént.*", "nothing.created", "client.created.twice", "number_sequence.*", "client.%",
     ])
