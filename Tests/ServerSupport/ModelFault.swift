@@ -33,6 +33,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case decidesBroughtAgain
     /// A file that enrols again is believed how far its sets were decided.
     case believesClaimedCounters
+    /// An edit of a deleted record brings it back, and everybody is told so.
+    case revivesEdited
     /// What a set was sealed as first counts for nothing.
     case forgetsOrigins
     /// What replicas say of numbers after a restore counts for nothing.
@@ -78,6 +80,17 @@ extension ModelServer {
     /// With ``ModelFault/skipsRescope``: a record that nobody has written itself.
     func leavesBehind(_ record: RecordState, _ entries: [FeedEntry]) -> Bool {
         fault == .skipsRescope && entries.contains { $0.kind == FeedEntry.rescoped && $0.key == record.key }
+    }
+
+    /// With ``ModelFault/revivesEdited``: each deleted record is restored before the edit of it.
+    func reviving(_ changes: [Change]) -> [Change] {
+        guard fault == .revivesEdited else { return changes }
+        return changes.flatMap { change in
+            switch change.operation {
+            case .patch where state.records[change.key]?.isLive == false: [Change(key: change.key, operation: .restore), change]
+            default: [change]
+            }
+        }
     }
 
     /// The entries that reach the feed.

@@ -204,6 +204,7 @@ extension ModelServer {
         if fault == .lastWriterByArrival { stamp = max(stamp, state.stamp.next) }
         var submission = admitted
         (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
+        submission.changes = reviving(submission.changes)
         if told != nil { submission.sealedTimestamp = set.timestamp }
         var outcome = decide(submission, holding: held)
         if outcome.timestamp != nil { outcome.timestamp = told }

@@ -41,6 +41,12 @@ final class SimulatedSite {
     /// The server was restored since it last synced to the end; a copy of the file is about: what a death in the middle of these would hit.
     var mayHeal = false
     var mayFork = false
+    /// There is, or was, another file with its past: then it may be told apart and go on under another id.
+    var hasTwin = false
+    /// It has asked to be enrolled, and has not heard that it keeps its id.
+    var mayGetAnotherID = false
+    /// As of the last look.
+    var id: Identifier?
     /// The newest checkpoint seen, and the replica id that it was seen with.
     var checkpoint: FeedPosition?
     /// A code that was not seen to work yet.

@@ -24,10 +24,16 @@ extension Simulation {
 
     /// A text field that the site's build knows.
     private func text(_ site: SimulatedSite) -> (entity: String, field: String)? {
-        guard let (entity, fields) = chance.pick(Self.texts), let schema = site.build.entity(entity),
-            let field = chance.pick(fields.filter { schema.field(String($0.prefix { $0 != "." })) != nil })
+        let isGuarded = profile == .steady && chance.percent(90)
+        guard let (entity, _) = chance.pick(Self.texts), let schema = site.build.entity(entity),
+            let field = chance.pick(texts(site, of: entity).filter { !isGuarded || schema.field($0)?.policy == .guarded })
         else { return nil }
         return (entity, field)
+    }
+
+    private func texts(_ site: SimulatedSite, of entity: String) -> [String] {
+        guard let schema = site.build.entity(entity) else { return [] }
+        return (Self.texts.first { $0.entity == entity }?.fields ?? []).filter { schema.field(String($0.prefix { $0 != "." })) != nil }
     }
 
     /// A record of the site's view, live or dead; never one of the pair.
@@ -60,6 +66,10 @@ extension Simulation {
 
     func write(_ site: SimulatedSite) async throws -> String {
         let checkpoint = try await plantBeforeWrite(site)
+        if profile == .steady, let what = try await writeSteadily(site) {
+            try plantAfterWrite(site, checkpoint: checkpoint)
+            return what
+        }
         let what =
             switch chance.below(12) {
             case 0, 1, 2: try await create(site)
@@ -73,6 +83,15 @@ extension Simulation {
             }
         try plantAfterWrite(site, checkpoint: checkpoint)
         return what
+    }
+
+    /// In a steady run people set texts, delete and bring back more than anything else.
+    private func writeSteadily(_ site: SimulatedSite) async throws -> String? {
+        switch chance.below(20) {
+        case 0...9: try await setText(site)
+        case 10...13: try await deleteOrRestore(site)
+        default: nil
+        }
     }
 
     private func create(_ site: SimulatedSite) async throws -> String {
@@ -139,16 +158,22 @@ extension Simulation {
 
     private func setText(_ site: SimulatedSite) async throws -> String {
         guard let (entity, field, id) = try await somewhere(site) else { return "nothing to set" }
-        let token = ledger.token()
-        try await look(site, entity, id, field, before: token)
+        var values = [field: ledger.token()]
+        // Two values of one command, as in a form.
+        if profile == .steady, chance.percent(40), let other = chance.pick(texts(site, of: entity).filter({ $0 != field })) {
+            values[other] = ledger.token()
+        }
+        for (field, token) in values.sorted(by: { $0.key < $1.key }) { try await look(site, entity, id, field, before: token) }
         let position = try await place(site, entity, id)
+        let new = values.mapValues { JSONValue.string($0) }
         return try await attempt(site) {
-            let result = try await site.replica.write { try $0.set(entity, id, [field: .string(token)]) }
-            guard let counter = result.counter else { return "\(entity).\(field) changes nothing" }
-            took([token], site)
+            let result = try await site.replica.write { try $0.set(entity, id, new) }
+            let names = new.keys.sorted().joined(separator: " and ")
+            guard let counter = result.counter else { return "\(entity).\(names) changes nothing" }
+            took(Array(values.values), site)
             try await checkClock(site, counter, covers: position)
-            try await expectShown(site, entity, id, field, token)
-            return "sets \(entity).\(field) \(token) as set \(counter)"
+            for (field, token) in values { try await expectShown(site, entity, id, field, token) }
+            return "sets \(entity).\(names) \(values.values.sorted().joined(separator: " and ")) as set \(counter)"
         }
     }
 
@@ -232,10 +257,13 @@ extension Simulation {
 
     private func deleteOrRestore(_ site: SimulatedSite) async throws -> String {
         let deletes = chance.percent(65)
-        guard
-            let entity = chance.pick([
-                "client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note", "gadget",
-            ]),
+        var entities = ["client", "contact", "site", "client_contact", "deal", "part", "document", "document_line", "note", "gadget"]
+        if profile == .steady {
+            var some: [String] = []
+            for entity in entities where try await anyRecord(site, entity, live: deletes) != nil { some.append(entity) }
+            entities = some
+        }
+        guard let entity = chance.pick(entities),
             let id = try await anyRecord(site, entity, live: deletes)
         else { return "nothing to delete or restore" }
         return try await attempt(site) {
@@ -275,17 +303,21 @@ extension Simulation {
         return try await attempt(site) {
             switch chance.below(3) {
             case 0:
+                let found = try await sights(site, of: problem, editing: nil)
                 let result = try await site.replica.retry(problem)
                 site.unsealed = []
                 site.openProblems.remove(problem.id)
+                if let counter = result.counter { try await note(found, of: counter, site) }
                 return "retries \(problem.id) as set \(result.counter ?? 0)"
             case 1:
                 guard let change = problem.changes.first,
                     let field = Self.texts.first(where: { $0.entity == change.key.entity })?.fields.first
                 else { return "nothing to edit in \(problem.id)" }
                 let token = ledger.token()
+                let found = try await sights(site, of: problem, editing: field)
                 let result = try await site.replica.edit(problem, [field: .string(token)])
                 site.openProblems.remove(problem.id)
+                if let counter = result.counter { try await note(found, of: counter, site) }
                 if result.counter != nil, Self.firstWrite(problem)?.key.entity == change.key.entity { took([token], site) }
                 return "edits \(problem.id) as set \(result.counter ?? 0)"
             default:
@@ -314,6 +346,7 @@ extension Simulation {
         var tokens: [String] = []
         for _ in 0..<(1 + chance.below(3)) {
             guard let (statement, token) = try await statement(site, avoiding: []) else { continue }
+            for earlier in tokens { look(at: earlier, before: token) }
             statements.append(statement)
             tokens.append(token)
         }
@@ -381,7 +414,7 @@ extension Simulation {
 
     private func writeAtServer(_ record: RecordState, _ field: String) -> String {
         let token = ledger.token()
-        let outcome = server.write([Change(key: record.key, operation: .patch(fields: [field: .string(token)], was: [:]))])
+        let outcome = serverWrites([Change(key: record.key, operation: .patch(fields: [field: .string(token)], was: [:]))])
         if outcome.status == .accepted { ledger.took([token]) }
         return "\(record.schema.name).\(field) \(token) \(outcome.status.rawValue)"
     }

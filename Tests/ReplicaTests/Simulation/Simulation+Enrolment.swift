@@ -39,7 +39,7 @@ extension Simulation {
         site.code = invitation.code
         sites.append(site)
         // Something that is theirs until somebody else gets it.
-        server.write([
+        serverWrites([
             Change(
                 "deal", newIdentifier(),
                 .create(fields: [
@@ -98,6 +98,7 @@ extension Simulation {
         if site.code == nil || chance.percent(25) { site.code = invite(site) }
         guard let code = site.code, let url = URL(string: "http://model") else { return "no code" }
         site.unsealed = []
+        site.mayGetAnotherID = true
         do {
             guard let continued = try await site.replica.enroll(server: url, code: code, label: site.name) else {
                 site.code = nil
@@ -105,6 +106,7 @@ extension Simulation {
             }
             site.code = nil
             tally.count(.enrolledAgain)
+            if continued.keepsID { site.mayGetAnotherID = false }
             if !continued.keepsID, let id = try await site.replica.replicaID { laterIDs.insert(id) }
             return "\(site.name) enrols again\(continued.keepsID ? "" : " under a new id")"
         } catch let error as ReplicaError where error.message.contains("[code_") {

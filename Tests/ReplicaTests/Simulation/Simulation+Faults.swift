@@ -337,6 +337,7 @@ extension Simulation {
             "\(site.name)'", member: site.member, error: chance.within(-60_000...60_000), build: site.build, path: path)
         (copy.tokens, copy.edits, copy.confirmed, copy.tokensOf) = (site.tokens, site.edits, site.confirmed, site.tokensOf)
         (copy.isEnrolled, copy.mayHeal, copy.mayFork, site.mayFork) = (site.isEnrolled, site.mayHeal, true, true)
+        (copy.hasTwin, site.hasTwin) = (true, true)
         try await reset(copy)
         sites.append(copy)
         tally.count(.fileCopied)
@@ -356,6 +357,10 @@ extension Simulation {
     /// - Parameter busy: Whose file is open in the middle of something.
     func restoreFile(but busy: SimulatedSite? = nil) async throws -> String {
         guard let (site, backup) = chance.pick(backups.filter { $0.site !== busy }) else { return "no backup" }
+        return try await putBack(site, backup)
+    }
+
+    func putBack(_ site: SimulatedSite, _ backup: FileBackup) async throws -> String {
         // What was written since is lost with the disk, unless the server has heard of it.
         let heard = tokensHeldByServer()
         ledger.excuse(site.tokens.subtracting(backup.tokens).subtracting(heard))
@@ -373,7 +378,7 @@ extension Simulation {
         try FileManager.default.copyItem(atPath: backup.path, toPath: site.path)
         (site.tokens, site.edits, site.confirmed, site.tokensOf) = (backup.tokens, backup.edits, backup.confirmed, backup.tokensOf)
         site.unsealed = []
-        (site.mayHeal, site.mayFork) = (true, true)
+        (site.mayHeal, site.mayFork, site.hasTwin) = (true, true, true)
         try await reopen(site)
         site.isEnrolled = try await site.replica.isEnrolled
         try await reset(site)
@@ -392,7 +397,7 @@ extension Simulation {
 
     /// What comes after the backup is what a restore takes: often somebody new.
     func snapshotServer() async throws -> String {
-        snapshots.append(server.snapshot())
+        snapshots.append(backUpServer())
         guard !server.isRevoked, sites.count < Self.sitesMax, chance.percent(35) else { return "backed up" }
         try await enroll("s\(sites.count)", role: chance.weighted([(4, .owner), (3, .manager)]))
         tally.count(.enrolledLate)
@@ -401,7 +406,12 @@ extension Simulation {
 
     /// The server's disk dies; an old backup takes its place, and nobody is told.
     func restoreServer() async throws -> String {
-        guard let old = chance.pick(snapshots) else { return "no backup" }
+        guard profile.restoresServer, let old = chance.pick(snapshots) else { return "no backup" }
+        return try await restoreServer(to: old)
+    }
+
+    func restoreServer(to backup: ServerBackup) async throws -> String {
+        let old = backup.state
         let now = server.snapshot()
         // What a device still holds comes back; only what nobody holds is lost with the disk.
         var held: Set<String> = []
@@ -429,6 +439,7 @@ extension Simulation {
         // The counter that an id of before began behind is known to nobody but who keeps the id, so such ids cannot outlive a restore.
         let forgets = chance.percent(50) || laterIDs.contains { old.records[RecordKey("replica", $0)] == nil }
         server.restore(old, keepsEnrolments: !forgets)
+        ownWrites = backup.ownWrites
         forgetReadings()
         tally.count(.serverRestored)
         var words = "from \(now.position) back to \(old.position)"
@@ -464,7 +475,7 @@ extension Simulation {
             guard let id = server.schema.entity("\(first)_\(second)")?.deterministicID({ fields[$0] }) else { return "no link" }
             change = Change("\(first)_\(second)", id, .create(fields: fields))
         }
-        let outcome = server.write([change])
+        let outcome = serverWrites([change])
         if outcome.status == .accepted { tally.count(.leftScope) }
         return "\(change.key.entity) \(change.operation.name) \(outcome.status.rawValue)"
     }

@@ -36,7 +36,7 @@ extension Simulation {
     }
 
     /// Accepted sets by dot, those aside that were answered as the same as one that had been decided before.
-    private func applied(_ state: ServerState) throws -> [(dot: Dot, set: ChangeSet, outcome: Outcome)] {
+    func applied(_ state: ServerState) throws -> [(dot: Dot, set: ChangeSet, outcome: Outcome)] {
         try state.outcomes.sorted { $0.key < $1.key }.flatMap { replica, outcomes in
             try outcomes.sorted { $0.key < $1.key }.compactMap { counter, one in
                 guard let outcome = Outcome(json: try JSONValue(parsing: one.bytes)), outcome.status == .accepted,
@@ -139,15 +139,30 @@ extension Simulation {
             }
         }
         var last: [RecordKey: [String: Write]] = [:]
+        var made: Set<RecordKey> = []
         for entry in state.feed where !entry.kind.hasPrefix("sync.") {
             let set = entry.dot.flatMap { accepted[$0] }
             for (field, change) in entry.allChanges {
                 let own = entry.operation == .derived ? nil : set
                 let write = Write(entry: entry, set: own, stamp: own.flatMap { stamps[$0.dot] }, value: change["new"])
-                if let before = last[entry.key]?[field] { try check(write, after: before, field, twins) }
+                if let before = last[entry.key]?[field] {
+                    try check(write, after: before, field, twins)
+                } else if made.contains(entry.key) {
+                    try checkFirst(write, field)
+                }
                 last[entry.key, default: [:]][field] = write
             }
+            if entry.operation == .create { made.insert(entry.key) }
         }
+    }
+
+    /// Nothing was there since the record was made.
+    private func checkFirst(_ write: Write, _ field: String) throws {
+        guard let set = write.set, server.schema.entity(write.entry.key.entity)?.field(field)?.policy == .guarded,
+            set.clock.feed.epoch >= write.entry.position.epoch
+        else { return }
+        try checkSeen(
+            set, write.entry.key, field, over: .null, "\(write.entry.key).\(field) at \(write.entry.position.position)")
     }
 
     private func check(_ write: Write, after before: Write, _ field: String, _ twins: [Dot: Dot]) throws {

@@ -22,6 +22,14 @@ extension Simulation {
             }
         }
         site.checkpoint = status.checkpoint
+        // I3: only what has a copy is told apart from it, or what was sealed once goes under two ids for nothing.
+        if let before = site.id, before != status.replica {
+            guard site.hasTwin || site.mayGetAnotherID else {
+                throw BrokenInvariant(name: "I3", detail: "\(site.name) was told apart from a copy, and there is none")
+            }
+            site.mayGetAnotherID = false
+        }
+        site.id = status.replica
         // I6, I2: what was written is somewhere in the file.
         try await checkHeld(site, "I6")
         // I6: a set that the server has processed is replayed no more, so it must have its answer.
@@ -183,6 +191,7 @@ extension Simulation {
             try await upgradeBuild(site)
             try await compare(site)
         }
+        try checkLives()
         try checkHistory()
         try checkMerges()
         try checkConsumers()

@@ -64,7 +64,7 @@ extension Simulation {
             tally.count(.meanwhileRoleChanged)
             return "\(anyone.name): \(changeRole(anyone))"
         case .restore:
-            guard !snapshots.isEmpty else { return "no backup" }
+            guard profile.restoresServer, !snapshots.isEmpty else { return "no backup" }
             tally.count(.meanwhileRestored)
             return try await restoreServer()
         case .snapshot: return try await snapshotServer()

@@ -16,7 +16,19 @@ extension Simulation {
 
     /// Before `token` is written there.
     func look(_ site: SimulatedSite, _ entity: String, _ id: Identifier, _ field: String, before token: String) async throws {
-        guard site.build.entity(entity)?.field(field)?.policy == .guarded else { return }
+        if let sight = try await sight(site, RecordKey(entity, id), field) { seen[token] = sight }
+    }
+
+    /// A later statement of one script is written over what an earlier one has put there.
+    func look(at earlier: String, before token: String) {
+        guard let first = seen[earlier], let sight = seen[token], first.key == sight.key, first.field == sight.field else { return }
+        seen[token]?.values += [.string(earlier)] + first.values
+    }
+
+    /// nil where the later write stands, whoever saw what.
+    private func sight(_ site: SimulatedSite, _ key: RecordKey, _ field: String) async throws -> Sight? {
+        let (entity, id) = (key.entity, key.id)
+        guard site.build.entity(entity)?.field(field)?.policy == .guarded else { return nil }
         let shown = try await site.replica.get(entity, id)?[field] ?? .null
         var sight = Sight(key: RecordKey(entity, id), field: field, values: [shown])
         // What is shown may be an own edit under way. If that comes to nothing, what it was written over is seen all the same.
@@ -25,14 +37,57 @@ extension Simulation {
         {
             sight.values += before.values
         }
-        seen[token] = sight
+        // What was taken out unanswered may have taken effect all the same: it is among the problems of whoever wrote it.
+        for row in try await holdings(of: site).rows where row.place == .problem && !row.isRejected {
+            if let set = row.sealed?.set, let own = Self.written(set, key, field) { sight.values.append(own) }
+        }
+        return sight
     }
 
-    /// The first set that holds the token is the write; an undo or a second try may bring the value back later, and knows more.
+    /// Where a problem writes texts, before it is said again: a person has the record before them then, and knows more than at first.
+    func sights(_ site: SimulatedSite, of problem: Problem, editing field: String?) async throws -> [Sight] {
+        var sights: [Sight] = []
+        for change in problem.changes {
+            guard case .patch(let fields, _) = change.operation else { continue }
+            for name in Set(fields.keys + [field].compactMap { $0 }).sorted() {
+                if let sight = try await sight(site, change.key, name) { sights.append(sight) }
+            }
+        }
+        return sights
+    }
+
+    /// The set with that counter was written over them.
+    func note(_ found: [Sight], of counter: Int64, _ site: SimulatedSite) async throws {
+        let rows = try await site.replica.query("SELECT sealed FROM _tideline_pending WHERE counter = ?1", [.integer(counter)])
+        guard case .blob(let bytes)? = rows.first?.values.first else { return }
+        let sealed = try ledger.sealed(bytes)
+        for sight in found {
+            guard case .string(let token)? = Self.written(sealed.set, sight.key, sight.field) else { continue }
+            sights[sealed.edit, default: []].append(sight)
+            // Whoever writes over it while it is under way has seen this as well.
+            seen[token, default: Sight(key: sight.key, field: sight.field, values: [])].values += sight.values
+            sightsNoted.insert(token)
+        }
+    }
+
+    private static func written(_ set: ChangeSet, _ key: RecordKey, _ field: String) -> JSONValue? {
+        set.changes.lazy.filter { $0.key == key }.compactMap { change in
+            if case .patch(let fields, _) = change.operation { fields[field] } else { nil }
+        }.first
+    }
+
+    /// The first set that holds the token is the write; an undo or a second try may bring the value back later, and knows more: what
+    /// it was written over, as it says itself, whoever writes over it has seen.
     func noteSights(of sealed: Ledger.Sealed) {
         for token in sealed.written.sorted() {
-            guard let sight = seen[token], sightsNoted.insert(token).inserted else { continue }
-            sights[sealed.edit, default: []].append(sight)
+            guard let sight = seen[token] else { continue }
+            if sightsNoted.insert(token).inserted {
+                sights[sealed.edit, default: []].append(sight)
+            } else {
+                for case .patch(_, let was) in sealed.set.changes.lazy.filter({ $0.key == sight.key }).map(\.operation) {
+                    if let value = was[sight.field] { seen[token]?.values.append(value) }
+                }
+            }
         }
     }
 

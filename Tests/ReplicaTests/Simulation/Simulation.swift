@@ -29,6 +29,7 @@ actor Simulation {
     let seed: UInt64
     let steps: Int
     let bug: PlantedBug?
+    let profile: Profile
     let chance: Chance
     /// What the product and the server draw from, apart from the decisions of the run.
     let entropy: Chance
@@ -54,7 +55,11 @@ actor Simulation {
     var trace: [String] = []
     var statistics = Statistics()
     var backups: [(site: SimulatedSite, file: FileBackup)] = []
-    var snapshots: [ServerState] = []
+    var snapshots: [ServerBackup] = []
+    /// What the server wrote itself, in the history that it has now.
+    var ownWrites: [OwnWrite] = []
+    /// What is left of a series of misfortunes under way.
+    var plan: [Planned] = []
     /// Ids under which files have gone on that were enrolled before.
     var laterIDs: Set<Identifier> = []
     /// Hashes whose outcome was lost with a server's newer history.
@@ -83,10 +88,12 @@ actor Simulation {
     var brokenMeanwhile: BrokenInvariant?
     private var files = 0
 
-    init(seed: UInt64, steps: Int, bug: PlantedBug? = nil, store: SimulatedStore = .chosen) {
+    /// - Parameter profile: nil: that of the seed, or of the bug.
+    init(seed: UInt64, steps: Int, bug: PlantedBug? = nil, profile: Profile? = nil, store: SimulatedStore = .chosen) {
         self.seed = seed
         self.steps = steps
         self.bug = bug
+        self.profile = profile ?? bug?.entry.profile ?? Profile(of: seed)
         chance = Chance(seed: seed)
         let entropy = Chance(seed: seed ^ 0x5EED_0F_C4A0_5)
         self.entropy = entropy
@@ -141,7 +148,7 @@ actor Simulation {
         let ids = (0..<10).map { _ in newIdentifier() }
         pair = [ids[0], ids[1]]
         busyClient = ids[4]
-        server.write([
+        serverWrites([
             Change("client", ids[0], .create(fields: ["name": "Left", "legal_name": "same"])),
             Change("client", ids[1], .create(fields: ["name": "Right", "legal_name": "same"])),
             Change("part", ids[2], .create(fields: ["sku": "bolt", "name": "Bolt"])),
@@ -159,7 +166,7 @@ actor Simulation {
         // Somebody new may come in the middle of it.
         while sites.count < count {
             // Of the last one the oldest backup knows nothing.
-            if sites.count == count - 1 { snapshots.append(server.snapshot()) }
+            if sites.count == count - 1 { snapshots.append(backUpServer()) }
             let role: Role = sites.isEmpty ? .owner : chance.weighted([(2, .owner), (3, .manager), (4, .field)])
             try await enroll("s\(sites.count)", role: role)
         }
@@ -231,7 +238,7 @@ actor Simulation {
     /// A planted bug shows sooner when what it takes happens more often.
     private lazy var weights: [(weight: Int, value: Operation)] = {
         let emphasis = bug?.entry.emphasis ?? []
-        return Self.weights.map { ($0.weight + (emphasis.contains($0.value) ? 6 : 0), $0.value) }
+        return Self.weights.map { (profile.weight(of: $0.value, $0.weight) + (emphasis.contains($0.value) ? 6 : 0), $0.value) }
     }()
 
     private func step(_ number: Int) async throws {
@@ -239,23 +246,32 @@ actor Simulation {
         for site in sites { site.clockError.with { if abs($0 + site.drift) < 172_800_000 { $0 += site.drift } } }
         // Nobody lets everybody wait for long.
         if server.isRevoked, chance.percent(15) { server.isRevoked = false }
+        statistics.steps += 1
+        if let planned = nextPlanned() {
+            let (what, site) = try await perform(planned)
+            return try await finish(site, "\(number) \(site.name): \(what)")
+        }
         let operation = chance.weighted(weights)
         let site = sites[chance.below(sites.count)]
         statistics.operations[operation.rawValue, default: 0] += 1
-        statistics.steps += 1
         let what: String
         if !site.isEnrolled, operation != .restoreServer, operation != .snapshotServer, operation != .rest {
             what = chance.percent(20) ? try await crash(site) : try await enrolFirst(site)
         } else {
             what = try await perform(operation, site)
         }
-        note("\(number) \(operation.rawValue) \(site.name): \(what) @\(server.position)")
+        try await finish(site, "\(number) \(operation.rawValue) \(site.name): \(what)")
+    }
+
+    /// After each step.
+    private func finish(_ site: SimulatedSite, _ what: String) async throws {
+        note("\(what) @\(server.position)")
         if let brokenMeanwhile { throw brokenMeanwhile }
         try await checkAlways(site)
         try await neighbourActs()
     }
 
-    private func perform(_ operation: Operation, _ site: SimulatedSite) async throws -> String {
+    func perform(_ operation: Operation, _ site: SimulatedSite) async throws -> String {
         switch operation {
         case .write: return try await write(site)
         case .writePair: return try await writePair(site)

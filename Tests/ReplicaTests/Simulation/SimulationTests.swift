@@ -19,6 +19,9 @@ import Testing
 
     static let steps = environment("TIDELINE_STEPS") ?? 80
 
+    /// `TIDELINE_PROFILE` names one for all of them.
+    private static let profile = ProcessInfo.processInfo.environment["TIDELINE_PROFILE"].flatMap(Simulation.Profile.init(rawValue:))
+
     static func tell(_ report: Simulation.Report) -> Comment {
         let last = report.trace.suffix(environment("TIDELINE_LAST_LINES") ?? 25).joined(separator: "\n  ")
         return "TIDELINE_SEED=\(report.seed): \(report.broken?.description ?? "")\n  \(last)"
@@ -27,7 +30,7 @@ import Testing
     @Test func everySeed_keepsEveryInvariant() async throws {
         var statistics = Statistics()
         for seed in Self.seeds {
-            let report = await Simulation(seed: seed, steps: Self.steps).run()
+            let report = await Simulation(seed: seed, steps: Self.steps, profile: Self.profile).run()
             statistics.add(report.statistics)
             #expect(report.broken == nil, Self.tell(report))
             if let path = ProcessInfo.processInfo.environment["TIDELINE_TRACE"] {
@@ -36,7 +39,8 @@ import Testing
         }
         for line in statistics.lines { print(line) }
         // A run that skips what it is for proves nothing. Of rare faults few seeds say little.
-        if Self.seeds.count >= 12 {
+        if Self.seeds.count >= 12, Self.profile == nil {
+            #expect(statistics.rareLooks.isEmpty, "hardly compared: \(statistics.rareLooks)")
             for kind in FaultKind.allCases where kind.expectedPercent >= 60 {
                 #expect(statistics.seedsWith[kind] ?? 0 > 0, "\(kind) never fired")
             }
@@ -59,7 +63,7 @@ import Testing
     /// `TIDELINE_PLANTED` names one of them.
     static let plantedBugs: [PlantedBug] = {
         let name = ProcessInfo.processInfo.environment["TIDELINE_PLANTED"]
-        return PlantedBug.allCases.filter { $0.storeFault == nil && (name == nil ? !PlantedBug.unfound.contains($0) : $0.rawValue == name) }
+        return PlantedBug.allCases.filter { $0.storeFault == nil && (name == nil || $0.rawValue == name) }
     }()
 
     /// The seed that the catalogue names comes first, then the others.

@@ -72,6 +72,9 @@ struct Statistics: Sendable {
     /// Sealed sets that were followed to the end, and guarded writes of which it is known what their author was looking at.
     var edits = 0
     var sights = 0
+    /// Deletes that took effect, and what was brought back on purpose, of which it was followed what they took along.
+    var deletes = 0
+    var revivals = 0
     /// Sets by the server's verdict.
     var outcomes: [String: Int] = [:]
     /// Entries that say so: values lost to later ones, sets refused because of somebody else's edit.
@@ -91,6 +94,8 @@ struct Statistics: Sendable {
         deaths.merge(other.deaths, uniquingKeysWith: +)
         edits += other.edits
         sights += other.sights
+        deletes += other.deletes
+        revivals += other.revivals
         seedsWith.merge(other.seedsWith, uniquingKeysWith: +)
         outcomes.merge(other.outcomes, uniquingKeysWith: +)
         conflicts += other.conflicts
@@ -112,10 +117,18 @@ struct Statistics: Sendable {
             "deaths: " + Self.list(deaths.map { ($0.key, $0.value) }),
             "steps at which nobody died: " + StorageStep.allCases.map(\.rawValue).filter { deaths[$0] == nil }.joined(separator: ", "),
             "\(edits) sets followed to the end, \(sights) overwritten guarded values compared with what their author was looking at",
+            "\(deletes) deletes and \(revivals) that were brought back followed to the end",
             "verdicts: " + Self.list(outcomes.map { ($0.key, $0.value) }),
             "\(seeds) seeds, \(steps) operations, \(faults.values.reduce(0, +)) faults, \(conflicts) conflicts, \(duplicates) duplicates, \(events) events, \(numbers) numbers, "
                 + "\(simulatedMilliseconds / 3_600_000) simulated hours",
         ]
+    }
+
+    /// What has hardly been looked at: less than half of what a hundred seeds of a sound run have at least. One run says little.
+    var rareLooks: [String] {
+        [("sights", sights, 150), ("deletes", deletes, 80), ("revivals", revivals, 10)].filter { _, count, expected in
+            count < seeds * expected / 200
+        }.map { name, count, _ in "\(name) (\(count))" }
     }
 
     /// Kinds that fired in far fewer simulations than in a sound run: less than half of their share.
