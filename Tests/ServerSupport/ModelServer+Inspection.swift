@@ -80,6 +80,7 @@ extension ModelServer {
         let newest = state.feed.suffix(Int(request.newest ?? 1_000_000)).first { $0.atMilliseconds >= request.sinceMilliseconds ?? 0 }
         let after = request.after ?? newest.map { $0.position.position - 1 } ?? state.position
         let reader = ReaderAccess(member: account.member, role: account.role)
+        if let cursor = request.cursor, try reading(cursor).role != reader.role { throw refusal(.resyncRequired) }
         let visible = state.feed.filter { $0.position.position > after && reader.sees($0, in: schema) }
         let page = visible.prefix(request.limit)
         let hasMore = visible.count > request.limit

@@ -130,15 +130,11 @@ extension ModelServer {
     /// cursor proves that it is needed.
     func place(_ cursor: String?) throws -> Place? {
         guard let cursor else { return nil }
-        let parts = cursor.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard parts.count == 8, Self.code(parts.dropLast().joined(separator: ".")) == parts[7], let epoch = Int64(parts[0]),
-            let position = Int64(parts[1]), let floor = Int64(parts[3]), let role = Role(rawValue: parts[4])
-        else { throw refusal(.invalidCursor) }
-        let head = Int64(parts[5]).map {
-            CheckpointMark(position: FeedPosition(epoch: epoch, position: $0), fingerprint: parts[6])
-        }
+        let told = try reading(cursor)
+        let (head, floor, role) = (told.head, told.floor, told.role)
+        let (epoch, position) = (told.mark.position.epoch, told.mark.position.position)
         let isOther =
-            position > state.position || state.fingerprints[position] != parts[2]
+            position > state.position || state.fingerprints[position] != told.mark.fingerprint
             || head.map { $0.position.position > state.position || state.fingerprints[$0.position.position] != $0.fingerprint } ?? false
         if epoch >= state.epoch, epoch > state.epoch || isOther {
             if fault == .overlooksRestores {
@@ -149,6 +145,18 @@ extension ModelServer {
             beginEpoch(after: epoch)
         }
         if epoch < state.epoch { throw refusal(.newEpoch, details: ["epoch": .integer(state.epoch)]) }
+        return told
+    }
+
+    /// What a cursor says, of whatever history it is. Throws `invalid_cursor`.
+    func reading(_ cursor: String) throws -> Place {
+        let parts = cursor.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 8, Self.code(parts.dropLast().joined(separator: ".")) == parts[7], let epoch = Int64(parts[0]),
+            let position = Int64(parts[1]), let floor = Int64(parts[3]), let role = Role(rawValue: parts[4])
+        else { throw refusal(.invalidCursor) }
+        let head = Int64(parts[5]).map {
+            CheckpointMark(position: FeedPosition(epoch: epoch, position: $0), fingerprint: parts[6])
+        }
         return Place(
             mark: CheckpointMark(position: FeedPosition(epoch: epoch, position: position), fingerprint: parts[2]), floor: floor, role: role,
             head: head)

@@ -349,16 +349,17 @@ struct SyncWork {
             let now = try await file.read { try Metadata(connection: $0.connection).clock().serverTime($0.environment.wallMilliseconds()) }
             let since = now - Int64(options.activityDays) * 86_400_000
             while true {
-                let next = try await file.read { store -> (next: Int64?, isDue: Bool) in
+                let next = try await file.read { store -> (next: Int64?, isDue: Bool, cursor: String?) in
                     let meta = Metadata(connection: store.connection)
                     let next = try meta.integer(.activityNext)
-                    return (next, try meta.checkpoint().map { next ?? -1 < $0.position.position } ?? false)
+                    let isDue = try meta.checkpoint().map { next ?? -1 < $0.position.position } ?? false
+                    return (next, isDue, try meta.text(.cursor))
                 }
                 guard next.isDue else { return }
                 let request = ActivityRequest(
                     after: next.next, newest: next.next == nil ? Int64(count) : nil,
                     sinceMilliseconds: next.next == nil ? max(0, since) : nil,
-                    limit: ActivityRequest.entriesMax)
+                    limit: ActivityRequest.entriesMax, cursor: next.cursor)
                 let page = try ActivityPage(parsing: try await transport.get("activity", request.query, token: token))
                 guard page.next > next.next ?? -1 else { return }
                 try await file.write { store in

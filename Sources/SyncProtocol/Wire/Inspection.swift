@@ -122,12 +122,17 @@ public struct ActivityRequest: Hashable, Sendable {
     /// and none older than this, milliseconds since 1970 UTC.
     public var sinceMilliseconds: Int64?
     public var limit: Int
+    /// Where the reader's pulls stand: entries are told only to whoever still is what they were when they got it.
+    public var cursor: String?
 
-    public init(after: Int64? = nil, newest: Int64? = nil, sinceMilliseconds: Int64? = nil, limit: Int = entriesDefault) {
+    public init(
+        after: Int64? = nil, newest: Int64? = nil, sinceMilliseconds: Int64? = nil, limit: Int = entriesDefault, cursor: String? = nil
+    ) {
         self.after = after
         self.newest = newest
         self.sinceMilliseconds = sinceMilliseconds
         self.limit = limit
+        self.cursor = cursor
     }
 
     public var query: [(name: String, value: String)] {
@@ -135,6 +140,7 @@ public struct ActivityRequest: Hashable, Sendable {
         if let after { query.append(("after", String(after))) }
         if let newest { query.append(("newest", String(newest))) }
         if let sinceMilliseconds { query.append(("since", String(sinceMilliseconds))) }
+        if let cursor { query.append(("cursor", cursor)) }
         return query
     }
 
@@ -143,6 +149,7 @@ public struct ActivityRequest: Hashable, Sendable {
         for (name, value) in query {
             func number(_ range: ClosedRange<Int64>) throws(WireError) -> Int64 { try WireError.number(value, named: name, range) }
             switch name {
+            case "cursor": cursor = value
             case "after": after = try number(0...Int64.max)
             case "newest": newest = try number(0...1_000_000)
             case "since": sinceMilliseconds = try number(0...Int64.max)

@@ -205,7 +205,10 @@ enum FixedOperations {
                 query(
                     "limit", ["type": "integer", "minimum": 1, "maximum": .integer(Int64(ActivityRequest.entriesMax))],
                     "Entries on the page."),
-            ], success: json("A page", ["type": "object"]), errors: [.badRequest, .unauthorized, .forbidden]),
+                query(
+                    "cursor", ["type": "string"],
+                    "Where the reader's pulls stand; refused when its role is another one than then."),
+            ], success: json("A page", ["type": "object"]), errors: [.badRequest, .unauthorized, .forbidden, .resyncRequired]),
         "GET /v1/schema": operation(
             "schema", "The schema as a document", tag: "server", hasToken: false,
             success: json("Entities, fields, state machines", ["type": "object", "required": ["version", "entities"]]), errors: []),

@@ -18,6 +18,11 @@ struct Activity {
             guard let head = TenantHead(try connection.run(TenantHead.read(tenant))) else { throw Authentication.unauthorized }
             let after = try request.after ?? start(request, tenant: tenant, on: connection)
             let reader = ReaderAccess(principal)
+            // Its copy of the timeline is thrown away when a pull tells of another role. A role that was another one only in between
+            // no pull will tell of, so whoever reads with it gets nothing that would stay.
+            if let cursor = try request.cursor.map({ try context.cursorSeal.open($0, tenant: tenant) }) {
+                try cursor.requireRole(reader.role)
+            }
             var parameters: [PostgresValue] = [
                 .identifier(tenant), .integer(after), .integer(Self.scanMax), .integer(Int64(request.limit) + 1),
                 .bool(reader.hidesRestricted),

@@ -18,6 +18,13 @@ struct Cursor: Sendable, Hashable {
     /// What has to be in a server's history, or pages of this reader come from another one.
     var marks: [CheckpointMark] { [mark] + (head.map { [$0] } ?? []) }
 
+    /// Throws `resync_required` when its reader was somebody who reads other data.
+    func requireRole(_ role: Role) throws(ErrorReply) {
+        guard self.role != role else { return }
+        throw ErrorReply(
+            .resyncRequired, "the role of this member reads other data now; start again without a cursor, keeping what is pending")
+    }
+
     fileprivate var bytes: [UInt8] {
         let backfills = JSONValue.array([])
         return JSONValue.array([

@@ -74,10 +74,7 @@ struct Pull {
         // or be missing, and restricted fields in them.
         let reader = ReaderAccess(principal)
         let seesRestricted = !reader.hidesRestricted
-        if let cursor, cursor.role != reader.role {
-            throw ErrorReply(
-                .resyncRequired, "the role of this member reads other data now; start again without a cursor, keeping what is pending")
-        }
+        try cursor?.requireRole(reader.role)
         let floor = cursor?.tombstoneFloor ?? head.position.position
         // During a first sync the pruned tombstones lie below its floor and would not have been sent.
         if start < head.horizon, floor < head.horizon {

@@ -103,4 +103,23 @@ import Testing
             #expect(try ana.activity(ActivityRequest(after: everything.next))?.entries.isEmpty == true)
         }
     }
+
+    /// What a role that lasted for a moment may read would stay in a copy of the timeline: no pull tells of that role.
+    @Test func activity_isRefused_whenTheCursorIsOfAnotherRole() throws {
+        try onEveryStore { (company: Company) throws in
+            _ = try company.enroll("Olga")
+            let finn = try company.enroll("Finn", .field)
+            try finn.pull()
+            let cursor = try required(finn.cursor)
+            func become(_ role: String) { company.write([Edit.patch("member", finn.member, ["role": .string(role)])]) }
+            become("manager")
+            #expect(try finn.activity(ActivityRequest(after: 0, cursor: cursor)) == nil)
+            #expect(company.refused?.knownCode == .resyncRequired)
+            #expect(try finn.activity(ActivityRequest(after: 0)) != nil, "who keeps nothing of before names no cursor")
+            become("field")
+            #expect(try finn.activity(ActivityRequest(after: 0, cursor: cursor))?.entries.isEmpty == false)
+            #expect(try finn.activity(ActivityRequest(after: 0, cursor: "x")) == nil)
+            #expect(company.refused?.knownCode == .invalidCursor)
+        }
+    }
 }

@@ -69,6 +69,7 @@ import Testing
         (20001, 80, .ordinary, "a first sync, interrupted when the server was restored, never came to an end"),
         (21075, 320, .ordinary, "what a restored server had refused stayed accepted in a file that was put back"),
         (20047, 80, .ordinary, "what a tool wrote behind the last seal of a sync counted as confirmed"),
+        (41038, 80, .steady, "the timeline was read in a role that came and went between two pulls"),
     ]
 
     @Test(arguments: SoakTests.kept.indices) func keptSeed_staysSound(index: Int) async {

@@ -47,4 +47,31 @@ import Testing
         #expect(world.server.record("contact", contact)?.text("job_title") == "Typed on the train")
         try await expectConverged(world, finn)
     }
+
+    /// A pull tells of a new role by the cursor of the last one. Of one that came and went in between it cannot tell, so nothing is read
+    /// with it that would stay.
+    @Test func timelineReadInARoleThatCameAndWent_isNotKept() async throws {
+        let world = try World()
+        let olga = try await world.replica("olga")
+        let finn = try await world.replica("finn", role: .field)
+        let client = try await olga.client("Acme")
+        try await olga.create(
+            "deal", ["client": .string(client.text), "title": "Pier", "currency": "USD", "owner": .string(olga.member.text)])
+        try await olga.sync()
+        let (server, member) = (world.server, finn.member)
+        @Sendable func become(_ role: String) {
+            server.write([Change("member", member, .patch(fields: ["role": .string(role)], was: [:]))])
+        }
+        finn.transport.during { call, moment in if call == .get, moment == .before { become("manager") } }
+        #expect(try await finn.sync().activityFailure?.message.contains("[resync_required]") == true)
+        finn.transport.during(nil)
+        become("field")
+
+        #expect(try await finn.sync().activityFailure == nil)
+        let entries = try await finn.replica.query("SELECT entry FROM _tideline_activity").compactMap { row in
+            if case .text(let text)? = row["entry"] { try ActivityEntry(json: try JSONValue(parsing: text)) } else { nil }
+        }
+        #expect(entries.contains { $0.key == RecordKey("client", client) })
+        #expect(!entries.contains { $0.key.entity == "deal" }, "deals of others are not for the field role")
+    }
 }
