@@ -38,7 +38,7 @@ final class Application: @unchecked Sendable {
             let context = SyncContext(
                 tables: EntityTables(schema), cursorSeal: seal, now: WallClock.milliseconds,
                 announce: { wakeUps.announce($0) }, log: log, metrics: metrics, pushStep: { pushKill?.reach($0) },
-                step: database.step)
+                step: database.step, storageQuota: configuration.storageQuota)
             var http = HTTPServerConfiguration()
             http.listen = configuration.listen
             http.workers = configuration.workers

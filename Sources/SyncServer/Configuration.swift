@@ -1,6 +1,7 @@
 // What an operator may set: flags first, then the environment, then defaults.
 
 import Foundation
+import SyncProtocol
 
 struct Configuration: Sendable {
     /// libpq URL of the runtime; nil: a private cluster in `dataDirectory`.
@@ -17,6 +18,8 @@ struct Configuration: Sendable {
     var workers: Int
     /// Bytes of requests and responses held at a time.
     var requestMemoryBytes = HTTPServerConfiguration().memoryBytes
+    /// What one tenant may store.
+    var storageQuota = StorageQuota()
     /// Origins of web pages that may use the API; nil: only the server's own.
     var crossOrigin: CrossOrigin?
     /// Webhooks.
@@ -43,6 +46,7 @@ struct Configuration: Sendable {
         ("TIDELINE_LISTEN", "same as --listen"),
         ("TIDELINE_WORKERS", "same as --workers"),
         ("TIDELINE_REQUEST_MEMORY_MB", "most memory for requests and responses under way, default 256"),
+        ("TIDELINE_TENANT_QUOTA_GB", "same as --tenant-quota-gb"),
         ("TIDELINE_CORS_ORIGINS", "same as --cors-origin, separated by commas"),
         ("TIDELINE_WEBHOOK_THREADS", "same as --webhook-threads"),
         ("TIDELINE_WEBHOOK_ALLOW", "same as --webhook-allow, separated by commas"),
@@ -71,6 +75,12 @@ struct Configuration: Sendable {
                 throw UsageError("TIDELINE_REQUEST_MEMORY_MB is a number from 16 to 1000000")
             }
             requestMemoryBytes = megabytes << 20
+        }
+        if let text = try setting("--tenant-quota-gb", "TIDELINE_TENANT_QUOTA_GB") {
+            guard let gigabytes = Int64(text), (0...1_000_000).contains(gigabytes) else {
+                throw UsageError("--tenant-quota-gb is a number from 0 (no limit) to 1000000")
+            }
+            storageQuota.bytesMax = gigabytes == 0 ? nil : gigabytes << 30
         }
         var origins = (environment["TIDELINE_CORS_ORIGINS"] ?? "").split(separator: ",").map(String.init)
         while let origin = try arguments.value("--cors-origin") { origins += origin.split(separator: ",").map(String.init) }

@@ -40,11 +40,19 @@ extension ModelServer {
         guard push.schemaVersion <= schema.version else { throw refusal(.schemaTooOld, details: ["schema": .integer(schema.version)]) }
         let account = try account(token)
         guard account.role != .viewer else { throw refusal(.forbidden) }
+        let untouched = push.identity == nil ? nil : state
         let replica = try author(push, account)
         let isCourier = replica != account.replica
         try checkOrder(push.sets, replica)
         _ = try place(push.cursor)
         let fresh = try unseen(push.sets, replica, isCourier: isCourier)
+        if !fresh.isEmpty {
+            let new = Set(fresh.map(\.dot))
+            do { try requireRoom(for: "sets", fits: push.sets.prefix { !new.contains($0.dot) }.count) } catch {
+                if let untouched { state = untouched }
+                throw error
+            }
+        }
         resumeNumbers(push.numbers)
         // It dies before anything is kept.
         for case .set(let content) in fresh.map(\.content) where poison?(content) == true {
@@ -102,7 +110,9 @@ extension ModelServer {
                 waiting[set.dot.counter] = outcome.json.canonicalBytes()
             } else {
                 state.deferred[set.dot] = nil
-                state.outcomes[replica, default: [:]][set.dot.counter] = (set.hash, outcome.json.canonicalBytes())
+                let bytes = outcome.json.canonicalBytes()
+                state.outcomes[replica, default: [:]][set.dot.counter] = (set.hash, bytes)
+                state.storedBytes += StorageQuota.bytes(ofSetWith: bytes.count)
                 if case .set(let content) = set.content { noteFirst(content, set.hash, account.member, outcome) }
             }
             state.acknowledged[replica] = max(set.dot.counter, state.acknowledged[replica] ?? 0)
@@ -245,6 +255,7 @@ extension ModelServer {
     func enter(_ entry: FeedEntry) {
         state.feed += kept([ActivityEntry(entry)])
         state.position = entry.position.position
+        state.storedBytes += entry.storedBytes
         state.fingerprints[state.position] = fingerprint(state.position)
     }
 

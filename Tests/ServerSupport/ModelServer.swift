@@ -53,6 +53,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
     public var revoked: Set<Identifier> = []
     /// How much may wait after a restore.
     public var waitingLimits = WaitingLimits()
+    public var storageQuota = StorageQuota()
     /// Of an answer with single records.
     public var recordsBytesMax = RecordsRequest.bytesMax
     /// What is wrong with this server on purpose.
@@ -272,6 +273,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         // Of a lost one it went down with its row.
         var restrictedSince: Int64? = role.seesRestricted ? 0 : nil
         if let former { restrictedSince = isLost ? nil : state.restrictedSince[former.replica] }
+        try requireRoom(for: "replica")
         try requireRoom(for: code.member)
         let reply = register(
             code.member, role, label: request.label, platform: request.platform,
@@ -297,6 +299,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
                 }
                 return self.reply(common, account.member, account.role, base: request.counter)
             }
+            try requireRoom(for: "replica")
             try requireRoom(for: account.member)
             return register(
                 account.member, account.role, label: request.label, platform: request.platform, acknowledged: request.counter,
@@ -304,6 +307,11 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
         }
         pokes.poke()
         return reply
+    }
+
+    /// Throws `limit_reached` when the tenant stores as much as it may.
+    func requireRoom(for field: String, fits: Int? = nil) throws {
+        do { try storageQuota.requireRoom(beside: state.storedBytes, field: field, fits: fits) } catch { throw refusal(error) }
     }
 
     private func requireRoom(for member: Identifier) throws {
@@ -353,6 +361,7 @@ public final class ModelServer: ServerCore, @unchecked Sendable {
             let outcome = writeLocked([Change("replica", replica, .create(fields: fields))] + changes)
             precondition(outcome.status == .accepted, "a replica cannot be made: \(outcome.violations)")
         }
+        state.storedBytes += StorageQuota.replicaBytes
         members[replica] = member
         state.lastEpoch[replica] = state.epoch - (isLost ? 1 : 0)
         state.acknowledged[replica] = acknowledged

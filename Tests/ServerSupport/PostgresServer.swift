@@ -14,7 +14,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
     public let tenant: Identifier
     private let lock: NSLock
     let connection: PostgresConnection
-    let context: SyncContext
+    private(set) var context: SyncContext
     /// Of the database.
     let url: String
     private let now: @Sendable () -> Int64
@@ -202,6 +202,7 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
                     placed.append(record)
                     entries.append(ServerBeginnings.loaded(record, at: head.position, nowMilliseconds: now()))
                 }
+                head.count(entries)
                 let heads = store.writeHeads(placed) { _ in nil }
                 let statements = store.write(placed) + [heads, FeedStore.append(entries, tenant: tenant)].compactMap { $0 }
                 try connection.batch(statements + [head.write(tenant, nowMilliseconds: now())])
@@ -238,6 +239,11 @@ public final class PostgresServer: ServerCore, @unchecked Sendable {
                     .integer(Self.voided))
             }
         }
+    }
+
+    public var storageQuota: StorageQuota {
+        get { lock.withLock { context.storageQuota } }
+        set { lock.withLock { context.storageQuota = newValue } }
     }
 
     // MARK: Looking inside

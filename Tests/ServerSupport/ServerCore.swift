@@ -57,6 +57,8 @@ public protocol ServerCore: AnyObject, Sendable {
     func forgetTombstones()
     /// While true every token of the tenant is void.
     var isRevoked: Bool { get set }
+    /// How much may be stored, as the operator has set it.
+    var storageQuota: StorageQuota { get set }
 
     // MARK: Looking inside
 
@@ -88,6 +90,8 @@ extension ServerCore {
 public struct ServerState: Sendable {
     public var epoch: Int64 = 0
     public var position: Int64 = 0
+    /// As ``StorageQuota`` counts them.
+    public var storedBytes: Int64 = 0
     public var records: [RecordKey: RecordState] = [:]
     public var outcomes: [Identifier: [Int64: (hash: String, bytes: [UInt8])]] = [:]
     public var acknowledged: [Identifier: Int64] = [:]

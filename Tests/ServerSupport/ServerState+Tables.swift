@@ -8,6 +8,7 @@ extension ServerState {
         if let head = try rows("tideline.tenant_head").first {
             epoch = head["epoch"]?.integerValue ?? 0
             position = head["position"]?.integerValue ?? 0
+            storedBytes = head["stored_bytes"]?.integerValue ?? 0
         }
         for entity in schema.entities {
             for row in try rows("public.\(entity.name)") {
@@ -45,6 +46,18 @@ extension ServerState {
             guard let dot = entry.dot, positions[dot]?.contains(entry.position.position) != true else { continue }
             applications[dot] = 2
         }
+    }
+
+    /// ``storedBytes`` again, from the rows themselves.
+    public func recountedBytes() throws -> Int64 {
+        let entries = try rows("tideline.feed").map { row in
+            StorageQuota.bytes(
+                ofEntryWith: FeedEntry.saidBytes(
+                    row["changes"]?.objectValue ?? JSONObject(), row["restricted_changes"]?.objectValue ?? JSONObject()))
+        }
+        let sets = try rows("tideline.change_set").map { StorageQuota.bytes(ofSetWith: $0["outcome"]?.stringValue?.utf8.count ?? 0) }
+        let replicas = try rows("tideline.replica").map { _ in StorageQuota.replicaBytes }
+        return (entries + sets + replicas).reduce(0, +)
     }
 
     private func rows(_ table: String) throws -> [JSONObject] {

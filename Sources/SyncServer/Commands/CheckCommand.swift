@@ -12,7 +12,7 @@ enum CheckCommand {
         do {
             let connection = try database.connectAsOwner()
             defer { connection.close() }
-            findings = try look(connection) + [disk(configuration)].compactMap { $0 }
+            findings = try look(connection, configuration.storageQuota) + [disk(configuration)].compactMap { $0 }
         } catch let error as PostgresError where error.isConnectionLost {
             let json: JSONValue = [
                 "ok": false, "checks": [["name": "database", "ok": false, "message": .string("not reachable: \(error.message)")]],
@@ -29,7 +29,7 @@ enum CheckCommand {
         return isGood ? .done : .refused
     }
 
-    private static func look(_ connection: PostgresConnection) throws -> [CheckFinding] {
+    private static func look(_ connection: PostgresConnection, _ quota: StorageQuota) throws -> [CheckFinding] {
         var findings = [CheckFinding(name: "database", isGood: true, words: "reachable")]
         findings.append(.version(connection.serverVersion / 10_000))
         let isMigrated = try Migration(.tideline).isCurrent(connection)
@@ -50,8 +50,20 @@ enum CheckCommand {
         }
         let clock = try connection.run("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         findings.append(.clock(milliseconds: (clock.integer(0, 0) ?? 0) - WallClock.milliseconds()))
-        if isMigrated { findings += try consumers(connection) }
+        if isMigrated {
+            findings += try storage(connection, quota)
+            findings += try consumers(connection)
+        }
         return findings
+    }
+
+    private static func storage(_ connection: PostgresConnection, _ quota: StorageQuota) throws -> [CheckFinding] {
+        guard let most = quota.bytesMax else { return [] }
+        let found = try connection.transaction(.readWrite, prelude: [TenantSession.enterWithoutTenant]) {
+            try $0.run("SELECT tenant, stored FROM tideline.storage_status($1, 1000)", .integer(most / 100 * CheckFinding.storageShareMax))
+        }
+        let full = found.rows.compactMap { CheckFinding.storage(of: found.text($0, 0) ?? "", stored: found.integer($0, 1) ?? 0, of: most) }
+        return full.isEmpty ? [.storageSuffices] : full
     }
 
     private static func consumers(_ connection: PostgresConnection) throws -> [CheckFinding] {

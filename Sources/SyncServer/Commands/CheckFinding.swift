@@ -60,6 +60,24 @@ struct CheckFinding: Sendable, Equatable {
             words: "\(Int(share * 100)) % free\(share >= diskShareMin ? "" : "; Postgres stops when it is full")")
     }
 
+    // MARK: Storage
+
+    /// Of what a tenant may store, in percent: from here on there is time to do something about it.
+    static let storageShareMax: Int64 = 90
+
+    /// nil for a tenant with enough room.
+    static func storage(of tenant: String, stored: Int64, of most: Int64) -> CheckFinding? {
+        let share = Int64(Double(stored) / Double(most) * 100)
+        guard share >= storageShareMax else { return nil }
+        let words =
+            share >= 100
+            ? "has stored all it may; nothing more is taken from its members" : "has stored \(share) % of what it may"
+        return CheckFinding(
+            name: "storage of \(tenant)", isGood: false, words: "\(words); allow more with sync-server serve --tenant-quota-gb")
+    }
+
+    static let storageSuffices = CheckFinding(name: "storage", isGood: true, words: "every tenant has room")
+
     // MARK: Consumers
 
     /// Minutes behind after which a consumer is worth a look.

@@ -1,5 +1,7 @@
 // `help`: each command with an example that can be copied.
 
+import SyncProtocol
+
 enum Help {
     static func text(_ topic: String) -> String {
         if topic.isEmpty { return overview }
@@ -46,12 +48,13 @@ enum Help {
             "serve", "Answer replicas over HTTP.",
             """
             sync-server serve [--data-dir DIR] [--database-url URL] [--listen HOST:PORT] [--workers N] \
-            [--webhook-threads N] [--webhook-allow RANGE]… [--cors-origin ORIGIN]…
+            [--webhook-threads N] [--webhook-allow RANGE]… [--cors-origin ORIGIN]… [--tenant-quota-gb N]
             """,
             """
             Without a database URL it runs a private Postgres in its data directory. The database is migrated at start.
             Webhooks go to public addresses only, unless --webhook-allow names others; --webhook-threads 0 leaves them to other servers.
             --cors-origin lets the web pages of an origin, such as https://app.example, use the API from a browser.
+            A tenant stores at most \(StorageQuota.bytesMaxDefault >> 30) GB unless --tenant-quota-gb says otherwise; 0: as much as the disk holds.
             SIGTERM and SIGINT drain: who waits is answered, requests under way finish. A second signal ends at once.
 
             Examples:
@@ -64,8 +67,9 @@ enum Help {
         topic(
             "check", "Say whether the database is fit to serve from.", "sync-server check",
             """
-            Looks at reachability, version, migration, pgcrypto, row level security, clocks, disk, and at consumers that lag, fail, have
-            dead letters or are disabled. Exit 1 if something is wrong.
+            Looks at reachability, version, migration, pgcrypto, row level security, clocks, disk, at tenants that have stored almost as much
+            as they may (give it the --tenant-quota-gb of the server), and at consumers that lag, fail, have dead letters or are disabled.
+            Exit 1 if something is wrong.
             """),
         topic(
             "tenant create", "Make a tenant and the enrolment code of its owner.",

@@ -66,6 +66,7 @@ struct RecordWrite {
             if let stored = IdempotencyKey.read(locked[3]) { return (try replay(stored, for: key), false) }
             try IdempotencyKey.requireRoom(locked[4])
         }
+        try context.storageQuota.requireRoom(beside: head.storedBytes, field: "body")
 
         let store = RecordStore(tables: context.tables, tenant: tenant, epoch: head.position.epoch)
         let record = try store.states(of: entity.name, in: locked[2]).first

@@ -26,6 +26,8 @@ enum EngineTables {
         ALTER TABLE tideline.tenant_head ADD COLUMN IF NOT EXISTS kept_answers bigint NOT NULL DEFAULT 0, \
         ADD COLUMN IF NOT EXISTS kept_answer_bytes bigint NOT NULL DEFAULT 0
         """,
+        // What is kept of the tenant; see StorageQuota.
+        "ALTER TABLE tideline.tenant_head ADD COLUMN IF NOT EXISTS stored_bytes bigint NOT NULL DEFAULT 0",
         // So that a pull touches only entities that changed, and exact totals cost nothing.
         """
         CREATE TABLE IF NOT EXISTS tideline.entity_head (tenant uuid NOT NULL, entity text NOT NULL, position bigint NOT NULL, \
@@ -177,6 +179,12 @@ enum EngineTables {
         AND (c.due_at <= now OR (h.position > c.position AND c.open_count < open_max))) d \
         ORDER BY d.turn, d.last_attempt_at NULLS FIRST LIMIT count'
         """,
+        // Tenants that store so much, the fullest first.
+        """
+        CREATE OR REPLACE FUNCTION tideline.storage_status(bytes bigint, count bigint) RETURNS TABLE (tenant uuid, stored bigint) \
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS \
+        'SELECT h.tenant, h.stored_bytes FROM tideline.tenant_head h WHERE h.stored_bytes >= bytes ORDER BY h.stored_bytes DESC LIMIT count'
+        """,
         // How far consumers are, in numbers, the furthest behind first. Positions are dense within an epoch, so nothing is counted.
         """
         CREATE OR REPLACE FUNCTION tideline.outbox_status(count bigint) RETURNS TABLE (tenant uuid, name text, kind text, status text, \
@@ -193,7 +201,7 @@ enum EngineTables {
     ]
     static let functionSignatures = [
         "tideline.enrollment_tenant(bytea)", "tideline.heads_changed(bigint)", "tideline.outbox_due(bigint, bigint, bigint)",
-        "tideline.outbox_status(bigint)",
+        "tideline.outbox_status(bigint)", "tideline.storage_status(bigint, bigint)",
     ]
     /// Tables those functions read.
     static let crossTenant = ["tenant_head", "enrollment_code", "consumer", "delivery", "feed"]

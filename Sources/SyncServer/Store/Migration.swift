@@ -43,6 +43,7 @@ struct Migration {
             step(.migrationGuarded)
             try fillTimelines(connection)
             try fillScopes(connection)
+            try fillStorage(connection)
             step(.migrationFilled)
             try writeMeta(connection)
             step(.migrationWritten)
@@ -209,6 +210,27 @@ struct Migration {
         try connection.run(
             "INSERT INTO tideline.meta (key, value) VALUES ('scopes', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             .text(Migration.scopes))
+    }
+
+    /// How much tenants store, from before it was counted; done once. The texts of what was said are about as long as what is counted now.
+    private func fillStorage(_ connection: PostgresConnection) throws {
+        let isDone = try connection.run("SELECT 1 FROM tideline.meta WHERE key = 'storage'")
+        guard isDone.isEmpty else { return }
+        let tenants = try connection.run("SELECT tenant FROM tideline.tenant_head")
+        for tenant in tenants.rows.compactMap({ tenants.identifier($0, 0) }) {
+            try connection.run("SELECT set_config('tideline.tenant', $1, true)", .text(tenant.text))
+            try connection.run(
+                """
+                UPDATE tideline.tenant_head SET stored_bytes = \
+                (SELECT coalesce(sum($2 + octet_length(changes::text) + octet_length(restricted_changes::text)), 0)::bigint \
+                FROM tideline.feed WHERE tenant = $1::uuid) \
+                + (SELECT coalesce(sum($3 + octet_length(outcome)), 0)::bigint FROM tideline.change_set WHERE tenant = $1::uuid) \
+                + (SELECT $4 * count(*) FROM tideline.replica WHERE tenant = $1::uuid) WHERE tenant = $1::uuid
+                """, .identifier(tenant), .integer(StorageQuota.entryBytes), .integer(StorageQuota.setBytes),
+                .integer(StorageQuota.replicaBytes))
+        }
+        try connection.run("SELECT set_config('tideline.tenant', '', true)")
+        try connection.run("INSERT INTO tideline.meta (key, value) VALUES ('storage', 'counted')")
     }
 
     private func writeMeta(_ connection: PostgresConnection) throws {

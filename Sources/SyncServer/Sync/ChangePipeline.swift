@@ -86,9 +86,10 @@ struct ChangePipeline {
             let entries = decisions.flatMap(\.entries)
             var bytes = 0
             for entry in entries {
-                bytes += entry.changes.roughBytes + entry.restrictedChanges.roughBytes
+                bytes += entry.saidBytes
                 guard bytes <= context.workLimits.entryBytes else { throw TooLarge(entryBytes: context.workLimits.entryBytes) }
             }
+            after.count(entries)
             let written = workspace.writtenRecords
             var statements = store.write(written)
             if let heads = store.writeHeads(written, before: { workspace.original($0) }) { statements.append(heads) }
@@ -97,22 +98,6 @@ struct ChangePipeline {
             return Decided(decisions: decisions, head: after, entries: entries, records: written, statements: statements)
         }
         throw Unsettled()
-    }
-}
-
-extension JSONObject {
-    /// About as many as its JSON has.
-    fileprivate var roughBytes: Int { reduce(2) { $0 + $1.key.utf8.count + 4 + $1.value.roughBytes } }
-}
-
-extension JSONValue {
-    fileprivate var roughBytes: Int {
-        switch self {
-        case .string(let text): text.utf8.count + 2
-        case .array(let elements): elements.reduce(2) { $0 + $1.roughBytes + 1 }
-        case .object(let object): object.roughBytes
-        default: 8
-        }
     }
 }
 

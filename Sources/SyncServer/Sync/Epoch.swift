@@ -32,6 +32,7 @@ struct Epoch {
                 operation: .derived, kind: "sync.epoch_started", category: "sync", isMajor: false,
                 changes: ["epoch": ["old": .integer(previous), "new": .integer(next)]], restrictedChanges: JSONObject(), anchors: [],
                 scopeKeys: [], cause: nil, depth: 0, operationMilliseconds: now)
+            head.count([entry])
             var statements = [head.write(tenant, nowMilliseconds: now)]
             if let feed = FeedStore.append([entry], tenant: tenant) { statements.append(feed) }
             try connection.batch(statements)

@@ -17,11 +17,13 @@ struct NewReplica {
     /// From which head on its file has restricted fields; nil: it has none, or that is not known any more.
     var restrictedSince: Int64?
 
-    /// Inside a transaction of the tenant; whoever opened it announces. Throws `limit_reached` for a member who has as many as may be.
+    /// Inside a transaction of the tenant; whoever opened it announces. Throws `limit_reached` for a member who has as many as may be, and
+    /// for a tenant that stores as much as it may.
     func register(
         _ context: SyncContext, _ tenant: Identifier, _ connection: PostgresConnection, along changes: [Change] = []
     ) throws -> (replica: Identifier, token: AccessToken) {
-        _ = try connection.run(TenantHead.lock(tenant))
+        guard let head = TenantHead(try connection.run(TenantHead.lock(tenant))) else { throw Authentication.unauthorized }
+        try context.storageQuota.requireRoom(beside: head.storedBytes, field: "replica")
         try requireRoom(tenant, connection)
         let replica = try create(context, tenant, connection, along: changes)
         context.step(.replicaMade)
@@ -59,13 +61,15 @@ struct NewReplica {
         try connection.run(
             PostgresStatement(
                 """
+                WITH head AS (UPDATE tideline.tenant_head SET stored_bytes = stored_bytes + $10 WHERE tenant = $1::uuid RETURNING epoch) \
                 INSERT INTO tideline.replica (tenant, id, member, label, replication, acknowledged, last_epoch, last_seen_at, created_at, \
                 restricted_since) \
-                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch - $9, $6, $6, $8 FROM tideline.tenant_head WHERE tenant = $1::uuid
+                SELECT $1::uuid, $2::uuid, $3::uuid, $4, $5, $7, epoch - $9, $6, $6, $8 FROM head
                 """,
                 [
                     .identifier(tenant), .identifier(replica), .identifier(member), .text(label), .text(replication), .integer(now),
                     .integer(acknowledged), .optional(restrictedSince), .integer(id != nil && isLost ? 1 : 0),
+                    .integer(StorageQuota.replicaBytes),
                 ]))
         return replica
     }

@@ -169,6 +169,7 @@ struct Push {
             epochStart: locked[4], waiting: locked[5], replica: replica.id, acknowledged: bringing, isHealing: push.isHealing,
             nowMilliseconds: now)
 
+        let storedBefore = head.storedBytes
         let isResumed = try resumeNumbers(push.numbers, &head, tenant: tenant)
 
         // 4. Sets seen before get their stored outcome; the others must follow without a gap.
@@ -182,6 +183,10 @@ struct Push {
             push.sets, known: known, waiting: healing.own, registration: registration,
             // In a new epoch a replica begins where its own record of the lost one does; a courier's may be the shorter one.
             mayJump: !isCourier && registration.lastEpoch < head.position.epoch)
+        if !unseen.isEmpty {
+            try context.storageQuota.requireRoom(
+                beside: storedBefore, field: "sets", fits: push.sets.prefix { known[$0.dot.counter] != nil }.count)
+        }
         let recognised = push.recognised.filter { fingerprints[$0.position.position] == $0.fingerprint }.map(\.position)
         // A role that sees more than the replica was sent so far: no checkpoint before this head had it.
         let restrictedSince = principal.role.seesRestricted ? registration.restrictedSince ?? head.position.position : nil
@@ -194,7 +199,7 @@ struct Push {
         let held = healing.heldRecords(except: unseen.map(\.dot.counter))
 
         // 5.–6. Load, merge, run rules and effects, in memory.  7. Write everything.
-        let (newHead, statements) =
+        let (decidedHead, statements) =
             isolating
             ? (try processOneByOne(&fresh, from: head, holding: held, tenant: tenant, now: now), [])
             : try processTogether(&fresh, from: head, holding: held, tenant: tenant, now: now)
@@ -203,6 +208,8 @@ struct Push {
                 counter: one.received.dot.counter, hash: one.received.hash, status: one.outcome?.status ?? .rejected,
                 bytes: (one.outcome ?? Outcome(status: .withdrawn)).json.canonicalBytes(), createdIDs: one.createdIDs)
         }
+        var newHead = decidedHead
+        newHead.storedBytes += stored.reduce(0) { $0 + StorageQuota.bytes(ofSetWith: $1.bytes.count) }
         context.pushStep(.decided)
         if let last = fresh.last?.received.dot.counter {
             let waiting = fresh.filter(\.isDeferred).map { one in

@@ -32,6 +32,7 @@ struct SyncContext: Sendable {
     let builtins: [BuiltinConsumer]
     let waitingLimits: WaitingLimits
     let workLimits: WorkLimits
+    var storageQuota: StorageQuota
 
     var schema: Schema { tables.schema }
 
@@ -42,7 +43,7 @@ struct SyncContext: Sendable {
         metrics: Metrics = Metrics(), pushStep: @escaping @Sendable (PushStep) -> Void = { _ in },
         step: @escaping @Sendable (ServerStep) -> Void = { _ in },
         builtins: [BuiltinConsumer] = BuiltinConsumer.all, waitingLimits: WaitingLimits = WaitingLimits(),
-        workLimits: WorkLimits = WorkLimits()
+        workLimits: WorkLimits = WorkLimits(), storageQuota: StorageQuota = StorageQuota()
     ) {
         self.tables = tables
         self.cursorSeal = cursorSeal
@@ -56,5 +57,6 @@ struct SyncContext: Sendable {
         self.builtins = builtins
         self.waitingLimits = waitingLimits
         self.workLimits = workLimits
+        self.storageQuota = storageQuota
     }
 }

@@ -93,7 +93,7 @@ final class Company {
     func tellFinalState() throws {
         for (entity, digest) in core.digest().sorted(by: { $0.key < $1.key }) { tell("\(entity) \(digest.count) \(digest.hash)") }
         let state = core.snapshot()
-        tell("head \(state.epoch) \(state.position)")
+        tell("head \(state.epoch) \(state.position), \(state.storedBytes) bytes")
         for record in state.records.values.sorted(by: { ($0.schema.name, $0.id) < ($1.schema.name, $1.id) }) {
             let columns = RowLayout(of: record.schema, audience: .server).columns
             tell("\(record.key)", JSONValue.array(columns.map { record.column($0) }).canonicalBytes())

@@ -44,6 +44,111 @@ import Testing
         }
     }
 
+    // MARK: Storage
+
+    @Test func tenant_storesSoMuch_andGoesOnWhenItMayStoreMore() throws {
+        try onEveryStore { (company: Company) throws in
+            let (ana, ben) = (try company.enroll("Ana"), try company.enroll("Ben"))
+            let acme = company.newID()
+            let first = ana.seal([Edit.create("client", acme, ["name": "Acme"])])
+            #expect(try ana.push([first])?.map(\.status) == [.accepted])
+            let stored = company.core.snapshot().storedBytes
+            company.core.storageQuota = StorageQuota(bytesMax: stored)
+            let later = [
+                ana.seal([Edit.patch("client", acme, ["phone": "+15550100"])]), ana.seal([Edit.create("client", acme, ["name": "twice"])]),
+            ]
+            #expect(try ana.push([first] + later) == nil)
+            let refused = try required(company.refused)
+            #expect(refused.knownCode == .limitReached && refused.details["limit"] == "tenant_bytes", "\(refused)")
+            #expect(refused.details["max"] == .integer(stored) && refused.details["field"] == "sets" && refused.details["fits"] == 1)
+            #expect(refused.message.contains("--tenant-quota-gb"), "who can make room, and how")
+            #expect(try ana.push(later) == nil)
+            #expect(company.refused?.details["fits"] == 0)
+            // Nothing of it was stored; what was decided before is answered, and whoever reads goes on.
+            #expect(try ana.push([first])?.map(\.status) == [.accepted])
+            #expect(try ana.push([])?.isEmpty == true)
+            #expect(company.core.snapshot().storedBytes == stored && company.value("client", acme, "phone") == .null)
+            #expect(try ana.page()?.checkpoint?.acknowledged == 1)
+            #expect(try ben.pull().last?.row("client", acme) != nil)
+            // The server itself is not refused: here it invites, writes and shuts out.
+            let code = company.core.invite("Cleo", role: .owner).code
+            #expect(company.write([Edit.patch("client", acme, ["phone": "+15550199"])]).status == .accepted)
+            company.core.revoke(ben.id)
+            #expect(try ben.page() == nil)
+            #expect(try enrols(company, code) == false && company.refused?.details["field"] == "replica")
+            #expect(try ana.fork(counter: 1) == nil && company.refused?.details["limit"] == "tenant_bytes")
+            // Allowed more, everything goes on as it was: the request with which it is full is the last one taken.
+            company.core.storageQuota = StorageQuota(bytesMax: company.core.snapshot().storedBytes + 1)
+            #expect(try ana.push(later)?.map(\.status) == [.accepted, .rejected])
+            #expect(try ana.push([ana.seal([Edit.delete("client", acme)])]) == nil)
+            company.core.storageQuota = StorageQuota(bytesMax: nil)
+            #expect(try enrols(company, code))
+            #expect(try ana.fork(counter: 1) != nil)
+        }
+    }
+
+    private func enrols(_ company: Company, _ code: String) throws -> Bool { try company.enroll(code: code, label: "one more") != nil }
+
+    @Test func courier_isRefusedToo_andPutsNobodyBack() throws {
+        try onEveryStore { (company: Company) throws in
+            let ana = try company.enroll("Ana")
+            try ana.pull()
+            let backup = company.core.snapshot()
+            let copy = try required(try ana.fork(counter: 0))
+            try copy.pull()
+            let sets = [copy.seal([Edit.create("client", company.newID(), ["name": "Acme"])])]
+            company.core.restore(backup, keepsEnrolments: false)
+            company.core.storageQuota = StorageQuota(bytesMax: company.core.snapshot().storedBytes)
+            // What it must not leave behind is the replica that it speaks for.
+            ana.cursor = nil
+            #expect(try ana.carry(sets, of: copy) == nil)
+            #expect(company.refused?.details["limit"] == "tenant_bytes")
+            #expect(company.core.record("replica", copy.id) == nil)
+            company.core.storageQuota = StorageQuota()
+            #expect(try ana.carry(sets, of: copy)?.map(\.status) == [.accepted])
+        }
+    }
+
+    /// Creations, changes, refusals, withdrawals, restricted fields, deletions that are forgotten, copies, couriers, a new epoch: what is
+    /// counted while they happen is what the tables hold. (That both stores count the same, every scenario says in the end.)
+    @Test func storedBytes_areWhatTheTablesHold() throws {
+        try onEveryStore { (company: Company) throws in
+            func expectCounted(_ when: String) throws {
+                let state = company.core.snapshot()
+                if company.store == .postgres { #expect(try state.recountedBytes() == state.storedBytes, "\(when)") }
+            }
+            try expectCounted("made")
+            let (ana, ben) = (try company.enroll("Ana"), try company.enroll("Ben", .field))
+            try expectCounted("enrolled")
+            let acme = company.newID()
+            company.create("custom_field", ["entity": "client", "key": "a", "label": "A", "kind": "integer"])
+            company.create("custom_field", ["entity": "client", "key": "b", "label": "B", "kind": "text"])
+            let text: JSONValue = "Acme \u{1F6B2} \"quoted\" \\ \u{1}"
+            try ana.edit([Edit.create("client", acme, ["name": text, "tags": ["x", "y"], "custom": ["a": 1, "b": "é"]])])
+            try ana.edit([Edit.patch("client", acme, ["custom": ["a": .null]])])
+            try ben.edit([Edit.patch("client", company.newID(), ["name": "nobody"])])
+            try expectCounted("edited")
+            try ana.pull()
+            try ana.edit([Edit.delete("client", acme)])
+            ben.counter += 1
+            try ben.push([OfferedSet(counter: ben.counter, hash: String(repeating: "0", count: 64), sealed: nil)])
+            try expectCounted("deleted and withdrawn")
+            company.core.forgetTombstones()
+            try expectCounted("forgotten")
+            let copy = try required(try ana.fork(counter: ana.counter))
+            try copy.pull()
+            try expectCounted("forked")
+            let backup = company.core.snapshot()
+            company.create("client", ["name": "lost"])
+            try ana.pull()
+            company.core.restore(backup)
+            #expect(try ana.page() == nil)
+            try ana.rebuild()
+            try ana.edit([Edit.create("client", company.newID(), ["name": "after"])])
+            try expectCounted("restored")
+        }
+    }
+
     // MARK: Waiting after a restore
 
     /// A server that has lost what was behind the backup, and replicas that know.

@@ -43,6 +43,28 @@ import Testing
         #expect(try await names(b).count == 5)
     }
 
+    /// No room for another replica at the server: the copy hears news, keeps what is its own, and parts when it may.
+    @Test func copyInAFullTenant_hearsNews_andPartsWhenThereIsRoom() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        try await a.client("Shared")
+        try await a.sync()
+        let b = try await world.copy(of: a, "b")
+        try await a.client("Only a")
+        try await b.client("Only b")
+        try await a.sync()
+        world.server.storageQuota = StorageQuota(bytesMax: 1)
+        for _ in 0..<2 {
+            let error = try await replicaError { try await b.sync() }
+            #expect(error?.code == .serverRefused && error?.isRetryable == true)
+            #expect(error?.message.contains("whoever runs the server") == true)
+            #expect(try await names(b) == ["Only a", "Only b", "Shared"])
+        }
+        world.server.storageQuota = StorageQuota()
+        #expect(try await b.sync().fork?.movedSets == 1)
+        try await expectConverged(world, a, b)
+    }
+
     @Test func copyMadeWhilePending_appliesTheSharedSetsOnce() async throws {
         let world = try World()
         let a = try await world.replica("a")

@@ -245,6 +245,41 @@ import Testing
         try await expectConverged(world, a, b)
     }
 
+    /// A company that stores as much as it may: what comes down is live, what goes up says why it waits, and goes when it may.
+    @Test func fullTenant_saysWhatItWaitsFor_andHearsNewsMeanwhile() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let acme = try await a.client("Acme")
+        try await a.sync()
+        try await b.client("Waits")
+        world.server.storageQuota = StorageQuota(bytesMax: 1)
+        let report = try await b.sync()
+        let failure = try #require(report.pushFailure)
+        #expect(failure.code == .serverRefused && failure.isRetryable && failure.message.contains("whoever runs the server"))
+        #expect(try await b.replica.get("client", acme) != nil)
+        #expect(try await b.replica.pending().count == 1)
+        #expect(try await b.replica.problems().isEmpty)
+        var states = b.replica.state.makeAsyncIterator()
+        var notices = b.replica.changes().makeAsyncIterator()
+        let watching = Task { try await b.replica.syncContinuously() }
+        while let state = await states.next() {
+            guard case .refused(let reason) = state else { continue }
+            #expect(reason.contains("--tenant-quota-gb"))
+            break
+        }
+        world.server.storageQuota = StorageQuota()
+        world.clock.sleep(400_000)
+        while try await !b.replica.pending().isEmpty {
+            _ = try await a.client("News")
+            try await a.sync()
+            _ = await notices.next()
+        }
+        watching.cancel()
+        try await watching.value
+        try await expectConverged(world, a, b)
+    }
+
     @Test func continuousSync_waitsLongerAfterEachFailure() async throws {
         let world = try World()
         let site = try await world.replica("a")

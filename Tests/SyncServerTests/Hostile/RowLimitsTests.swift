@@ -216,6 +216,61 @@ import Testing
         #expect(try create("more").status == 201)
     }
 
+    // MARK: Storage
+
+    @Test func fullTenant_isReadAndNotWritten_untilItMayStoreMore() throws {
+        let rest = try RestUnderTest(isIsolated: true)
+        let made = try rest.send("POST", "/v1/client", ["name": "Harbor"], headers: [("Idempotency-Key", "first")])
+        let path = try required(made.header("Location"))
+        func store(_ bytes: Int64) throws {
+            _ = try rest.server.connection.run(
+                "UPDATE tideline.tenant_head SET stored_bytes = $2 WHERE tenant = $1::uuid", .identifier(rest.tenant.id), .integer(bytes))
+        }
+        let before = try rest.tenant.head
+        try store(StorageQuota.bytesMaxDefault)
+        let (head, feed) = (try rest.tenant.head, try rest.tenant.feedCount)
+        for (method, target, body) in [
+            ("POST", "/v1/client", ["name": "Acme"] as JSONValue?), ("PATCH", path, ["name": "Other"]), ("DELETE", path, nil),
+        ] {
+            let refused = try rest.send(method, target, body, headers: [("Idempotency-Key", "k-\(method)")])
+            #expect(refused.status == 429 && refused.code == "limit_reached" && refused.header("Retry-After") == "300", "\(refused.text)")
+            #expect(refused.json["error"]?["limit"] == "tenant_bytes" && refused.json["error"]?["field"] == "body")
+            #expect(refused.json["error"]?["max"] == .integer(StorageQuota.bytesMaxDefault))
+        }
+        #expect(try rest.tenant.head == head && rest.tenant.feedCount == feed)
+        #expect(try rest.tenant.rows("tideline.idempotency_key") == 1, "a refusal is no answer to keep")
+        #expect(try rest.send("GET", path).status == 200 && rest.send("GET", "/v1/client").status == 200)
+        let again = try rest.send("POST", "/v1/client", ["name": "Harbor"], headers: [("Idempotency-Key", "first")])
+        #expect(again.header("Idempotency-Replayed") == "true", "what was answered is answered again")
+        #expect(try rest.otherTenant().send("POST", "/v1/client", ["name": "x"]).status == 201)
+        // A new epoch, and what a command writes, are the server's own.
+        try Epoch(context: rest.server.context, tenant: rest.tenant.id, connection: rest.server.connection).begin(after: 0)
+        _ = try rest.tenant.addMember(role: .field)
+        #expect(try rest.tenant.head.storedBytes > StorageQuota.bytesMaxDefault + 2 * StorageQuota.entryBytes)
+        try store(before.storedBytes)
+        #expect(try rest.send("POST", "/v1/client", ["name": "Acme"], headers: [("Idempotency-Key", "k-POST")]).status == 201)
+        #expect(try rest.tenant.head.storedBytes > before.storedBytes + StorageQuota.entryBytes)
+    }
+
+    @Test func storage_isCountedOnce_inADatabaseFromBefore() throws {
+        let server = try ServerUnderTest(isIsolated: true)
+        let tenants = try [server.makeTenant(), server.makeTenant()]
+        let replica = try tenants[0].enroll()
+        for index in 0..<20 { try replica.edit([Edit.client(server.newIdentifier(), "Harbor Bikes \(index)")]) }
+        let counted = try tenants.map { try $0.head.storedBytes }
+        _ = try server.connection.run("UPDATE tideline.tenant_head SET stored_bytes = 0")
+        _ = try server.connection.run("DELETE FROM tideline.meta WHERE key = 'storage'")
+        try Migration(.testing).run(server.connection, isForced: true)
+        let estimated = try tenants.map { try $0.head.storedBytes }
+        for (counted, estimated) in zip(counted, estimated) {
+            #expect(estimated > counted * 9 / 10 && estimated < counted * 11 / 10, "\(estimated) for \(counted)")
+        }
+        try replica.edit([Edit.client(server.newIdentifier())])
+        let later = try tenants[0].head.storedBytes
+        try Migration(.testing).run(server.connection, isForced: true)
+        #expect(try tenants[0].head.storedBytes == later && later > estimated[0])
+    }
+
     // MARK: Dead letters
 
     @Test func deadLetters_areSoMany_thenTheConsumerWaitsAndItsEventsWithIt() throws {

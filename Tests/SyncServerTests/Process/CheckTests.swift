@@ -22,6 +22,9 @@ import Testing
             (.clock(milliseconds: -61_500), "61 s away from the database's; use NTP"),
             (.disk(share: 0.042, of: "/data"), "4 % free; Postgres stops when it is full"),
             (.disk(share: nil, of: "/data"), "/data cannot be looked at"),
+            (Self.storage(90), "has stored 90 % of what it may; allow more with sync-server serve --tenant-quota-gb"),
+            (Self.storage(100), "has stored all it may; nothing more is taken from its members; allow more with"),
+            (Self.storage(250), "has stored all it may"),
             (Self.consumer(status: "disabled"), "disabled, because its endpoint said it is gone"),
             (Self.consumer(failures: 1), "its endpoint failed 1 time in a row"), (Self.consumer(failures: 7), "failed 7 times in a row"),
             (Self.consumer(lag: 120, minutes: 15), "120 entries and 15 minutes behind"), (Self.consumer(dead: 1), "1 dead letter;"),
@@ -34,11 +37,14 @@ import Testing
         let good: [CheckFinding] = [
             .version(14), .version(17), .migrated(true), .pgcrypto(isThere: true), .rowLevelSecurity(notForcedOn: []),
             .runtimeRole(isBound: true), .clock(milliseconds: 4_999), .clock(milliseconds: -4_999), .disk(share: 0.1, of: "/data"),
-            .consumersKeepUp(0), .consumersKeepUp(3),
+            .storageSuffices, .consumersKeepUp(0), .consumersKeepUp(3),
         ]
         for finding in good { #expect(finding.isGood, "\(finding)") }
+        #expect(Self.storage(89) == nil)
         #expect(Self.consumer() == nil && Self.consumer(lag: 500, minutes: 14) == nil && Self.consumer(status: "paused") == nil)
     }
+
+    private static func storage(_ percent: Int64) -> CheckFinding? { .storage(of: "t", stored: percent << 30, of: 100 << 30) }
 
     private static func consumer(
         status: String = "active", lag: Int64 = 0, minutes: Int64 = 0, dead: Int64 = 0, failures: Int64 = 0
@@ -72,6 +78,18 @@ import Testing
                 try connection.script(mending)
             }
             #expect(try check().status == 0)
+            let tenant = Identifier(high: 1, low: 2)
+            for (gigabytes, words) in [(Int64(91), "has stored 91 % of what it may"), (100, "has stored all it may")] {
+                try connection.script(
+                    """
+                    INSERT INTO tideline.tenant_head (tenant, epoch, position, changed_at, stored_bytes) \
+                    VALUES ('\(tenant.text)', 0, 0, 0, \(gigabytes << 30)) ON CONFLICT (tenant) DO UPDATE SET stored_bytes = excluded.stored_bytes
+                    """)
+                let full = try check()
+                #expect(full.status == 1 && full.output.contains("BAD  storage of \(tenant.text): \(words)"), "\(full.output)")
+            }
+            let enough = try ServerProcess.run(["check", "--database-url", url, "--tenant-quota-gb", "112"])
+            #expect(enough.status == 0 && enough.output.contains("ok   storage: every tenant has room"), "\(enough.output)")
         }
     }
 }

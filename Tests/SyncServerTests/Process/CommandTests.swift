@@ -78,7 +78,7 @@ import Testing
                 (["--version"], 0), (["help"], 0), (["help", "tenant", "create"], 0), (["nonsense"], 2), (["tenant"], 2),
                 (["tenant", "create"], 2),
                 (["tenant", "create", "Acme", "--owner", "no address"], 2), (["serve", "--listen", "nowhere"], 2),
-                (["serve", "--workers", "x"], 2),
+                (["serve", "--workers", "x"], 2), (["serve", "--tenant-quota-gb", "-1"], 2),
                 (["check", "--surplus"], 2), (["check"] + nowhere, 3), (["migrate"] + nowhere, 3),
                 (["tenant", "create", "Acme", "--owner", "Ada <not an address>", "--database-url", url], 1),
                 (["replica", "list", "--tenant", Identifier.zero.text, "--database-url", url], 1),
@@ -131,6 +131,19 @@ import Testing
         var none = Arguments([])
         let standard = try Configuration(&none, environment: ["HOME": "/home/ada"])
         #expect(standard.listen == "127.0.0.1:8080" && standard.databaseURL == nil && standard.usesPreparedStatements && standard.isDurable)
+    }
+
+    @Test func tenantQuota_isInGigabytes_andNoneIsNone() throws {
+        func quota(_ words: [String], _ environment: [String: String] = [:]) throws -> Int64? {
+            var arguments = Arguments(words)
+            return try Configuration(&arguments, environment: environment.merging(["HOME": "/home/ada"]) { $1 }).storageQuota.bytesMax
+        }
+        #expect(try quota([]) == 100 << 30 && quota(["--tenant-quota-gb", "7"]) == 7 << 30)
+        #expect(try quota([], ["TIDELINE_TENANT_QUOTA_GB": "3"]) == 3 << 30)
+        #expect(try quota(["--tenant-quota-gb=0"], ["TIDELINE_TENANT_QUOTA_GB": "3"]) == nil)
+        for wrong in ["-1", "1.5", "1000001", "much", "99999999999999999999"] {
+            #expect(throws: UsageError.self) { try quota(["--tenant-quota-gb", wrong]) }
+        }
     }
 
     @Test func enrollmentCodes_readWhatPeopleType() throws {
