@@ -35,6 +35,8 @@ public enum ModelFault: String, Sendable, CaseIterable {
     case believesClaimedCounters
     /// An edit of a deleted record brings it back, and everybody is told so.
     case revivesEdited
+    /// A delete takes along what its author had not seen.
+    case deletesUnseen
     /// What a set was sealed as first counts for nothing.
     case forgetsOrigins
     /// What replicas say of numbers after a restore counts for nothing.
@@ -80,6 +82,12 @@ extension ModelServer {
     /// With ``ModelFault/skipsRescope``: a record that nobody has written itself.
     func leavesBehind(_ record: RecordState, _ entries: [FeedEntry]) -> Bool {
         fault == .skipsRescope && entries.contains { $0.kind == FeedEntry.rescoped && $0.key == record.key }
+    }
+
+    /// With ``ModelFault/deletesUnseen``: whoever deletes counts as having seen everything.
+    func overlooking(_ submission: Submission) -> VectorClock {
+        guard fault == .deletesUnseen, submission.changes.contains(where: { $0.operation == .delete }) else { return submission.clock }
+        return VectorClock(feed: FeedPosition(epoch: state.epoch, position: state.position), replicas: submission.clock.replicas)
     }
 
     /// With ``ModelFault/revivesEdited``: each deleted record is restored before the edit of it.

@@ -215,6 +215,7 @@ extension ModelServer {
         var submission = admitted
         (submission.timestamp, submission.isSkewed) = (stamp, isSkewed)
         submission.changes = reviving(submission.changes)
+        submission.clock = overlooking(submission)
         if told != nil { submission.sealedTimestamp = set.timestamp }
         var outcome = decide(submission, holding: held)
         if outcome.timestamp != nil { outcome.timestamp = told }

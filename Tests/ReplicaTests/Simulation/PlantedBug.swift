@@ -15,10 +15,10 @@ enum PlantedBug: String, Sendable, CaseIterable {
     case losesPending, rebuildDropsPending, forgetsProblem, rejectedLosesText, baseNotSaved, dropsUnknownFields, cursorBeforeChanges,
         losesReturnedEdit, forkDropsIncrements, withdrawnWithoutTextVanishes, claimsUnseen, claimsTooLittle
     // At the server.
-    case resurrects, revivesEdited, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival, knowsEverything,
-        mistakesCopies, overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded, dropsHealed,
-        decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything, sendsEverything,
-        writesUnseen, restartsNumbers
+    case resurrects, revivesEdited, deletesUnseen, skipsDeduplication, acknowledgesBeforeCommit, commitsLate, lastWriterByArrival,
+        knowsEverything, mistakesCopies, overlooksRestores, reusesPositions, forgetsTombstonesSilently, leavesOutEntries, forgetsSuperseded,
+        dropsHealed, decidesBroughtAgain, believesClaimedCounters, forgetsOrigins, keepsWhatLeft, skipsRescope, comparesWithEverything,
+        sendsEverything, writesUnseen, restartsNumbers
     // In the feed as consumers read it.
     case skipsEvents, renamesEvents, acknowledgesOnReading, acknowledgesBlindly, worksWithoutItsCursor, movesItsCursorFirst
 
@@ -97,6 +97,8 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .revivesEdited:
             Self.entry(
                 "an edit of a deleted record brings it back, and the feed says so", ["I11"], seed: 7, more: [.write, .sync], in: .steady)
+        case .deletesUnseen:
+            Self.entry("a delete takes along what its author had not seen", ["I11"], more: [.write, .sync], in: .steady)
         case .skipsDeduplication: Self.entry("a set seen before is processed again", ["I2", "I3"], seed: 2)
         case .acknowledgesBeforeCommit: Self.entry("a push is answered before its transaction commits", ["I2"])
         case .commitsLate: Self.entry("positions are given out without the lock, so a commit may come late", ["I1", "I13"])

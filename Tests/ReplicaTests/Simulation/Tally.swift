@@ -32,16 +32,15 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
         case .replicaRevoked, .serverUpgraded: 10
         case .diskFull, .storageFailed, .clockYearsOff: 15
         case .serverClockJumped, .weekPassed, .journalPruned, .requestLate: 25
-        case .acknowledgementLost, .roleWidened, .meanwhileForgotten: 35
-        case .replyOfBefore, .enrolledLate, .meanwhileConsumed, .meanwhileCopied: 40
-        case .replicaSuspended, .roleNarrowed, .fileCopied, .fileRestored, .rebuilt, .replicaForgotten, .enrolledAgain, .enrolmentFailed,
-            .meanwhileRestored:
-            45
+        case .acknowledgementLost, .roleWidened, .meanwhileForgotten, .meanwhileRestored: 35
+        case .replyOfBefore, .enrolledLate, .meanwhileConsumed, .meanwhileCopied, .replicaForgotten: 40
+        case .replicaSuspended, .roleNarrowed, .fileCopied, .fileRestored, .rebuilt, .enrolledAgain, .enrolmentFailed: 45
         case .tombstonesForgotten, .tokensVoid, .acknowledgementLate, .builtinDied, .clockJumped, .clockDrifted, .meanwhileRevoked,
             .meanwhileRoleChanged:
             55
+        case .serverRestored: 60
         case .consumerDied, .serverDeaf, .serverBusy: 65
-        case .processDied, .serverRestored, .replyTruncated, .requestDoubled, .leftScope, .replicaUpgraded, .meanwhileWritten: 75
+        case .processDied, .replyTruncated, .requestDoubled, .leftScope, .replicaUpgraded, .meanwhileWritten: 75
         case .unreachable, .requestLost, .replyLost, .meanwhileEdited, .meanwhileSynced: 85
         }
     }
