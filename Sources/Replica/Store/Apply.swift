@@ -211,11 +211,13 @@ extension Store {
     /// By the server's time: a device whose clock jumps would forget in one sync what only it can give back.
     private func pruneJournal(at serverMilliseconds: Int64) throws {
         let horizon = serverMilliseconds - Self.journalDays * 86_400_000
-        // From the oldest on and without gaps: after a restore of the server the journal is offered again in counter order.
+        // From the oldest on and without gaps: after a restore of the server the journal is offered again in counter order. What waits
+        // since such a restore comes back to it below what was confirmed meanwhile.
         try connection.execute(
             """
             DELETE FROM _tideline_journal WHERE counter < \
-            coalesce((SELECT min(counter) FROM _tideline_journal WHERE confirmed_at >= ?1), \(Int64.max))
+            (SELECT coalesce(min(counter), \(Int64.max)) FROM (SELECT counter FROM _tideline_journal WHERE confirmed_at >= ?1 \
+            UNION ALL SELECT counter FROM _tideline_pending WHERE author IS NULL))
             """, [.integer(horizon)])
     }
 }

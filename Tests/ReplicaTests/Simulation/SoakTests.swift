@@ -69,6 +69,12 @@ import Testing
         (20001, 80, .ordinary, "a first sync, interrupted when the server was restored, never came to an end"),
         (21075, 320, .ordinary, "what a restored server had refused stayed accepted in a file that was put back"),
         (20047, 80, .ordinary, "what a tool wrote behind the last seal of a sync counted as confirmed"),
+        (2070, 80, .ordinary, "the same as 2026, with one more copy"),
+        (3085, 320, .ordinary, "a set that waited behind the counter where copies part was offered twice, and no sync ended"),
+        (9022, 80, .ordinary, "an edit by a tool was copied before it was sealed, and sealed by builds of different age"),
+        (21015, 320, .ordinary, "the same as 21075"),
+        (30029, 80, .ordinary, "a reply to a reading from before a change of role was taken for a newer one, by the simulator"),
+        (41290, 320, .parting, "sets that waited came back to the journal below a gap, from where they could not be offered again"),
         (41038, 80, .steady, "the timeline was read in a role that came and went between two pulls"),
     ]
 

@@ -361,6 +361,42 @@ import Testing
         try await expectConverged(world, a, copy)
     }
 
+    /// What was confirmed long ago stays in the journal while something below it waits: it comes back to the journal then, and after
+    /// another restore it could not be offered from below a gap.
+    @Test func journal_staysWithoutGaps_whileASetBelowWaits() async throws {
+        let world = try World()
+        let (a, b) = (try await world.replica("a"), try await world.replica("b"))
+        for site in [a, b] { try await site.sync() }
+        let first = world.server.snapshot()
+        let theirs = try await b.client("Theirs")
+        for site in [b, a] { try await site.sync() }
+        try await a.set("client", theirs, ["notes": "waits"])
+        let own = [try await a.client("One"), try await a.client("Two")]
+        try await a.sync()
+        // Two sets of three are back, the first waits for what only the other device can bring.
+        world.server.restore(first)
+        #expect(try await a.sync().deferred == 1)
+        let second = world.server.snapshot()
+        for site in [b, a] { try await site.sync() }
+        #expect(try await a.replica.pending().isEmpty)
+        // It waits once more, for longer than a journal is kept; only downloads work.
+        world.server.restore(second)
+        try await a.sync()
+        #expect(try await a.replica.pending().map(\.counter) == [1])
+        world.clock.advance((Store.journalDays + 2) * 86_400_000)
+        a.transport.breaking { call, _ in call == .push ? .fail(.reply(ErrorReply(.overloaded, "busy"), status: 503)) : nil }
+        _ = try await replicaError { try await a.sync() }
+        a.transport.breaking(nil)
+        for site in [b, a, b] { try await site.sync() }
+        #expect(world.server.record("client", theirs)?.text("notes") == "waits")
+
+        world.server.restore(first)
+        for site in [b, a, b] { try await site.sync() }
+        #expect(world.server.record("client", theirs)?.text("notes") == "waits", "the file holds it")
+        for id in own { #expect(world.server.record("client", id) != nil) }
+        try await expectConverged(world, a, b)
+    }
+
     /// Of two copies the one has forgotten a set that the other still holds, and comes first: the counter is passed over, and what
     /// lies behind it is back. Further copies may hold the set as well, so that it is left to a person.
     @Test func copyWhoseJournalReachesFurtherBack_sealsNothingAnew() async throws {
