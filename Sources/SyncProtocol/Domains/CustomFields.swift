@@ -1,6 +1,36 @@
 // Custom values match the tenant's live definitions (rule R07), for every entity that has a `custom` map.
 
 enum CustomFieldRules {
+    /// Characters that a text may have, whatever its definition says.
+    static let textMax: Int64 = 20_000
+    /// Of a text whose definition says nothing.
+    private static let textMaxDefault: Int64 = 2_000
+
+    /// All definitions of an entity are read with each write of a custom value, archived ones too, and no map has more keys.
+    static let definitionsAreSoMany = Rule(
+        "R07", on: "custom_field", .write(["entity"]),
+        reads: { subject in
+            [.lookup(entity: "custom_field", field: "entity", value: subject.record["entity"], includingDeleted: false)]
+        },
+        check: { subject, workspace in
+            let others = workspace.lookup("custom_field", "entity", subject.record["entity"]).filter { $0.id != subject.record.id }
+            guard others.count >= FieldType.mapKeysMax else { return [] }
+            return [
+                Finding(
+                    "entity", .tooMany,
+                    "there are \(FieldType.mapKeysMax) custom fields for \(subject.record.text("entity") ?? "it") already; "
+                        + "delete those that nobody needs, archived ones count",
+                    ["max": .integer(Int64(FieldType.mapKeysMax)), "count": .integer(Int64(others.count))])
+            ]
+        })
+
+    static let textsAreSoLong = Rule(
+        "R07", on: "custom_field", .write(["max"]),
+        check: { subject, _ in
+            guard subject.record.text("kind") == "text", subject.record.integer("max") ?? 0 > textMax else { return [] }
+            return [Finding("max", .outOfRange, "a text has at most \(textMax) characters", ["max": .integer(textMax)])]
+        })
+
     /// The rule for one entity.
     static func rule(on entity: String) -> Rule {
         Rule(
@@ -51,10 +81,10 @@ enum CustomFieldRules {
         case "text":
             guard let text = value.stringValue else { return invalid("is a text") }
             let length = Int64(TextNormalization.scalarCount(text))
-            if length > maximum ?? 2_000 {
+            let longest = min(maximum ?? textMaxDefault, textMax)
+            if length > longest {
                 return Finding(
-                    field, .tooLong, "\(definition.text("label") ?? key) has at most \(maximum ?? 2_000) characters",
-                    ["max": .integer(maximum ?? 2_000)])
+                    field, .tooLong, "\(definition.text("label") ?? key) has at most \(longest) characters", ["max": .integer(longest)])
             }
             if length < minimum ?? 0 {
                 return Finding(
@@ -72,9 +102,16 @@ enum CustomFieldRules {
             return choices.contains(text) ? nil : notAChoice(field, text, choices)
         case "multi_choice":
             guard let items = value.arrayValue else { return invalid("is a list") }
+            guard items.count <= choices.count else {
+                return Finding(
+                    field, .tooMany, "\(definition.text("label") ?? key) has at most each of its \(choices.count) choices",
+                    ["max": .integer(Int64(choices.count))])
+            }
+            var chosen: Set<String> = []
             for item in items {
                 guard let text = item.stringValue else { return invalid("is a list of texts") }
                 if !choices.contains(text) { return notAChoice(field, text, choices) }
+                guard chosen.insert(text).inserted else { return invalid("has each choice once, not \(text) twice") }
             }
             return nil
         case "url":

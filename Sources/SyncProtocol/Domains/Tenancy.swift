@@ -107,6 +107,7 @@ extension Domain {
             Rule(
                 "R90", on: "member", .delete, reads: { _ in [TenancyRules.owners] },
                 check: { subject, workspace in TenancyRules.ownersRemain(subject, workspace, "id") }),
+            CustomFieldRules.definitionsAreSoMany, CustomFieldRules.textsAreSoLong,
         ])
 }
 

@@ -90,7 +90,7 @@ struct RecordWrite {
         where !violations.contains(where: { $0.field == one.field && $0.code == one.code }) { violations.append(one) }
         if !violations.isEmpty || outcome.status == .rejected {
             let refusal = RestRefusal.reply(violations, target: operation == .create ? nil : recordKey) {
-                RestRefusal.ofState.contains($0.code) || body.addsTooManyToWhatIsThere($0)
+                RestRefusal.isOfState($0) || body.addsTooManyToWhatIsThere($0)
             }
             if refusal.knownCode == .conflict { _ = try known.get() }
             throw refusal

@@ -11,11 +11,16 @@ enum RestRefusal {
             .unknownCustomField,
         ].map { (code: ViolationCode) in code.rawValue })
 
+    /// Also said of records that are too many together, which names how many there are.
+    static func isOfState(_ violation: Violation) -> Bool {
+        ofState.contains(violation.code) || violation.code == ViolationCode.tooMany.rawValue && violation.parameters["count"] != nil
+    }
+
     /// - Parameters:
     ///   - target: The record that the path names.
     ///   - isOfState: Whether the request was right as far as this goes.
     static func reply(
-        _ violations: [Violation], target: RecordKey?, isOfState: (Violation) -> Bool = { ofState.contains($0.code) }
+        _ violations: [Violation], target: RecordKey?, isOfState: (Violation) -> Bool = RestRefusal.isOfState
     ) -> ErrorReply {
         let first = violations.first
         let place = [first?.entity, first?.field].compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ".")

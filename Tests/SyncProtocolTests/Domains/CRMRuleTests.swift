@@ -97,6 +97,9 @@ import Testing
         #expect(custom(["level": "mid"]) == ["custom.level invalid_choice"])
         #expect(custom(["floors": 0]) == ["custom.floors out_of_range"])
         #expect(custom(["labels": ["x", "z"]]) == ["custom.labels invalid_choice"])
+        #expect(custom(["labels": ["x", "x"]]) == ["custom.labels invalid_format"], "each once")
+        #expect(custom(["labels": ["x", "y", "x"]]) == ["custom.labels too_many"], "no more than there are choices")
+        #expect(custom(["labels": ["y", "x"]]) == [])
         #expect(custom(["site": "ftp://x"]) == ["custom.site invalid_format"])
         #expect(custom(["code": "1234", "level": "low", "floors": 3, "labels": ["x"], "site": "https://example.com"]) == [])
         define("must", "text", ["required": 1])
@@ -104,6 +107,47 @@ import Testing
         #expect(custom(["code": "9"]) == [], "a definition made later does not bar edits of older records")
         #expect(custom(["must": "v"]) == [])
         #expect(custom(["must": .null]) == ["custom.must required"])
+    }
+
+    @Test func r07_definitionsOfAnEntity_areAsManyAsAMapHasKeys() {
+        func definition(_ number: Int, of entity: String = "client", _ more: JSONObject = [:]) -> Change {
+            var fields: JSONObject = [
+                "entity": .string(entity), "key": .string("k\(number)"), "label": "K", "kind": "text",
+            ]
+            for (name, value) in more { fields[name] = value }
+            return Change("custom_field", tenant.newID(), .create(fields: fields))
+        }
+        let most = FieldType.mapKeysMax
+        // The last but one is archived: it is there, and can be brought back.
+        let all = (1..<most).map { definition($0, ["archived": .integer($0 == 1 ? 1 : 0)]) }
+        #expect(tenant.server(all).status == .accepted)
+        #expect(codes(definition(most), definition(most + 1)) == ["entity too_many", "entity too_many"], "a set is judged as a whole")
+        #expect(codes(definition(most)) == [])
+        #expect(codes(definition(most + 1)) == ["entity too_many"])
+        #expect(codes(definition(1, of: "deal")) == [], "another entity has its own")
+        // Those that are there can be changed; one that is deleted makes room, and does not come back then.
+        #expect(codes(patch("custom_field", all[5].key.id, ["label": "L", "archived": 1])) == [])
+        #expect(codes(Change("custom_field", all[7].key.id, .delete)) == [])
+        #expect(codes(definition(most + 1)) == [])
+        #expect(codes(Change("custom_field", all[7].key.id, .restore)) == ["entity too_many"])
+    }
+
+    @Test func r07_textsHaveAtMostTwentyThousandCharacters() {
+        func define(_ kind: String, _ most: Int64) -> Change {
+            Change(
+                "custom_field", tenant.newID(),
+                .create(fields: ["entity": "client", "key": "k", "label": "K", "kind": .string(kind), "max": .integer(most)]))
+        }
+        #expect(codes(define("text", 20_001)) == ["max out_of_range"])
+        #expect(codes(define("integer", 20_001)) == [], "of a number it says something else")
+        let text = make("custom_field", ["entity": "client", "key": "long", "label": "L", "kind": "text", "max": 20_000])
+        #expect(codes(patch("custom_field", text, ["max": 1_000_000])) == ["max out_of_range"])
+        let client = make("client", ["name": "A"])
+        func write(_ count: Int) -> [String] {
+            codes(patch("client", client, ["custom": ["long": .string(String(repeating: "x", count: count))]]))
+        }
+        #expect(write(20_000) == [])
+        #expect(write(20_001) == ["custom.long too_long"])
     }
 
     @Test func r08_deleteClientOnlyWithoutDeals() {

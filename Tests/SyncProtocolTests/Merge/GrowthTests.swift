@@ -15,35 +15,42 @@ import Testing
 
     private func patch(_ fields: JSONObject) -> Change { Change("client", client, .patch(fields: fields, was: [:])) }
 
-    private func defineCustomFields(_ keys: [String], kind: String = "text") {
+    @discardableResult
+    private func defineCustomFields(_ keys: [String], kind: String = "text") -> [Identifier] {
+        let ids = keys.map { _ in tenant.newID() }
         for part in stride(from: 0, to: keys.count, by: 100) {
             tenant.server(
-                keys[part..<min(part + 100, keys.count)].map {
-                    let fields: JSONObject = ["entity": "client", "key": .string($0), "label": .string($0), "kind": .string(kind)]
-                    return Change("custom_field", tenant.newID(), .create(fields: fields))
+                (part..<min(part + 100, keys.count)).map {
+                    let key = JSONValue.string(keys[$0])
+                    let fields: JSONObject = ["entity": "client", "key": key, "label": key, "kind": .string(kind)]
+                    return Change("custom_field", ids[$0], .create(fields: fields))
                 })
         }
+        return ids
     }
 
     /// Each of two writes is small enough, and what comes of them is not: the second goes back to its author.
     @Test func map_hasItsKeysAndBytes_andNoMore() {
         let keys = (0...200).map { "k\($0)" }
-        defineCustomFields(keys)
+        let ids = defineCustomFields(keys.dropLast())
         var (a, b) = (ModelAuthor(tenant), ModelAuthor(tenant))
         func map(_ keys: some Sequence<String>, _ length: Int = 1) -> JSONObject {
             ["custom": .object(JSONObject(keys.map { ($0, .string(String(repeating: "x", count: length))) }))]
         }
         #expect(tenant.submit(a.seal([patch(map(keys.prefix(100)))], at: 1)).status == .accepted)
+        // A definition that is deleted makes room for another one, and leaves its values where they are.
+        tenant.server([Change("custom_field", ids[0], .delete)])
+        defineCustomFields(keys.suffix(1))
         let many = tenant.submit(b.seal([patch(map(keys.suffix(101)))], at: 2))
         #expect(many.status == .rejected && many.violations.map(\.code) == ["too_many"])
         #expect(tenant.submit(b.seal([patch(map(keys[100..<200]))], at: 3)).status == .accepted)
         #expect(tenant.record("client", client)?["custom"].objectValue?.count == FieldType.mapKeysMax)
         // 120 times 2,000 characters, and some more.
-        #expect(tenant.submit(a.seal([patch(map(keys.prefix(120), 2_000))], at: 4)).status == .accepted)
-        let long = tenant.submit(b.seal([patch(map(keys[120..<132], 2_000))], at: 5))
+        #expect(tenant.submit(a.seal([patch(map(keys[1..<121], 2_000))], at: 4)).status == .accepted)
+        let long = tenant.submit(b.seal([patch(map(keys[121..<133], 2_000))], at: 5))
         #expect(long.status == .rejected && long.violations.map(\.code) == ["too_long"])
         #expect(long.violations.first?.parameters["max_bytes"] == .integer(Int64(FieldType.freeFormBytesMax)))
-        let whole = tenant.submit(a.seal([patch(map(keys.prefix(134), 2_000))], at: 6))
+        let whole = tenant.submit(a.seal([patch(map(keys[1..<135], 2_000))], at: 6))
         #expect(whole.status == .rejected && whole.violations.map(\.code) == ["too_long"])
     }
 

@@ -252,6 +252,24 @@ import Testing
         #expect(try rest.tenant.head.storedBytes > before.storedBytes + StorageQuota.entryBytes)
     }
 
+    @Test func customFieldsOfAnEntity_areSoMany() throws {
+        let rest = try RestUnderTest()
+        let definitions = (1...FieldType.mapKeysMax).map { number in
+            Change(
+                "custom_field", rest.server.newIdentifier(),
+                .create(fields: ["entity": "client", "key": .string("k\(number)"), "label": "K", "kind": "text"]))
+        }
+        try rest.tenant.write(definitions).requireAccepted()
+        func define(_ entity: String) throws -> RestReply {
+            try rest.send("POST", "/v1/custom_field", ["entity": .string(entity), "key": "more", "label": "More", "kind": "text"])
+        }
+        let refused = try define("client")
+        #expect(refused.status == 409 && refused.code == "conflict" && refused.fields == ["entity too_many"], "\(refused.text)")
+        #expect(try define("deal").status == 201)
+        #expect(try rest.send("DELETE", "/v1/custom_field/\(definitions[0].key.id.text)").status == 200)
+        #expect(try define("client").status == 201)
+    }
+
     @Test func storage_isCountedOnce_inADatabaseFromBefore() throws {
         let server = try ServerUnderTest(isIsolated: true)
         let tenants = try [server.makeTenant(), server.makeTenant()]
