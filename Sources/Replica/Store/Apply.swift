@@ -91,7 +91,10 @@ extension Store {
             // 7. What is not needed any more.
             try step(.applyCleanup)
             if usesStage || rebuilding { try clearStage() }
-            if page.checkpoint != nil { try pruneJournal(at: page.serverMilliseconds) }
+            if page.checkpoint != nil {
+                try pruneJournal(at: page.serverMilliseconds)
+                try pruneSettledProblems(at: page.serverMilliseconds)
+            }
             return applied
         }
     }

@@ -110,6 +110,20 @@ extension Store {
         return found
     }
 
+    /// How long the file keeps what somebody has seen to; it is in its history until then.
+    static let settledDays: Int64 = 90
+
+    /// Forgets what was settled long ago, by the server's time, as the journal does: counted from the checkpoint that met it settled, so
+    /// that no device's clock has a say in it. What is open stays, however old it is.
+    func pruneSettledProblems(at serverMilliseconds: Int64) throws {
+        try connection.execute(
+            "DELETE FROM _tideline_problem WHERE resolved_at IS NOT NULL AND settled_at < ?1",
+            [.integer(serverMilliseconds - Self.settledDays * 86_400_000)])
+        try connection.execute(
+            "UPDATE _tideline_problem SET settled_at = ?1 WHERE resolved_at IS NOT NULL AND settled_at IS NULL",
+            [.integer(serverMilliseconds)])
+    }
+
     func resolve(_ problem: Problem, _ resolution: String) throws {
         try connection.execute(
             "UPDATE _tideline_problem SET resolved_at = ?2, resolution = ?3 WHERE id = ?1",

@@ -64,6 +64,8 @@ enum ReplicaFile {
         (table: "_tideline_pending", column: "numbers", type: "TEXT"),
         // Whether somebody was told of a refusal that happened while nobody was looking; NULL: not yet.
         (table: "_tideline_problem", column: "told", type: "INTEGER"),
+        // When a checkpoint first met it settled, by the server's time; NULL: none has, or it is open.
+        (table: "_tideline_problem", column: "settled_at", type: "INTEGER"),
     ]
 
     /// Creates or extends the tables; does nothing but one read when the file already has this build's layout.

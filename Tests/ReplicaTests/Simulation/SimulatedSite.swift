@@ -30,6 +30,8 @@ final class SimulatedSite {
     var edits: Set<Int> = []
     /// Those of them that stood in the journal when it was last looked into, with the server's time of their confirmation.
     var confirmed: [Int: Int64] = [:]
+    /// Of edits whose problem somebody has seen to: when a sync met it so.
+    var settled: [Int: Int64] = [:]
     var tokensOf: [Int: Set<String>] = [:]
     /// As of which position records were seen last, nothing of their own on them, in which epoch.
     var positions: [String: Int64] = [:]

@@ -21,6 +21,8 @@ struct Holdings {
         /// Of the journal, by the server's clock.
         let confirmedAt: Int64
         let isRejected: Bool
+        /// Of a problem that somebody has seen to, by the server's clock: when a sync met it so.
+        let settledAt: Int64?
     }
 
     var rows: [Row] = []
@@ -35,6 +37,12 @@ struct Holdings {
         return confirmed
     }
 
+    var settled: [Int: Int64] {
+        var settled: [Int: Int64] = [:]
+        for row in rows { if let sealed = row.sealed, let at = row.settledAt { settled[sealed.edit] = at } }
+        return settled
+    }
+
     func edits(in places: Place...) -> Set<Int> {
         Set(rows.lazy.filter { places.contains($0.place) }.compactMap { $0.sealed?.edit })
     }
@@ -43,14 +51,16 @@ struct Holdings {
 extension Simulation {
     /// Journals are kept that long, by the server's clock.
     static let journalMilliseconds: Int64 = 7 * 86_400_000
+    /// The same of problems that somebody has seen to.
+    static let settledMilliseconds: Int64 = 90 * 86_400_000
 
     func holdings(of site: SimulatedSite) async throws -> Holdings {
         let rows = try await site.replica.query(
             """
-            SELECT 0 AS place, counter, sealed, author, 0 AS at, 0 AS rejected FROM _tideline_pending UNION ALL \
-            SELECT 1, counter, sealed, NULL, confirmed_at, 0 FROM _tideline_journal UNION ALL \
-            SELECT 2, counter, sealed, NULL, id, status = 'rejected' FROM _tideline_problem UNION ALL \
-            SELECT 3, 0, CAST(new AS BLOB), NULL, 0, 0 FROM _tideline_edit WHERE new IS NOT NULL ORDER BY 1, 2, 5
+            SELECT 0 AS place, counter, sealed, author, 0 AS at, 0 AS rejected, NULL AS settled FROM _tideline_pending UNION ALL \
+            SELECT 1, counter, sealed, NULL, confirmed_at, 0, NULL FROM _tideline_journal UNION ALL \
+            SELECT 2, counter, sealed, NULL, id, status = 'rejected', settled_at FROM _tideline_problem UNION ALL \
+            SELECT 3, 0, CAST(new AS BLOB), NULL, 0, 0, NULL FROM _tideline_edit WHERE new IS NOT NULL ORDER BY 1, 2, 5
             """)
         var held = Holdings()
         for row in rows {
@@ -63,12 +73,14 @@ extension Simulation {
             }
             var sealed: Ledger.Sealed?
             if case .blob(let bytes) = row.values[2] { sealed = try ledger.sealed(bytes) }
+            var settledAt: Int64?
+            if case .integer(let at) = row.values[6] { settledAt = at }
             var author: String?
             if case .text(let text) = row.values[3] { author = text }
             held.rows.append(
                 Holdings.Row(
                     place: place, counter: counter, sealed: sealed, author: author, confirmedAt: at,
-                    isRejected: row.values[5] == .integer(1)))
+                    isRejected: row.values[5] == .integer(1), settledAt: settledAt))
             if let sealed {
                 held.edits.insert(sealed.edit)
                 held.tokens.formUnion(sealed.tokens)
@@ -84,13 +96,18 @@ extension Simulation {
     // MARK: At any time
 
     /// What was written or sealed here is somewhere in the file (I6, I9, I15, by who asks). Only what was confirmed a journal's time
-    /// ago may be forgotten: nobody has to account for it any more.
+    /// ago may be forgotten, and what somebody has seen to long ago: nobody has to account for it any more.
     func checkHeld(_ site: SimulatedSite, _ name: String, _ words: String = "has nothing left of") async throws {
         let held = try await holdings(of: site)
         let horizon = serverLatest - Self.journalMilliseconds
-        let forgotten = site.edits.subtracting(held.edits).filter { edit in site.confirmed[edit].map { $0 <= horizon } ?? false }
+        let pruned = site.edits.subtracting(held.edits).filter { edit in site.confirmed[edit].map { $0 <= horizon } ?? false }
+        if !pruned.isEmpty { tally.count(.journalPruned) }
+        let settledHorizon = serverLatest - Self.settledMilliseconds
+        let settled = site.edits.subtracting(held.edits).filter { edit in site.settled[edit].map { $0 < settledHorizon } ?? false }
+        for edit in settled { ledger.excuse(site.tokensOf[edit] ?? []) }
+        ledger.excuse(edits: settled)
+        let forgotten = pruned.union(settled)
         if !forgotten.isEmpty {
-            tally.count(.journalPruned)
             site.edits.subtract(forgotten)
             var tokens: Set<String> = []
             for edit in forgotten { tokens.formUnion(site.tokensOf[edit] ?? []) }
@@ -107,6 +124,7 @@ extension Simulation {
         ledger.took(edits: new)
         site.edits = held.edits
         site.confirmed = held.confirmed
+        site.settled = held.settled
     }
 
     // MARK: After a restore

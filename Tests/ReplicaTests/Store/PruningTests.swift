@@ -8,6 +8,86 @@ import Testing
 @testable import Replica
 
 @Suite struct PruningTests {
+    private static let day: Int64 = 86_400_000
+
+    /// Edits of `count` clients that the server rejects because another replica was there first, as problems.
+    private func problems(_ count: Int, _ world: World, _ a: Site, _ b: Site) async throws -> (clients: [Identifier], problems: [Problem]) {
+        var clients: [Identifier] = []
+        for number in 0..<count { clients.append(try await a.client("Acme \(number)", ["notes": "base"])) }
+        try await expectConverged(world, a, b)
+        for id in clients { try await b.set("client", id, ["notes": "Ben's"]) }
+        try await b.sync()
+        for id in clients { try await a.set("client", id, ["notes": "Ada's"]) }
+        try await a.sync()
+        return (clients, try await a.replica.problems())
+    }
+
+    private func kept(_ replica: Replica) async throws -> [SQLiteValue] {
+        try await replica.query("SELECT id FROM _tideline_problem ORDER BY id").flatMap(\.values)
+    }
+
+    @Test func settledProblems_areForgottenAfterNinetyDays_andOpenOnesNever() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let (clients, problems) = try await problems(3, world, a, b)
+        try #require(problems.count == 3)
+        try await a.replica.discard(problems[0])
+        try await a.replica.edit(problems[1], ["notes": "both"])
+        try await a.sync()
+        for days in [Int64(45), 44] {
+            world.clock.advance(days * Self.day)
+            try await a.sync()
+            #expect(try await kept(a.replica).count == 3)
+            #expect(try await a.replica.history("client", clients[0]).contains { $0.problem == problems[0].id })
+        }
+        world.clock.advance(Self.day + 1)
+        try await a.sync()
+        #expect(try await kept(a.replica) == [.integer(problems[2].id)])
+        #expect(try await !a.replica.history("client", clients[0]).contains { $0.problem == problems[0].id })
+        for _ in 0..<3 {
+            world.clock.advance(400 * Self.day)
+            try await a.sync()
+        }
+        let open = try #require(try await a.replica.problems().first)
+        #expect(open.id == problems[2].id && open.violations.first?.parameters["yours"] == "Ada's")
+        // However long it was open: its time begins when somebody sees to it.
+        try await a.replica.discard(open)
+        try await a.sync()
+        world.clock.advance(89 * Self.day)
+        try await a.sync()
+        #expect(try await kept(a.replica).count == 1)
+        world.clock.advance(2 * Self.day)
+        try await a.sync()
+        #expect(try await kept(a.replica).isEmpty)
+        try await expectConverged(world, a, b)
+    }
+
+    /// What was settled before the file noted when: counted from the first sync of the build that does.
+    @Test func settledProblems_ofAnOlderFile_haveTheirTimeStill() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let problems = try await problems(1, world, a, b).problems
+        try await a.replica.discard(try #require(problems.first))
+        await a.replica.close()
+        // As a build without the column has left it, long ago.
+        try await SQLiteShell(path: world.path("a")).execute(
+            """
+            ALTER TABLE _tideline_problem DROP COLUMN settled_at;
+            UPDATE _tideline_meta SET value = 'older' WHERE key = 'layout';
+            """)
+        world.clock.advance(400 * Self.day)
+        let again = try await world.open("a", a.transport)
+        try await again.sync()
+        world.clock.advance(89 * Self.day)
+        try await again.sync()
+        #expect(try await kept(again).count == 1)
+        world.clock.advance(2 * Self.day)
+        try await again.sync()
+        #expect(try await kept(again).isEmpty)
+    }
+
     @Test func nothingUnresolved_isEverPruned_howeverLongItWaits() async throws {
         let world = try World()
         let a = try await world.replica("a")
