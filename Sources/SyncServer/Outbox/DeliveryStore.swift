@@ -54,6 +54,8 @@ struct DeliveryStore {
     /// for few and for many.
     static let batchFirst = 20
     static let batchMax = 100
+    /// Bytes of the changes in a batch of a built-in consumer, which is told all of them; a batch has one entry at least.
+    static let builtinBytesMax: Int64 = 16 << 20
 
     // MARK: Claiming
 
@@ -62,9 +64,10 @@ struct DeliveryStore {
     ///   - limit: Deliveries to take at most.
     ///   - withheld: Entities whose entries never leave the server.
     ///   - handlers: Of built-in consumers that this process has.
+    ///   - builtinBytesMax: Of a batch for one of those.
     func claim(
         _ name: String, lease: Identifier, leaseMilliseconds: Int64, nowMilliseconds now: Int64, limit: Int = DeliveryStore.batchFirst,
-        withheld: [String], handlers: [String] = []
+        withheld: [String], handlers: [String] = [], builtinBytesMax: Int64 = DeliveryStore.builtinBytesMax
     ) throws -> ClaimedBatch? {
         let opening = try connection.batch([
             PostgresStatement(
@@ -108,6 +111,16 @@ struct DeliveryStore {
             selection = DeliverySelection(positions: [], nextAt: ends)
         } else if allowance == 0, selection.nextAt != nil {
             blockedUntil = (minute + 1) * 60_000
+        }
+        if kind == .builtin, selection.positions.count > 1 {
+            // What comes behind stays as it is, for the next batch.
+            let fitting = OutboxEvent.countFitting(
+                try connection.run(OutboxEvent.sizes(at: selection.positions, tenant: tenant)), selection.positions,
+                bytesMax: builtinBytesMax)
+            if fitting < selection.positions.count {
+                selection.positions.removeLast(selection.positions.count - fitting)
+                selection.nextAt = now
+            }
         }
         let looksFurther = !isLookedThrough && Int64(open.count) < DeliveryStore.openMax
         let hasMore = looksFurther || selection.nextAt.map { $0 <= now } ?? false

@@ -118,6 +118,28 @@ extension OutboxEvent {
             """, [.identifier(tenant), .integerArray(positions)])
     }
 
+    /// Bytes of the changes at the positions given, as the database writes them.
+    static func sizes(at positions: [Int64], tenant: Identifier) -> PostgresStatement {
+        PostgresStatement(
+            """
+            SELECT k.position, f.size FROM unnest($2::bigint[]) k(position) CROSS JOIN LATERAL \
+            (SELECT octet_length(e.changes::text) + octet_length(e.restricted_changes::text) AS size FROM tideline.feed e \
+            WHERE e.tenant = $1::uuid AND e.position = k.position OFFSET 0) f
+            """, [.identifier(tenant), .integerArray(positions)])
+    }
+
+    /// How many of the positions, from the first on, have no more than so many bytes together; one at least.
+    static func countFitting(_ sizes: PostgresResult, _ positions: [Int64], bytesMax: Int64) -> Int {
+        var bytesAt: [Int64: Int64] = [:]
+        for row in sizes.rows { if let position = sizes.integer(row, 0) { bytesAt[position] = sizes.integer(row, 1) } }
+        var sum: Int64 = 0
+        let count = positions.prefix { position in
+            sum += bytesAt[position] ?? 0
+            return sum <= bytesMax
+        }.count
+        return max(1, count)
+    }
+
     /// Throws ``JSONError``; nil when the row is not one of the feed.
     init?(_ result: PostgresResult, row: Int, tenant: Identifier) throws {
         guard let position = result.integer(row, 0), let epoch = result.integer(row, 1), let fingerprint = result.text(row, 2),

@@ -43,13 +43,15 @@ struct SameSets {
 
     /// Of a lane, the newest: more are left out, and count as not known.
     static let twinsMax: Int64 = 1_000
+    /// Of all lanes that one push names, the newest again.
+    static let twinsOfAPushMax: Int64 = 20_000
 
     static func twins(of lanes: [Identifier], tenant: Identifier) -> PostgresStatement {
         PostgresStatement(
             """
-            SELECT t.replica, t.counter, t.first_replica FROM unnest($2::uuid[]) l(replica) CROSS JOIN LATERAL ( \
-            SELECT replica, counter, first_replica FROM tideline.resealed_set d WHERE d.tenant = $1::uuid AND d.replica = l.replica \
-            AND d.first_replica <> d.replica ORDER BY d.counter DESC LIMIT \(twinsMax)) t
+            SELECT t.replica, t.counter, t.first_replica FROM unnest($2::uuid[]) WITH ORDINALITY l(replica, place) CROSS JOIN LATERAL ( \
+            SELECT replica, counter, first_replica, row_number() OVER (ORDER BY d.counter DESC) AS age FROM tideline.resealed_set d WHERE d.tenant = $1::uuid AND d.replica = l.replica \
+            AND d.first_replica <> d.replica ORDER BY d.counter DESC LIMIT \(twinsMax)) t ORDER BY t.age, l.place LIMIT \(twinsOfAPushMax)
             """, [.identifier(tenant), .textArray(lanes.map(\.text))])
     }
 

@@ -196,6 +196,29 @@ import Testing
         #expect(counters.count == Int(SameSets.twinsMax) && counters.min() == 6)
     }
 
+    @Test func setsOfManyLanes_thatWereDecidedElsewhere_areTheNewestOfEach() throws {
+        let server = try ServerUnderTest()
+        let tenant = try server.makeTenant()
+        // One lane more than fit with all of theirs.
+        let lanes = (0..<SameSets.twinsOfAPushMax / SameSets.twinsMax + 1).map { _ in server.newIdentifier() }
+        _ = try server.connection.run(
+            """
+            INSERT INTO tideline.resealed_set (tenant, member, origin, counter, replica, first_replica) \
+            SELECT $1::uuid, $1::uuid, 'o' || n, n, l::uuid, $1::uuid FROM generate_series(1, $3::bigint) n, unnest($2::text[]) l
+            """, .identifier(tenant.id), .textArray(lanes.map(\.text)), .integer(SameSets.twinsMax))
+        let found = try server.connection.transaction(.readOnlySnapshot, tenant: tenant.id) {
+            try $0.run(SameSets.twins(of: lanes, tenant: tenant.id))
+        }
+        #expect(found.rowCount == Int(SameSets.twinsOfAPushMax) && SameSets.twinsOfAPushMax == 20_000)
+        let counters = Dictionary(grouping: found.rows, by: { found.text($0, 0) }).mapValues { $0.compactMap { found.integer($0, 1) } }
+        #expect(counters.count == lanes.count, "none pushes another one out")
+        let share = SameSets.twinsOfAPushMax / Int64(lanes.count)
+        for (_, counters) in counters {
+            #expect(Int64(counters.count) >= share && counters.max() == SameSets.twinsMax)
+            #expect(counters.min() == SameSets.twinsMax - Int64(counters.count) + 1)
+        }
+    }
+
     @Test func consumersOnTheMetricsPage_areTheTwoHundredFurthestBehind() throws {
         let server = try ServerUnderTest(isIsolated: true)
         for number in 0..<3 {

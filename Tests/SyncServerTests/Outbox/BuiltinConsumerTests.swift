@@ -173,6 +173,50 @@ import Testing
         #expect(letters.first?.lastError?.contains("of records") == true, "\(letters.first?.lastError ?? "")")
     }
 
+    /// It is told every change, however long; what does not fit beside others is not taken yet, keeps its place and costs no attempt.
+    @Test func batch_hasItsBytes_andTheRestWaitsInOrder() throws {
+        try add("count_clients")
+        let long = JSONValue.string(String(repeating: "x", count: 12_000))
+        for name in ["a", "b", "c", "d", "e"] {
+            let fields: JSONObject = ["name": .string(name), "notes": long]
+            try outbox.tenant.write([Change("client", server.newIdentifier(), .create(fields: fields))]).requireAccepted()
+        }
+        func claim(_ bytesMax: Int64) throws -> ClaimedBatch? {
+            try outbox.store { store in
+                try DeliveryStore(tenant: store.tenant, connection: store.connection).claim(
+                    "count-clients", lease: self.server.newIdentifier(), leaseMilliseconds: 60_000,
+                    nowMilliseconds: self.server.context.now(), withheld: [], handlers: self.server.context.builtins.map(\.name),
+                    builtinBytesMax: bytesMax)
+            }
+        }
+        func settle(_ batch: ClaimedBatch) throws {
+            let now = server.context.now()
+            let done = batch.items.map {
+                SettledDelivery(
+                    position: $0.position, attempts: $0.attempts + 1, verdict: .delivered, result: .delivered(status: nil),
+                    atMilliseconds: now, durationMilliseconds: 1, requestID: "r", eventRequestID: nil)
+            }
+            try outbox.store {
+                _ = try DeliveryStore(tenant: $0.tenant, connection: $0.connection).settle(
+                    batch, done, untried: [], failures: 0, blockedUntil: 0, nowMilliseconds: now)
+            }
+        }
+        var told: [Int64] = []
+        var counts: [Int] = []
+        // Two of them fit beside each other; the last one would not even fit alone, and is told all the same.
+        for most in [Int64(30_000), 30_000, 100] {
+            let batch = try required(claim(most))
+            #expect(try claim(most) == nil, "tenant order: nobody else takes what was left")
+            #expect(batch.items.allSatisfy { $0.event != nil && $0.attempts == 0 })
+            told += batch.items.map(\.position)
+            counts.append(batch.items.count)
+            try settle(batch)
+        }
+        #expect(counts == [2, 2, 1])
+        #expect(told == told.sorted() && Set(told).count == 5)
+        #expect(try isIdle("count-clients") && DeliveryStore.builtinBytesMax == 16 << 20)
+    }
+
     @Test func loop_isStopped() throws {
         try add("loop")
         outbox.start()
