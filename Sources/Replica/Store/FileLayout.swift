@@ -7,6 +7,8 @@ final class FileLayout: Sendable {
     let tables: ReplicaTables
     let engineTables: [String]
     let triggers: [String]
+    /// What makes this build's tables where there are none; columns that older ones have to gain are apart.
+    let statements: [String]
     /// Two builds whose files differ in anything have different ones.
     let hash: String
 
@@ -14,8 +16,9 @@ final class FileLayout: Sendable {
         tables = ReplicaTables(schema)
         engineTables = ReplicaFile.engineTables + CaptureTable.engineTables + ActivityTable.engineTables
         triggers = tables.all.flatMap(CaptureTable.triggers)
-        let statements = engineTables + tables.all.flatMap { [$0.create] + $0.indexes } + triggers
-        hash = Hex.encode(SHA256.hash(Array(statements.joined(separator: ";\n").utf8)))
+        statements = engineTables + tables.all.flatMap { [$0.create] + $0.indexes } + triggers
+        let added = ReplicaFile.addedColumns.map { "\($0.table).\($0.column) \($0.type)" }
+        hash = Hex.encode(SHA256.hash(Array((statements + added).joined(separator: ";\n").utf8)))
     }
 
     /// The same for every file of a schema, as long as no handful of others were opened in between.

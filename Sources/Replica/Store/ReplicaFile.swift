@@ -54,7 +54,7 @@ enum ReplicaFile {
     ]
 
     /// Columns that engine tables have gained since the first format.
-    private static let addedColumns = [
+    static let addedColumns = [
         (table: "_tideline_pending", column: "undo", type: "TEXT"), (table: "_tideline_pending", column: "undoes", type: "INTEGER"),
         (table: "_tideline_journal", column: "undo", type: "TEXT"), (table: "_tideline_journal", column: "undoes", type: "INTEGER"),
         (table: "_tideline_problem", column: "undo", type: "TEXT"), (table: "_tideline_pending", column: "seen", type: "TEXT"),
