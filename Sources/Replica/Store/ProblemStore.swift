@@ -114,11 +114,12 @@ extension Store {
     static let settledDays: Int64 = 90
 
     /// Forgets what was settled long ago, by the server's time, as the journal does: counted from the checkpoint that met it settled, so
-    /// that no device's clock has a say in it. What is open stays, however old it is.
+    /// that no device's clock has a say in it. What is open stays, however old it is, and so does what lies above a set that could be
+    /// offered again: a marker stands for it then.
     func pruneSettledProblems(at serverMilliseconds: Int64) throws {
         try connection.execute(
-            "DELETE FROM _tideline_problem WHERE resolved_at IS NOT NULL AND settled_at < ?1",
-            [.integer(serverMilliseconds - Self.settledDays * 86_400_000)])
+            "DELETE FROM _tideline_problem WHERE resolved_at IS NOT NULL AND settled_at < ?1 AND counter < ?2",
+            [.integer(serverMilliseconds - Self.settledDays * 86_400_000), .integer(try heldStart() ?? .max)])
         try connection.execute(
             "UPDATE _tideline_problem SET settled_at = ?1 WHERE resolved_at IS NOT NULL AND settled_at IS NULL",
             [.integer(serverMilliseconds)])

@@ -89,6 +89,28 @@ import Testing
         #expect(try await kept(again).isEmpty)
     }
 
+    /// As after a restore of the server: a set is on its way once more, and its successors can be offered only if nothing between is missing.
+    @Test func settledProblem_staysAboveASetOnItsWay() async throws {
+        let world = try World()
+        let (a, b) = (try await world.replica("a"), try await world.replica("b"))
+        let problem = try #require(try await problems(1, world, a, b).problems.first)
+        try await a.replica.discard(problem)
+        try await a.replica.writing("test") { store in
+            var held = HeldSets(store)
+            let own = try Metadata(connection: store.connection).requireIdentity("test").replica
+            #expect(try store.offerAgain(1, held.at(1), own: own) == 1)
+            for day in [Int64(1), 100, 200] { try store.pruneSettledProblems(at: day * Self.day) }
+        }
+        #expect(try await kept(a.replica) == [.integer(problem.id)])
+        for _ in 0..<2 {
+            try await a.sync()
+            world.clock.advance((Store.journalDays + 1) * Self.day)
+        }
+        try await a.sync()
+        #expect(try await kept(a.replica).isEmpty)
+        try await expectConverged(world, a, b)
+    }
+
     @Test func nothingUnresolved_isEverPruned_howeverLongItWaits() async throws {
         let world = try World()
         let a = try await world.replica("a")
