@@ -3,6 +3,7 @@
 import Foundation
 import ServerSupport
 import SyncProtocol
+import Testing
 
 @testable import Replica
 
@@ -19,6 +20,8 @@ enum Moment: String, Sendable {
 enum Fault: Sendable {
     /// Never arrives at the server.
     case fail(TransportFailure)
+    /// The beginning of a push arrives, and nothing more.
+    case cutRequest(TransportFailure)
     /// The server acts, its answer is lost.
     case loseReply(TransportFailure)
     /// The answer ends in the middle.
@@ -79,6 +82,11 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         let fault = next(.push)
         if case .late(let failure) = fault {
             lock.withLock { late.append((bytes, token)) }
+            throw failure
+        }
+        if case .cutRequest(let failure) = fault {
+            let answer = try? server.push(Array(bytes.prefix(bytes.count * 2 / 3)), token: token)
+            if answer != nil { Issue.record("the beginning of a push was taken for one") }
             throw failure
         }
         return try await carry(.push, fault) { try server.push(bytes, token: token) }
@@ -144,6 +152,7 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     private func carry(_ call: Call, _ fault: Fault?, _ send: () throws -> [UInt8]) async throws -> [UInt8] {
         if case .fail(let failure) = fault { throw failure }
         if case .late(let failure) = fault { throw failure }
+        if case .cutRequest(let failure) = fault { throw failure }
         let processed = Result { try send() }
         await happens(call, .after)
         // The second of two deliveries comes after whatever happened meanwhile.

@@ -156,8 +156,20 @@ extension Simulation {
         return (entity, field, id)
     }
 
+    /// What is written when a record is made stays; whoever tries is told, and nothing else happens.
+    private func setOnce(_ site: SimulatedSite) async throws -> String {
+        let rows = try await site.replica.query("SELECT id FROM part WHERE deleted_at IS NULL ORDER BY id LIMIT 1")
+        guard case .text(let text)? = rows.first?.values.first, let id = Identifier(text) else { return "nothing to set" }
+        do {
+            try await site.replica.write { try $0.set("part", id, ["sku": "another"]) }
+        } catch let error as ReplicaError where [.refused, .firstSyncIncomplete].contains(error.code) {
+            return "nothing to set, and what is written once stays"
+        }
+        throw BrokenInvariant(name: "I8", detail: "\(site.name) has written what is written once")
+    }
+
     private func setText(_ site: SimulatedSite) async throws -> String {
-        guard let (entity, field, id) = try await somewhere(site) else { return "nothing to set" }
+        guard let (entity, field, id) = try await somewhere(site) else { return try await setOnce(site) }
         var values = [field: ledger.token()]
         // Two values of one command, as in a form.
         if profile == .steady, chance.percent(40), let other = chance.pick(texts(site, of: entity).filter({ $0 != field })) {

@@ -69,6 +69,11 @@ extension Simulation {
             (call == .pull ? 0 : 2, (.replyOfBefore, .previousReply)), (call == .push ? 3 : 0, (.requestLate, .late(lost))),
             (2, (.serverBusy, .fail(busy))),
         ])
+        // Every other push that gets lost does so under way.
+        if kind == .requestLost, call == .push, tally.faults[.requestLost, default: 0] > tally.faults[.requestCut, default: 0] {
+            tally.count(.requestCut)
+            return .cutRequest(lost)
+        }
         tally.count(kind)
         return fault
     }

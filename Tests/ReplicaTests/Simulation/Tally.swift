@@ -7,7 +7,7 @@ import TestSupport
 /// A kind of fault. A soak in which one of them hardly fired has not looked where it says it looked.
 enum FaultKind: String, Sendable, CaseIterable, Comparable {
     // The network.
-    case unreachable, requestLost, replyLost, replyTruncated, requestDoubled, requestLate, replyOfBefore, serverBusy, serverDeaf
+    case unreachable, requestLost, requestCut, replyLost, replyTruncated, requestDoubled, requestLate, replyOfBefore, serverBusy, serverDeaf
     // The machine.
     case processDied, diskFull, storageFailed, clockDrifted, clockJumped, clockYearsOff, journalPruned
     // People and their files.
@@ -30,7 +30,7 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
     var expectedPercent: Int {
         switch self {
         case .replicaRevoked, .serverUpgraded: 10
-        case .diskFull, .storageFailed, .clockYearsOff: 15
+        case .diskFull, .storageFailed, .clockYearsOff, .requestCut: 15
         case .serverClockJumped, .weekPassed, .journalPruned, .requestLate: 25
         case .acknowledgementLost, .roleWidened, .meanwhileForgotten, .meanwhileRestored: 35
         case .replyOfBefore, .enrolledLate, .meanwhileConsumed, .meanwhileCopied, .replicaForgotten: 40
