@@ -7,7 +7,7 @@ enum FeedRow {
     static let columns = [
         "position", "epoch", "at", "actor_kind", "actor", "replica", "counter", "entity", "record", "operation", "kind", "category",
         "level", "changes", "restricted_changes", "anchors", "scope_keys", "cause", "depth", "operation_at",
-    ].map { "f.\($0)" }.joined(separator: ", ")
+    ].map { $0.hasSuffix("changes") ? "f.\($0)::text AS \($0)" : "f.\($0)" }.joined(separator: ", ")
 
     /// The column of the changes, before that of the restricted ones.
     static let changes = 13

@@ -81,7 +81,7 @@ struct TimelineQuery {
                 SELECT \(FeedRow.columns) FROM (\(walk("\(scanned)::bigint"))) s CROSS JOIN LATERAL \
                 (SELECT f.* FROM tideline.feed f WHERE f.tenant = $1::uuid AND f.position = s.position OFFSET 0) f \
                 WHERE \(conditions.joined(separator: " AND ")) ORDER BY s.position DESC LIMIT \(limit)::bigint
-                """, counting: ["changes::text", "restricted_changes::text"], upTo: String(TimelineQuery.bytesMax)), query.parameters)
+                """, counting: ["changes", "restricted_changes"], upTo: String(TimelineQuery.bytesMax)), query.parameters)
     }
 
     /// The last position that ``page(scanning:)`` may have looked at, if there is anything behind it.

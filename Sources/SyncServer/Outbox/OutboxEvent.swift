@@ -90,20 +90,28 @@ extension OutboxEvent {
     enum ChangesRead { case all, thatFit, none }
 
     /// In the order `init(row:)` reads them. Changes that are not read are null.
+    /// - Parameter feed: Rows of the feed; of changes that fit, with their ``texts(_:includesRestricted:)``.
     static func columns(_ feed: String, includesRestricted: Bool, changes read: ChangesRead) -> String {
-        let parts = includesRestricted ? ["\(feed).changes", "\(feed).restricted_changes"] : ["\(feed).changes"]
-        let size = parts.map { "octet_length(\($0)::text)" }.joined(separator: " + ")
-        func column(_ part: String, _ name: String) -> String {
-            guard parts.contains(part), read != .none else { return "NULL::jsonb AS \(name)" }
-            return read == .all ? "\(part) AS \(name)" : "CASE WHEN \(size) <= \(changesBytesMax) THEN \(part) END AS \(name)"
+        let size = "octet_length(\(feed).changes_text)" + (includesRestricted ? " + octet_length(\(feed).restricted_text)" : "")
+        func column(_ name: String, _ text: String) -> String {
+            switch read {
+            case .all: "\(feed).\(name)"
+            case .thatFit: "CASE WHEN \(size) <= \(changesBytesMax) THEN \(feed).\(text) END AS \(name)"
+            case .none: "NULL"
+            }
         }
-        let changes = column("\(feed).changes", "changes")
-        let restricted = column("\(feed).restricted_changes", "restricted_changes")
+        let changes = column("changes", "changes_text")
+        let restricted = includesRestricted ? column("restricted_changes", "restricted_text") : "NULL::text AS restricted_changes"
         return """
             \(feed).position, \(feed).epoch, \(feed).fingerprint, \(feed).at, \(feed).actor_kind, \(feed).actor, \(feed).replica, \
             \(feed).counter, \(feed).entity, \(feed).record, \(feed).operation, \(feed).kind, \(feed).category, \(feed).level, \
             \(changes), \(restricted), \(feed).anchors, \(feed).cause, \(feed).depth, \(feed).operation_at, \(feed).request_id
             """
+    }
+
+    /// The changes as text, made once: for their length, and to be read.
+    private static func texts(_ feed: String, includesRestricted: Bool) -> String {
+        "\(feed).changes::text AS changes_text" + (includesRestricted ? ", \(feed).restricted_changes::text AS restricted_text" : "")
     }
 
     /// The entries at the positions given, in that order; one probe of the feed each, whatever Postgres knows of it.
@@ -113,7 +121,8 @@ extension OutboxEvent {
         PostgresStatement(
             """
             SELECT \(columns("f", includesRestricted: includesRestricted, changes: changes)) FROM unnest($2::bigint[]) WITH ORDINALITY k(position, place) \
-            CROSS JOIN LATERAL (SELECT * FROM tideline.feed e WHERE e.tenant = $1::uuid AND e.position = k.position OFFSET 0) f \
+            CROSS JOIN LATERAL (SELECT e.*\(changes == .thatFit ? ", " + texts("e", includesRestricted: includesRestricted) : "") \
+            FROM tideline.feed e WHERE e.tenant = $1::uuid AND e.position = k.position OFFSET 0) f \
             ORDER BY k.place
             """, [.identifier(tenant), .integerArray(positions)])
     }

@@ -66,7 +66,7 @@ struct PulledEvents {
             let read = OutboxEvent.read(at: matching, tenant: tenant, includesRestricted: consumer.includesRestricted)
             let found = try connection.run(
                 PostgresStatement(
-                    CappedRows.sql(read.sql, counting: ["changes::text", "restricted_changes::text"], upTo: String(PulledEvents.bytesMax)),
+                    CappedRows.sql(read.sql, counting: ["changes", "restricted_changes"], upTo: String(PulledEvents.bytesMax)),
                     read.parameters))
             var bytes = 0
             for row in found.rows {
