@@ -215,12 +215,13 @@ extension Store {
     private func pruneJournal(at serverMilliseconds: Int64) throws {
         let horizon = serverMilliseconds - Self.journalDays * 86_400_000
         // From the oldest on and without gaps: after a restore of the server the journal is offered again in counter order. What waits
-        // since such a restore comes back to it below what was confirmed meanwhile.
+        // since such a restore comes back to it below what was confirmed meanwhile. Each minimum on its own is found at once, that of both
+        // together only by reading the whole journal.
         try connection.execute(
             """
             DELETE FROM _tideline_journal WHERE counter < \
-            (SELECT coalesce(min(counter), \(Int64.max)) FROM (SELECT counter FROM _tideline_journal WHERE confirmed_at >= ?1 \
-            UNION ALL SELECT counter FROM _tideline_pending WHERE author IS NULL))
+            min(coalesce((SELECT min(counter) FROM _tideline_journal WHERE confirmed_at >= ?1), \(Int64.max)), \
+            coalesce((SELECT min(counter) FROM _tideline_pending WHERE author IS NULL), \(Int64.max)))
             """, [.integer(horizon)])
     }
 }

@@ -121,8 +121,8 @@ extension Store {
     func heldStart() throws -> Int64? {
         try connection.scalarInteger(
             """
-            SELECT min(counter) FROM (SELECT counter FROM _tideline_journal \
-            UNION ALL SELECT counter FROM _tideline_pending WHERE author IS NULL)
+            SELECT min(counter) FROM (SELECT min(counter) AS counter FROM _tideline_journal \
+            UNION ALL SELECT min(counter) FROM _tideline_pending WHERE author IS NULL)
             """)
     }
 
