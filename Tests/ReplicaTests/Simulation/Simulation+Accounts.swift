@@ -101,7 +101,10 @@ extension Simulation {
         let held = try await holdings(of: site)
         let horizon = serverLatest - Self.journalMilliseconds
         let pruned = site.edits.subtracting(held.edits).filter { edit in site.confirmed[edit].map { $0 <= horizon } ?? false }
-        if !pruned.isEmpty { tally.count(.journalPruned) }
+        if !pruned.isEmpty {
+            tally.count(.journalPruned)
+            try await excuse(pruned, of: site)
+        }
         let settledHorizon = serverLatest - Self.settledMilliseconds
         let settled = site.edits.subtracting(held.edits).filter { edit in site.settled[edit].map { $0 < settledHorizon } ?? false }
         for edit in settled { ledger.excuse(site.tokensOf[edit] ?? []) }
@@ -125,6 +128,23 @@ extension Simulation {
         site.edits = held.edits
         site.confirmed = held.confirmed
         site.settled = held.settled
+    }
+
+    /// A page from before a restore of the server may be what makes a file forget, after the restore: what was as old as that may go, unless
+    /// the server or another file has it.
+    private func excuse(_ pruned: Set<Int>, of site: SimulatedSite) async throws {
+        var edits = decided(in: server.snapshot())
+        var tokens = tokensHeldByServer()
+        for other in sites where other !== site {
+            let (offers, holdings) = (try await offers(of: other), try await holdings(of: other))
+            edits.formUnion(offers.edits)
+            edits.formUnion(holdings.edits)
+            tokens.formUnion(offers.tokens)
+            tokens.formUnion(holdings.tokens)
+        }
+        let gone = pruned.subtracting(edits)
+        ledger.excuse(edits: gone)
+        ledger.excuse(gone.reduce(into: Set<String>()) { $0.formUnion(site.tokensOf[$1] ?? []) }.subtracting(tokens))
     }
 
     // MARK: After a restore
