@@ -133,18 +133,29 @@ extension Simulation {
     /// A page from before a restore of the server may be what makes a file forget, after the restore: what was as old as that may go, unless
     /// the server or another file has it.
     private func excuse(_ pruned: Set<Int>, of site: SimulatedSite) async throws {
+        let elsewhere = try await heldElsewhere(than: site)
+        excuse(pruned, of: site, but: elsewhere)
+    }
+
+    /// Edits that a file has lost, and what they said, a text of somebody else's included, as a set says that takes something back.
+    func excuse(_ lost: Set<Int>, of site: SimulatedSite, but elsewhere: (edits: Set<Int>, tokens: Set<String>)) {
+        let gone = lost.subtracting(elsewhere.edits)
+        ledger.excuse(edits: gone)
+        ledger.excuse(gone.reduce(into: Set<String>()) { $0.formUnion(site.tokensOf[$1] ?? []) }.subtracting(elsewhere.tokens))
+    }
+
+    /// What the server has decided, or another file has to offer or to show.
+    func heldElsewhere(than site: SimulatedSite) async throws -> (edits: Set<Int>, tokens: Set<String>) {
         var edits = decided(in: server.snapshot())
         var tokens = tokensHeldByServer()
         for other in sites where other !== site {
             let (offers, holdings) = (try await offers(of: other), try await holdings(of: other))
             edits.formUnion(offers.edits)
-            edits.formUnion(holdings.edits)
+            edits.formUnion(holdings.edits(in: .pending, .problem))
             tokens.formUnion(offers.tokens)
             tokens.formUnion(holdings.tokens)
         }
-        let gone = pruned.subtracting(edits)
-        ledger.excuse(edits: gone)
-        ledger.excuse(gone.reduce(into: Set<String>()) { $0.formUnion(site.tokensOf[$1] ?? []) }.subtracting(tokens))
+        return (edits, tokens)
     }
 
     // MARK: After a restore

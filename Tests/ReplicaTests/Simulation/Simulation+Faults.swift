@@ -371,19 +371,8 @@ extension Simulation {
         ledger.excuse(site.tokens.subtracting(backup.tokens).subtracting(heard))
         // Nor if another file still has it to offer or to show.
         let lost = site.edits.subtracting(backup.edits)
-        var held = decided(in: server.snapshot())
-        var said: Set<String> = []
-        for other in sites where other !== site {
-            let (offers, holdings) = (try await offers(of: other), try await holdings(of: other))
-            held.formUnion(offers.edits)
-            held.formUnion(holdings.edits(in: .pending, .problem))
-            said.formUnion(offers.tokens)
-            said.formUnion(holdings.tokens)
-        }
-        ledger.excuse(edits: lost.subtracting(held))
-        // A set may say what somebody else had written, as one that takes something back does, and be the last that says it.
-        let unsaid = lost.subtracting(held).reduce(into: Set<String>()) { $0.formUnion(site.tokensOf[$1] ?? []) }
-        ledger.excuse(unsaid.subtracting(heard).subtracting(said))
+        let elsewhere = try await heldElsewhere(than: site)
+        excuse(lost, of: site, but: elsewhere)
         ledger.orphan(lost)
         await site.replica.close()
         try remove(site.path)

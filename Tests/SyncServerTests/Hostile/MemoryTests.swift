@@ -7,9 +7,13 @@ import Testing
 @testable import SyncServer
 
 @Suite(.serialized) struct MemoryTests {
-    private static func residentBytes(_ pid: Int32) throws -> Int {
+    private static func residentBytes(_ pid: Int32) throws -> Int { try bytes("VmRSS", of: pid) }
+    /// The most that a process has held so far.
+    private static func peakBytes(_ pid: Int32) throws -> Int { try bytes("VmHWM", of: pid) }
+
+    private static func bytes(_ what: String, of pid: Int32) throws -> Int {
         let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
-        let line = try required(text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") })
+        let line = try required(text.split(separator: "\n").first { $0.hasPrefix("\(what):") })
         return try required(Int(line.filter(\.isNumber))) * 1024
     }
 
@@ -46,13 +50,6 @@ import Testing
             slow = []
             #expect(try server.get("/healthz").status == 200)
         }
-    }
-
-    /// The most that a process has held so far.
-    private static func peakBytes(_ pid: Int32) throws -> Int {
-        let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
-        let line = try required(text.split(separator: "\n").first { $0.hasPrefix("VmHWM:") })
-        return try required(Int(line.filter(\.isNumber))) * 1024
     }
 
     /// A tenant with records of 60 kB, entries of 200 kB and outcomes of 256 KiB, hundreds of each: no request reads more of them than a
