@@ -5,7 +5,7 @@ extension SetDecider {
     /// The keys of the scopes that hold the record.
     func scopeKeys(of record: RecordState, before: RecordState?) -> [String] {
         guard mode == .server else { return record.scopeKeys }
-        // What was deleted stays where it was, so that whoever held it hears of its end.
+        // What was deleted stays where it was, so that whoever held it hears of its end; it only follows what it hangs on.
         if let before, before.isLive, !record.isLive { return before.scopeKeys }
         return scopeKeys(of: record)
     }
@@ -73,7 +73,9 @@ extension SetDecider {
         while next < queue.count {
             let (key, cause) = queue[next]
             next += 1
-            guard let record = workspace.record(key), record.isLive, turns[key, default: 0] < Self.turnsMax else { continue }
+            guard let record = workspace.record(key), record.isLive || record.schema.followsItsReferences,
+                turns[key, default: 0] < Self.turnsMax
+            else { continue }
             let keys = scopeKeys(of: record)
             guard keys != record.scopeKeys else { continue }
             turns[key, default: 0] += 1
@@ -94,10 +96,13 @@ extension SetDecider {
         }
     }
 
-    /// The records that take their scope from this one.
+    /// The records that take their scope from this one, deleted ones included that do so by a reference of their own: whoever loses
+    /// a record loses what was deleted of it.
     private func dependents(of key: RecordKey) -> [RecordKey] {
         schema.scopeDependents(of: key.entity).flatMap { dependent -> [RecordKey] in
-            workspace.lookup(dependent.holder, dependent.field, .string(key.id.text)).compactMap { row in
+            let follows = dependent.through == nil && schema.entity(dependent.entity)?.followsItsReferences == true
+            let rows = workspace.lookup(dependent.holder, dependent.field, .string(key.id.text), includingDeleted: follows)
+            return rows.compactMap { row in
                 if let subject = dependent.subject, row.subject(subject) != key { return nil }
                 guard let field = dependent.through else { return row.key }
                 return row.identifier(field).map { RecordKey(dependent.entity, $0) }

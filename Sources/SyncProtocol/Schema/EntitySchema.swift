@@ -15,6 +15,8 @@ public final class EntitySchema: Sendable {
     public let scopes: [Scope]
     /// The same without conditions and alternatives: what the scope keys may follow from.
     let scopeParts: [Scope]
+    /// All of its scopes are those of records that it refers to itself, so that deleted ones, whose links may be gone, still have them.
+    let followsItsReferences: Bool
     public let fields: [FieldSchema]
     public let machine: StateMachine?
     /// For link entities: the id is a version-5 UUID of these fields' values.
@@ -77,6 +79,12 @@ public final class EntitySchema: Sendable {
         self.titleField = titleField
         self.titleFields = titleFields ?? [titleField].compactMap { $0 }
         scopeParts = scopes.flatMap(\.leaves)
+        followsItsReferences = !scopeParts.isEmpty && scopeParts.allSatisfy { scope in
+            switch scope {
+            case .record, .subject: true
+            default: false
+            }
+        }
         let scopeParents = scopeParts.compactMap { scope -> String? in
             switch scope {
             case .record(let field, _): field

@@ -110,6 +110,36 @@ import Testing
         }
     }
 
+    @Test func whatWasDeletedOfADeal_changesHandsWithIt() throws {
+        try onEveryStore { (company: Company) throws in
+            let (finn, farah) = (try company.enroll("Finn", .field), try company.enroll("Farah", .field))
+            let client = company.create("client", ["name": "Acme"])
+            let (contact, other) = (company.create("contact", ["last_name": "L"]), company.create("contact", ["last_name": "M"]))
+            let id = company.newID()
+            let links = try [contact, other].map { try Edit.link("deal_contact", ("deal", id), ("contact", $0)) }
+            company.write([Self.deal(id, of: client, owner: finn)] + links)
+            try finn.pull()
+            try farah.pull()
+            company.write([Edit.delete("contact", contact)])
+            #expect(try required(try finn.page()).row("deal_contact", links[0].key.id)?["deleted_at"] != .null)
+            company.write([Edit.patch("deal", id, ["owner": .string(farah.member.text)])])
+            let left = try required(try finn.page())
+            #expect(left.evictions.count == 3 && left.evictions.contains(links[0].key), "\(left.evictions)")
+            let come = try required(try farah.page())
+            #expect(try come.row("deal_contact", links[0].key.id)?["deleted_at"] != .null, "whoever has the deal may bring it back")
+            // Deleted and handed over between two pulls.
+            company.write([Edit.delete("contact", other)])
+            company.write([Edit.patch("deal", id, ["owner": .string(finn.member.text)])])
+            #expect(try required(try farah.page()).evictions.count == 3)
+            // What comes back is where its deal is.
+            company.write([Edit.restore("contact", contact)])
+            let back = try required(try finn.page())
+            #expect(try back.row("deal_contact", links[0].key.id)?["deleted_at"] == .null)
+            #expect(try back.row("deal_contact", links[1].key.id)?["deleted_at"] != .null)
+            for peer in [finn, farah] { try expectAgreement(company, peer) }
+        }
+    }
+
     @Test func contact_followsItsLinks() throws {
         try onEveryStore { (company: Company) throws in
             let (olga, finn) = (try company.enroll("Olga"), try company.enroll("Finn", .field))
