@@ -156,16 +156,28 @@ extension Simulation {
         return (entity, field, id)
     }
 
-    /// What is written when a record is made stays; whoever tries is told, and nothing else happens.
+    /// What is written when a record is made stays, whatever way somebody tries; whoever does is told, and nothing else happens.
     private func setOnce(_ site: SimulatedSite) async throws -> String {
-        let rows = try await site.replica.query("SELECT id FROM part WHERE deleted_at IS NULL ORDER BY id LIMIT 1")
-        guard case .text(let text)? = rows.first?.values.first, let id = Identifier(text) else { return "nothing to set" }
-        do {
-            try await site.replica.write { try $0.set("part", id, ["sku": "another"]) }
-        } catch let error as ReplicaError where [.refused, .firstSyncIncomplete].contains(error.code) {
+        let rows = try await site.replica.query("SELECT id, sku FROM part WHERE deleted_at IS NULL ORDER BY id LIMIT 1")
+        guard let row = rows.first, case .text(let text)? = row["id"], let id = Identifier(text) else { return "nothing to set" }
+        return try await attempt(site) {
+            var isTold = false
+            do {
+                if chance.percent(50) {
+                    try await site.replica.write { try $0.set("part", id, ["sku": "another"]) }
+                } else {
+                    let summary = chance.percent(50) ? "by hand" : nil
+                    _ = try await site.replica.writeSQL("UPDATE part SET sku = 'another' WHERE id = '\(text)'", summary: summary)
+                }
+            } catch let error as ReplicaError where [.refused, .firstSyncIncomplete].contains(error.code) {
+                isTold = true
+            }
+            let after = try await site.replica.query("SELECT sku FROM part WHERE id = '\(text)'")
+            guard isTold, after.first?["sku"] == row["sku"] else {
+                throw BrokenInvariant(name: "I8", detail: "\(site.name) wrote what is written once, told: \(isTold), and reads \(after)")
+            }
             return "nothing to set, and what is written once stays"
         }
-        throw BrokenInvariant(name: "I8", detail: "\(site.name) has written what is written once")
     }
 
     private func setText(_ site: SimulatedSite) async throws -> String {
