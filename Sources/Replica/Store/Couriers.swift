@@ -23,9 +23,9 @@ extension Store {
                     [.integer(row.counter), .text(author.text)])
             }
         }
-        var held = HeldSets(self)
         var offered = 0
-        for (author, last) in lanes.sorted(by: { $0.value > $1.value }) where identities[author] != nil {
+        for (author, last) in lanes.sorted(by: { ($0.value, $1.key) > ($1.value, $0.key) }) where identities[author] != nil {
+            var held = HeldSets(self)
             let floor = lanes.values.filter { $0 < last }.max() ?? 0
             var counter = last
             while counter > floor, let sets = try offerAgain(counter, held.at(counter), own: own, author: author) {

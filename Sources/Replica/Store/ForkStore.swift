@@ -43,7 +43,9 @@ extension Store {
             lanes[old.replica] = counter - 1
             identities[old.replica] = try meta.text(.identity)
         }
-        lanes = lanes.mapValues { min($0, counter - 1) }
+        // Nor has one whose sets begin behind what is shared now.
+        let shared = lanes.values
+        lanes = lanes.filter { lane in !shared.contains { $0 < lane.value && $0 >= counter - 1 } }.mapValues { min($0, counter - 1) }
         let rows = try pendingRows()
         for row in rows where row.counter < counter && row.author == nil {
             if row.outcome == nil, identities[old.replica] == nil {

@@ -31,14 +31,17 @@ extension Simulation {
         guard site.build.entity(entity)?.field(field)?.policy == .guarded else { return nil }
         let shown = try await site.replica.get(entity, id)?[field] ?? .null
         var sight = Sight(key: RecordKey(entity, id), field: field, values: [shown])
-        // What is shown may be an own edit under way. If that comes to nothing, what it was written over is seen all the same.
-        if case .string(let text) = shown, site.tokens.contains(text), let before = seen[text], before.key == sight.key,
-            before.field == field
+        let held = try await holdings(of: site)
+        // What is shown may be an own edit under way, perhaps of a command that died before it could say so. If that comes to nothing,
+        // what it was written over is seen all the same.
+        if case .string(let text) = shown, let before = seen[text], before.key == sight.key, before.field == field,
+            site.tokens.contains(text) || held.captured.contains(text)
+                || held.rows.contains(where: { $0.place == .pending && $0.sealed?.written.contains(text) == true })
         {
             sight.values += before.values
         }
         // What was taken out unanswered may have taken effect all the same: it is among the problems of whoever wrote it.
-        for row in try await holdings(of: site).rows where row.place == .problem && !row.isRejected {
+        for row in held.rows where row.place == .problem && !row.isRejected {
             if let set = row.sealed?.set, let own = Self.written(set, key, field) { sight.values.append(own) }
         }
         return sight
