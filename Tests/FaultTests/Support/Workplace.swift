@@ -95,7 +95,12 @@ struct RawReplica: Sendable {
     func cursor(port: Int) async throws -> String {
         var cursor: String?
         while true {
-            let reply = try await pull(cursor: cursor, port: port)
+            var reply = try await pull(cursor: cursor, port: port)
+            // Connections that died with Postgres say so once each.
+            _ = try await until {
+                if reply.status == 503 { reply = try await pull(cursor: cursor, port: port) }
+                return reply.status != 503
+            }
             guard reply.status == 200 else { throw UnexpectedResult("pulling: \(reply.status) \(reply.text)") }
             let page = try PullPage(parsing: reply.body)
             cursor = page.next
