@@ -335,6 +335,44 @@ import Testing
         #expect(outcome?.duplicateOf == Dot(replica: original.id, counter: 3))
     }
 
+    /// A file that was three replicas parts below where the second of them began: nothing of that one's is shared any more. Its lane
+    /// stayed, as long as that of the first, and the next restore offered a marker for one counter in the name of both.
+    @Test func fileThatPartsBelowAFormerID_forgetsThatID_andTheNextRestoreIsHealed() async throws {
+        let laptop = try await world.replica("laptop", member: ben)
+        let client = try await laptop.client("Acme")
+        try await laptop.sync()
+        try await known.sync()
+        try await known.set("client", client, ["notes": "Key at desk"])
+        try await known.sync()
+        try await laptop.set("client", client, ["notes": "Ask for Sam"])
+        #expect(try await laptop.sync().rejected == 1)
+        let twin = try await world.copy(of: laptop, "twin")
+        let earlier = world.server.snapshot()
+        let first = laptop.id
+        try await laptop.client("First")
+        try await laptop.sync()
+        world.server.revoked.insert(laptop.id)
+        let second = try await enrolAgain(laptop).replica
+        try await laptop.client("Second")
+        try await laptop.sync()
+        world.server.revoked.insert(second)
+        try await enrolAgain(laptop)
+        // The twin goes on under the first id, in a history that knows of nothing else.
+        world.server.revoked = []
+        world.server.restore(earlier, keepsEnrolments: false)
+        try await twin.client("Twin")
+        try await twin.sync()
+        try await enrolAgain(laptop)
+        #expect(try await laptop.sync().fork != nil)
+        #expect(try await laptop.replica.file.read { try Metadata(connection: $0.connection).sharedLanes() } == [first: 2])
+
+        restore()
+        for site in [laptop, twin] { try await enrolAgain(site) }
+        try await expectConverged(world, laptop, twin, known)
+        #expect(try await names(known) == ["Acme", "First", "Second", "Twin"])
+        #expect(world.server.record("client", client)?.text("notes") == "Key at desk")
+    }
+
     @Test func original_mayBeFirst_andTheCopyFindsItDone() async throws {
         let original = try await world.replica("original", member: ben)
         let part = try await original.create("part", ["sku": "bolt", "name": "Bolt"])
