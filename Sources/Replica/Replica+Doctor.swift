@@ -237,16 +237,21 @@ extension Replica {
     @discardableResult
     public func repair(_ diagnosis: Diagnosis) async throws -> Int {
         var mended = 0
+        let cursor = try await reading("doctor") { try Metadata(connection: $0.connection).text(.cursor) }
         for (entity, differences) in Dictionary(grouping: diagnosis.differences, by: \.key.entity).sorted(by: { $0.key < $1.key }) {
             var (ids, most) = (differences.map(\.key.id)[...], RecordsRequest.recordsMax)
             while !ids.isEmpty {
                 let part = Array(ids.prefix(most))
                 do {
-                    let reply = try await ask("records", RecordsRequest(entity: entity, ids: part).query, "doctor")
+                    let reply = try await ask("records", RecordsRequest(entity: entity, ids: part, cursor: cursor).query, "doctor")
                     mended += try await writing("doctor") { try $0.repair(entity, part, reply) }
                     ids = ids.dropFirst(part.count)
                 } catch TransportFailure.reply(let refusal, _) where refusal.knownCode == .payloadTooLarge && part.count > 1 {
                     most = part.count / 2
+                } catch TransportFailure.reply(let refusal, _) where refusal.knownCode == .resyncRequired {
+                    throw ReplicaError(
+                        .notAllowed, "what this member may read has changed, so that everything is fetched anew: sync, then check again",
+                        operation: "doctor", isRetryable: true)
                 } catch {
                     throw ReplicaError.translated(error, operation: "doctor")
                 }

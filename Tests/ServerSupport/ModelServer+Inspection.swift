@@ -66,6 +66,7 @@ extension ModelServer {
     private func records(_ request: RecordsRequest, _ account: Account) throws -> [UInt8] {
         let columns = RowLayout(of: try replicated(request.entity), audience: .replica).columns
         let reader = ReaderAccess(member: account.member, role: account.role)
+        if let cursor = request.cursor, try reading(cursor).role != reader.role { throw refusal(.resyncRequired) }
         let rows = request.ids.compactMap { state.records[RecordKey(request.entity, $0)] }.filter(reader.sees).map(reader.hiding)
             .map { record in JSONValue.array(columns.map { $0 == "versions" ? .null : record.column($0) }) }
         guard JSONValue.array(rows).canonicalBytes().count < recordsBytesMax else { throw refusal(.payloadTooLarge) }

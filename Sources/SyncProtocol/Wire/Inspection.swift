@@ -84,19 +84,27 @@ public struct RecordsRequest: Hashable, Sendable {
 
     public var entity: String
     public var ids: [Identifier]
+    /// Where the reader's pulls stand: records are told only to whoever still is what they were when they got it.
+    public var cursor: String?
 
-    public init(entity: String, ids: [Identifier]) {
+    public init(entity: String, ids: [Identifier], cursor: String? = nil) {
         self.entity = entity
         self.ids = ids
+        self.cursor = cursor
     }
 
-    public var query: [(name: String, value: String)] { [("entity", entity), ("ids", ids.map(\.text).joined(separator: ","))] }
+    public var query: [(name: String, value: String)] {
+        var query = [("entity", entity), ("ids", ids.map(\.text).joined(separator: ","))]
+        if let cursor { query.append(("cursor", cursor)) }
+        return query.map { (name: $0.0, value: $0.1) }
+    }
 
     public init(query: [(name: String, value: String)]) throws(WireError) {
         self.init(entity: "", ids: [])
         for (name, value) in query {
             switch name {
             case "entity": entity = value
+            case "cursor": cursor = value
             case "ids":
                 for part in value.split(separator: ",") {
                     guard let id = Identifier(String(part)) else { throw WireError(name, "is a list of UUIDs") }

@@ -189,13 +189,16 @@ enum FixedOperations {
             parameters: [
                 query("entity", ["type": "string"], "Entity of the records.", isRequired: true),
                 query("ids", ["type": "string"], "Up to \(RecordsRequest.recordsMax) ids, separated by commas.", isRequired: true),
+                query(
+                    "cursor", ["type": "string"],
+                    "Where the reader's pulls stand; refused when its role is another one than then."),
             ],
             success: json(
                 "Rows as on a page of pull",
                 [
                     "type": "object", "required": ["position", "epoch", "entities"],
                     "properties": ["position": integer, "epoch": integer, "entities": ["type": "array", "items": ["type": "object"]]],
-                ]), errors: [.badRequest, .unauthorized, .forbidden, .payloadTooLarge]),
+                ]), errors: [.badRequest, .unauthorized, .forbidden, .payloadTooLarge, .resyncRequired]),
         "GET /v1/sync/activity": operation(
             "replica_activity", "The feed for a replica's own copy of the timeline", "Oldest first.", tag: "sync", hasToken: true,
             parameters: [

@@ -13,6 +13,11 @@ struct Records {
             let principal = try Authentication.principal(of: token, nowMilliseconds: context.now(), on: connection)
             _ = try Authentication.replica(of: principal)
             guard let head = TenantHead(try connection.run(TenantHead.read(token.tenant))) else { throw Authentication.unauthorized }
+            let reader = ReaderAccess(principal)
+            // What is read in a role that no pull has told of would stay in the file.
+            if let cursor = try request.cursor.map({ try context.cursorSeal.open($0, tenant: token.tenant) }) {
+                try cursor.requireRole(reader.role)
+            }
             guard let table = context.tables.replicated.first(where: { $0.entity.name == request.entity }) else {
                 throw ErrorReply(.badRequest, "entity: there is no \(request.entity)")
             }
@@ -27,7 +32,6 @@ struct Records {
                     details: ["max": .integer(Int64(RecordsRequest.bytesMax))])
             }
             let columns = RowLayout(of: table.entity, audience: .replica).columns
-            let reader = ReaderAccess(principal)
             let rows = try store.states(of: request.entity, in: result).filter { reader.sees($0) }.map { record in
                 let shown = reader.hiding(record)
                 return JSONValue.array(columns.map { $0 == "versions" ? .null : shown.column($0) })

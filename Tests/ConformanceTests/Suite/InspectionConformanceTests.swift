@@ -104,19 +104,27 @@ import Testing
         }
     }
 
-    /// What a role that lasted for a moment may read would stay in a copy of the timeline: no pull tells of that role.
-    @Test func activity_isRefused_whenTheCursorIsOfAnotherRole() throws {
+    /// What a role that lasted for a moment may read would stay in a file: no pull tells of that role.
+    @Test func whatIsKept_isRefused_whenTheCursorIsOfAnotherRole() throws {
         try onEveryStore { (company: Company) throws in
             _ = try company.enroll("Olga")
             let finn = try company.enroll("Finn", .field)
             try finn.pull()
             let cursor = try required(finn.cursor)
             func become(_ role: String) { company.write([Edit.patch("member", finn.member, ["role": .string(role)])]) }
+            let client = company.create("client", ["name": "Acme"])
+            func records(_ cursor: String?) throws -> Bool {
+                try finn.json("records", RecordsRequest(entity: "client", ids: [client], cursor: cursor).query) != nil
+            }
             become("manager")
             #expect(try finn.activity(ActivityRequest(after: 0, cursor: cursor)) == nil)
             #expect(company.refused?.knownCode == .resyncRequired)
+            #expect(try !records(cursor))
+            #expect(company.refused?.knownCode == .resyncRequired)
+            #expect(try records(nil))
             #expect(try finn.activity(ActivityRequest(after: 0)) != nil, "who keeps nothing of before names no cursor")
             become("field")
+            #expect(try records(cursor))
             #expect(try finn.activity(ActivityRequest(after: 0, cursor: cursor))?.entries.isEmpty == false)
             #expect(try finn.activity(ActivityRequest(after: 0, cursor: "x")) == nil)
             #expect(company.refused?.knownCode == .invalidCursor)

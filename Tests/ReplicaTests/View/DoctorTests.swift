@@ -79,6 +79,28 @@ import Testing
         #expect(try await olga.replica.count("deal") == 2)
     }
 
+    /// No pull tells of a role that came and went, so what only that one may read must not come into the file.
+    @Test func repair_inARoleThatIsAnotherOneForAMoment_takesNothing() async throws {
+        let world = try World(schema: .testing)
+        let (olga, farah) = (try await world.replica("olga"), try await world.replica("farah", role: .field))
+        let client = try await olga.client("Acme", ["tax_number": "DE1"])
+        try await olga.sync()
+        try await farah.sync()
+        try await farah.replica.writing("damage") { try $0.connection.execute("DELETE FROM client WHERE id = ?1", [.text(client.text)]) }
+        let diagnosis = try await farah.replica.diagnose()
+        #expect(diagnosis.differences.map(\.key.id) == [client])
+        func become(_ role: Role) {
+            world.server.write([Change("member", farah.member, .patch(fields: ["role": .string(role.rawValue)], was: [:]))])
+        }
+        become(.manager)
+        let error = try await replicaError { try await farah.replica.repair(diagnosis) }
+        #expect(error?.code == .notAllowed && error?.message.contains("sync, then check again") == true, "\(String(describing: error))")
+        become(.field)
+        #expect(try await farah.replica.repair(diagnosis) == 1)
+        #expect(try await farah.value("client", client, "tax_number") == .null)
+        try await expectConverged(world, farah)
+    }
+
     @Test func differences_areNamedAndMended_pendingWorkStays() async throws {
         let world = try World()
         let a = try await world.replica("a")
