@@ -31,7 +31,7 @@ extension FaultTests {
                 // All of it a hundred days ago.
                 let long = Int64(Date().timeIntervalSince1970 * 1000) - 100 * 86_400_000
                 try await place.sql(
-                    "UPDATE client SET deleted_at = \(long); UPDATE tideline.idempotency_key SET created_at = \(long)")
+                    "UPDATE client SET deleted_at = \(long); UPDATE tideline.feed SET at = \(long); UPDATE tideline.idempotency_key SET created_at = \(long)")
                 try await doomed.start(victim.environment(step).merging(["TIDELINE_TEST_MAINTENANCE_SECONDS": "0.05"]) { $1 })
                 if victim == .itself {
                     #expect(await doomed.waitForEnd() == -SIGKILL, "\(step)")

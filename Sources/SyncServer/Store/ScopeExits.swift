@@ -60,15 +60,14 @@ enum ScopeExits {
             ])
     }
 
-    /// Forgets some of what left before a time. Returns of how many, and the position up to which not all is known any more; whoever has
+    /// Forgets some of what left up to a position. Returns of how many, and the position up to which not all is known any more; whoever has
     /// not passed it has to start again.
-    static func prune(_ tenant: Identifier, beforeMilliseconds limit: Int64, atATime: Int64) -> PostgresStatement {
+    static func prune(_ tenant: Identifier, upTo position: Int64, atATime: Int64) -> PostgresStatement {
         PostgresStatement(
             """
             WITH gone AS (DELETE FROM tideline.scope_exit WHERE tenant = $1::uuid AND ctid = ANY(ARRAY(SELECT ctid \
-            FROM tideline.scope_exit WHERE tenant = $1::uuid AND position <= \
-            (SELECT position FROM tideline.feed WHERE tenant = $1::uuid AND at < $2 ORDER BY at DESC, position DESC LIMIT 1) LIMIT $3)) \
+            FROM tideline.scope_exit WHERE tenant = $1::uuid AND position <= $2 LIMIT $3)) \
             RETURNING position) SELECT count(*), max(position) FROM gone
-            """, [.identifier(tenant), .integer(limit), .integer(atATime)])
+            """, [.identifier(tenant), .integer(position), .integer(atATime)])
     }
 }

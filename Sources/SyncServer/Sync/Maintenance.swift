@@ -30,18 +30,23 @@ struct Maintenance {
     private func pruneSome(_ tenant: Identifier, before limit: Int64, _ atATime: Int64) throws -> (tombstones: Int, isDone: Bool) {
         try connection.transaction(.readWrite, tenant: tenant) { connection in
             guard var head = TenantHead(try connection.run(TenantHead.lock(tenant))) else { return (0, true) }
+            // By position as well: a tombstone that has moved with its parent since is news to whoever had not pulled by then.
+            let old = try connection.run(
+                "SELECT position FROM tideline.feed WHERE tenant = $1::uuid AND at < $2 ORDER BY at DESC, position DESC LIMIT 1",
+                .identifier(tenant), .integer(limit))
+            guard !old.isEmpty, let reached = old.integer(0, 0) else { return (0, true) }
             var room = atATime
             for table in context.tables.all where room > 0 {
                 let result = try connection.run(
                     """
                     WITH gone AS (DELETE FROM \(table.name) WHERE tenant = $1::uuid AND ctid = ANY(ARRAY(SELECT ctid FROM \(table.name) \
-                    WHERE tenant = $1::uuid AND deleted_at < $2 LIMIT $3)) RETURNING position) SELECT count(*), max(position) FROM gone
-                    """, .identifier(tenant), .integer(limit), .integer(room))
+                    WHERE tenant = $1::uuid AND deleted_at < $2 AND position <= $4 LIMIT $3)) RETURNING position) SELECT count(*), max(position) FROM gone
+                    """, .identifier(tenant), .integer(limit), .integer(room), .integer(reached))
                 room -= result.integer(0, 0) ?? 0
                 head.horizon = max(head.horizon, result.integer(0, 1) ?? 0)
             }
             context.step(.tombstonesForgotten)
-            let exits = try connection.run(ScopeExits.prune(tenant, beforeMilliseconds: limit, atATime: atATime))
+            let exits = try connection.run(ScopeExits.prune(tenant, upTo: reached, atATime: atATime))
             let horizon = max(head.horizon, exits.integer(0, 1) ?? 0)
             let isMoved = horizon > head.horizon
             head.horizon = horizon

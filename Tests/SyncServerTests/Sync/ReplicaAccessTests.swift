@@ -133,6 +133,28 @@ import Testing
         #expect(try listed() == [1, 1, 1])
     }
 
+    /// A link that was deleted long ago and whose deal was given away lately: to forget it with its age would send everybody who has
+    /// not pulled since to fetch everything anew.
+    @Test func tombstoneThatMovedLately_isForgottenByItsMove() throws {
+        let farah = try tenant.addMember(role: .field)
+        let client = try rest.create("client", ["name": "Harbor"]).id
+        let id = try deal(farah, client: client)
+        let contact = try rest.create("contact", ["last_name": "Ortiz"]).id
+        let link = try rest.create("deal_contact", ["deal": .string(id), "contact": .string(contact)]).id
+        #expect(try rest.send("DELETE", "/v1/deal_contact/\(link)").status == 200)
+        server.clock.with { $0 += 91 * 86_400_000 }
+        let replica = try tenant.enroll()
+        try replica.pull()
+        try tenant.write([Edit.patch("deal", try required(Identifier(id)), ["owner": .string(tenant.owner.text)])]).requireAccepted()
+        let maintenance = Maintenance(context: server.context, connection: server.connection)
+        #expect(try maintenance.pruneTombstones(tenant: tenant.id) == 0)
+        #expect(try replica.page().rowCount == 2, "the deal, and the link that was deleted")
+        server.clock.with { $0 += 91 * 86_400_000 }
+        try tenant.write([Edit.client(server.newIdentifier())]).requireAccepted()
+        #expect(try maintenance.pruneTombstones(tenant: tenant.id) == 1)
+        #expect(try replica.page().rowCount == 1)
+    }
+
     @Test func exits_areForgottenWithTheHorizon_notBefore() throws {
         let farah = try tenant.addMember(role: .field)
         let client = try rest.create("client", ["name": "Harbor"]).id
