@@ -158,23 +158,15 @@ extension Simulation {
 
     /// Nothing was there since the record was made.
     private func checkFirst(_ write: Write, _ field: String) throws {
-        guard let set = write.set, server.schema.entity(write.entry.key.entity)?.field(field)?.policy == .guarded,
-            set.clock.feed.epoch >= write.entry.position.epoch
-        else { return }
-        try checkSeen(
-            set, write.entry.key, field, over: .null, "\(write.entry.key).\(field) at \(write.entry.position.position)")
+        guard let set = write.set, server.schema.entity(write.entry.key.entity)?.field(field)?.policy == .guarded else { return }
+        try checkSeen(set, write.entry.key, field, over: .null, at: write.entry.position)
     }
 
     private func check(_ write: Write, after before: Write, _ field: String, _ twins: [Dot: Dot]) throws {
         guard let set = write.set, write.entry.dot != before.entry.dot, write.value != before.value,
             let policy = server.schema.entity(write.entry.key.entity)?.field(field)?.policy
         else { return }
-        // A set of a lost history was written over what stood in that one. Here it may meet something older, which its author had seen
-        // before: positions tell that, sights do not.
-        if policy == .guarded, set.clock.feed.epoch >= write.entry.position.epoch {
-            try checkSeen(
-                set, write.entry.key, field, over: before.value ?? .null, "\(write.entry.key).\(field) at \(write.entry.position.position)")
-        }
+        if policy == .guarded { try checkSeen(set, write.entry.key, field, over: before.value ?? .null, at: write.entry.position) }
         guard !before.isKnown(to: set.clock, twins) else { return }
         // Both come from a history that the server has lost: what the one had seen of the other, positions do not tell any more.
         if let earlier = before.set, set.clock.feed.epoch < write.entry.position.epoch,

@@ -12,6 +12,8 @@ extension Simulation {
         let key: RecordKey
         let field: String
         var values: [JSONValue]
+        /// Of the history that the values come from, where that may be a lost one: an own edit was shown that comes back from it.
+        var epoch = Int64.max
     }
 
     /// Before `token` is written there.
@@ -32,13 +34,13 @@ extension Simulation {
         let shown = try await site.replica.get(entity, id)?[field] ?? .null
         var sight = Sight(key: RecordKey(entity, id), field: field, values: [shown])
         let held = try await holdings(of: site)
+        let pending = held.rows.filter { $0.place == .pending }.compactMap(\.sealed)
         // What is shown may be an own edit under way, perhaps of a command that died before it could say so. If that comes to nothing,
         // what it was written over is seen all the same.
-        if case .string(let text) = shown, let before = seen[text], before.key == sight.key, before.field == field,
-            site.tokens.contains(text) || held.captured.contains(text)
-                || held.rows.contains(where: { $0.place == .pending && $0.sealed?.written.contains(text) == true })
-        {
-            sight.values += before.values
+        if case .string(let text) = shown, let before = seen[text], before.key == sight.key, before.field == field {
+            let own = pending.filter { $0.written.contains(text) }
+            if site.tokens.contains(text) || held.captured.contains(text) || !own.isEmpty { sight.values += before.values }
+            sight.epoch = own.map(\.set.clock.feed.epoch).min() ?? .max
         }
         // What was taken out unanswered may have taken effect all the same: it is among the problems of whoever wrote it.
         for row in held.rows where row.place == .problem && !row.isRejected {
@@ -95,11 +97,14 @@ extension Simulation {
     }
 
     /// I8 without trusting clocks: whoever overwrote a guarded value had it before their eyes.
-    func checkSeen(_ set: ChangeSet, _ key: RecordKey, _ field: String, over value: JSONValue, _ what: String) throws {
+    func checkSeen(_ set: ChangeSet, _ key: RecordKey, _ field: String, over value: JSONValue, at position: FeedPosition) throws {
         guard let sight = sights[ledger.number(of: set)]?.first(where: { $0.key == key && $0.field == field }) else { return }
+        // Written over what stood in a lost history, it may meet something older here, which its author had seen before that: positions
+        // tell that, sights do not.
+        guard min(set.clock.feed.epoch, sight.epoch) >= position.epoch else { return }
         statistics.sights += 1
         guard !sight.values.contains(value) else { return }
-        throw BrokenInvariant(name: "I8", detail: "\(what): its author's file showed \(sight.values), not \(value)")
+        throw BrokenInvariant(name: "I8", detail: "\(key).\(field) at \(position.position): its author's file showed \(sight.values), not \(value)")
     }
 
     // MARK: Clocks

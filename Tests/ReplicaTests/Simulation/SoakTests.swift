@@ -75,6 +75,7 @@ import Testing
         (21015, 320, .ordinary, "the same as 21075"),
         (30029, 80, .ordinary, "a reply to a reading from before a change of role was taken for a newer one, by the simulator"),
         (41290, 320, .parting, "sets that waited came back to the journal below a gap, from where they could not be offered again"),
+        (43350, 320, .parting, "a file that had been several replicas offered one counter in the name of two"),
         (42095, 320, .steady, "what was deleted of a deal stayed with the one whom the deal had been taken from"),
         (41038, 80, .steady, "the timeline was read in a role that came and went between two pulls"),
     ]
