@@ -32,6 +32,9 @@ extension Store {
         // Sets that waited in the backup, and had been decided since.
         for counter in checkpoint.waiting where counter <= acknowledged {
             applied.healing += try offerAgain(counter, held.at(counter), own: own) ?? 0
+            // A marker for what a person was given to see to since waits there as well, far below what comes next.
+            try connection.execute(
+                "UPDATE _tideline_pending SET deferred = 1 WHERE counter = ?1 AND author IS NULL AND sealed IS NULL", [.integer(counter)])
         }
         applied.healing += try offerForOthers(&applied)
         // 3. What each of them had seen. Positions of the lost history mean nothing any more; its sets do.

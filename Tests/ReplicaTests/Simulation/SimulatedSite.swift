@@ -123,6 +123,7 @@ struct FileBackup {
     /// What this file has to account for.
     let tokens: Set<String>
     let edits: Set<Int>
+    let confirmed: [Int: Int64]
     let tokensOf: [Int: Set<String>]
     let build: Schema
 }

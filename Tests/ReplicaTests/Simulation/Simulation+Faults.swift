@@ -340,7 +340,7 @@ extension Simulation {
         try vacuum(site, into: path)
         let copy = try await open(
             "\(site.name)'", member: site.member, error: chance.within(-60_000...60_000), build: site.build, path: path)
-        (copy.tokens, copy.edits, copy.tokensOf) = (site.tokens, site.edits, site.tokensOf)
+        (copy.tokens, copy.edits, copy.confirmed, copy.tokensOf) = (site.tokens, site.edits, site.confirmed, site.tokensOf)
         (copy.isEnrolled, copy.mayHeal, copy.mayFork, site.mayFork) = (site.isEnrolled, site.mayHeal, true, true)
         (copy.hasTwin, site.hasTwin) = (true, true)
         try await reset(copy)
@@ -352,7 +352,9 @@ extension Simulation {
     func backUpFile(_ site: SimulatedSite) async throws -> String {
         let path = newPath()
         try vacuum(site, into: path)
-        backups.append((site, FileBackup(path: path, tokens: site.tokens, edits: site.edits, tokensOf: site.tokensOf, build: site.build)))
+        let file = FileBackup(
+            path: path, tokens: site.tokens, edits: site.edits, confirmed: site.confirmed, tokensOf: site.tokensOf, build: site.build)
+        backups.append((site, file))
         return "backed up"
     }
 
@@ -375,7 +377,7 @@ extension Simulation {
         await site.replica.close()
         try remove(site.path)
         try FileManager.default.copyItem(atPath: backup.path, toPath: site.path)
-        (site.tokens, site.edits, site.tokensOf) = (backup.tokens, backup.edits, backup.tokensOf)
+        (site.tokens, site.edits, site.confirmed, site.tokensOf) = (backup.tokens, backup.edits, backup.confirmed, backup.tokensOf)
         site.unsealed = []
         (site.mayHeal, site.mayFork, site.hasTwin) = (true, true, true)
         try await reopen(site)
@@ -390,9 +392,10 @@ extension Simulation {
         site.checkpoint = try await site.replica.status().checkpoint
         (site.positions, site.readEpoch, site.numbersOwed, site.called) = ([:], nil, [:], [:])
         site.openProblems = Set(try await site.replica.problems().map(\.id))
-        // As the file has it: it may have been taken in the middle of a sync, after something was confirmed.
+        // It may have been taken in the middle of a sync, after something was confirmed, or forgotten.
         let held = try await holdings(of: site)
-        (site.confirmed, site.settled) = (held.confirmed, held.settled)
+        site.confirmed.merge(held.confirmed) { $1 }
+        site.settled.merge(held.settled) { $1 }
     }
 
     // MARK: Server

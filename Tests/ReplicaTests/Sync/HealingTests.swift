@@ -197,6 +197,36 @@ import Testing
         #expect(world.server.digest()["site"]?.count == 1)
     }
 
+    /// The backup has it waiting; since then it was refused, and confirmed work lies behind it.
+    @Test func setThatWaitsAgain_andWasRefusedSince_isTakenBack_andIsNoGap() async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let backup = world.server.snapshot()
+        let client = try await a.client("Acme")
+        try await a.sync()
+        try await b.sync()
+        try await b.create("site", ["client": .string(client.text), "name": "Yard", "address": ["line1": "1 Pier"]])
+        try await b.client("Behind")
+        world.server.restore(backup)
+        #expect(try await b.sync().deferred == 1)
+        let waiting = world.server.snapshot()
+        world.clock.advance(Limits.healingMilliseconds)
+        #expect(try await b.sync().rejected == 1)
+        world.server.restore(waiting)
+        b.transport.breaking { call, _ in call == .push ? .fail(.timeout) : nil }
+        try await b.client("New")
+        _ = try? await b.sync()
+        #expect(try await b.replica.pending().map(\.counter) == [1, 3])
+        #expect(try await b.replica.integrityCheck() == [])
+        b.transport.breaking(nil)
+        try await expectConverged(world, a, b)
+        let problem = try #require(try await b.replica.problems().first)
+        try await b.replica.retry(problem)
+        try await expectConverged(world, a, b)
+        #expect(world.server.digest()["site"]?.count == 1)
+    }
+
     @Test func removedElement_staysRemoved_whicheverComesBackFirst() async throws {
         for order in [false, true] {
             let world = try World()
