@@ -94,10 +94,13 @@ final class Cluster: @unchecked Sendable {
         }
     }
 
-    /// Ends it: SIGINT is a fast shutdown, SIGKILL takes the postmaster only, as a crash would.
+    /// Ends it: SIGINT is a fast shutdown, SIGKILL takes the postmaster only, as a crash would. A Postgres that is asked to stop in the
+    /// moment in which it has recovered from the death of a backend never does (15.18): it is stopped at once then, as by hand.
     func stop(_ signal: Int32 = SIGINT) {
         guard let process = lock.withLock({ self.process }), process.isRunning else { return }
         kill(process.processIdentifier, signal)
+        if waitForEnd() { return }
+        kill(process.processIdentifier, SIGQUIT)
         process.waitUntilExit()
     }
 
