@@ -37,10 +37,14 @@ extension Simulation {
         let pending = held.rows.filter { $0.place == .pending }.compactMap(\.sealed)
         // What is shown may be an own edit under way, perhaps of a command that died before it could say so. If that comes to nothing,
         // what it was written over is seen all the same.
-        if case .string(let text) = shown, let before = seen[text], before.key == sight.key, before.field == field {
+        if case .string(let text) = shown {
             let own = pending.filter { $0.written.contains(text) }
-            if site.tokens.contains(text) || held.captured.contains(text) || !own.isEmpty { sight.values += before.values }
             sight.epoch = own.map(\.set.clock.feed.epoch).min() ?? .max
+            if let before = seen[text], before.key == sight.key, before.field == field,
+                site.tokens.contains(text) || held.captured.contains(text) || !own.isEmpty
+            {
+                sight.values += before.values
+            }
         }
         // What was taken out unanswered may have taken effect all the same: it is among the problems of whoever wrote it.
         for row in held.rows where row.place == .problem && !row.isRejected {
