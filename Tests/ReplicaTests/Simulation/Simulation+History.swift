@@ -17,7 +17,11 @@ extension Simulation {
         var isLive: [RecordKey: Bool] = [:]
         for entry in state.feed where !entry.kind.hasPrefix("sync.") {
             // What goes with another record is derived and says so by its kind and values.
-            if entry.operation == .create { isLive[entry.key] = true }
+            if entry.operation == .create {
+                isLive[entry.key] = true
+                // A link that was made again when its tombstone had been forgotten has nothing of before.
+                values[entry.key] = [:]
+            }
             if let deletion = entry.changes["deleted_at"]?["new"] { isLive[entry.key] = deletion.isNull }
             for (field, change) in entry.allChanges { values[entry.key, default: [:]][field] = change["new"] }
         }

@@ -76,6 +76,7 @@ private struct Lives {
         var isLive = true
         /// Which delete took it.
         var cause: String?
+        var died: Int64?
         /// What it goes with, by entity.
         var parents: [String: Identifier] = [:]
         var made: Author
@@ -111,7 +112,7 @@ private struct Lives {
         let author = Author(dot: step.set?.dot, position: step.positions.upperBound)
         for change in step.changes where Self.entities.contains(change.key.entity) {
             switch change.operation {
-            case .create(let fields): try create(change.key, fields, author)
+            case .create(let fields): try create(change.key, fields, author, step)
             case .patch(let fields, _): try patch(change.key, fields, author, step)
             case .transition: try requireLife(change, author)
             case .delete: try delete(change.key, step)
@@ -131,15 +132,18 @@ private struct Lives {
         throw BrokenInvariant(name: "I11", detail: "\(words(author)) changed \(change.key), which was deleted")
     }
 
-    private mutating func create(_ key: RecordKey, _ fields: JSONObject, _ author: Author) throws {
+    private mutating func create(_ key: RecordKey, _ fields: JSONObject, _ author: Author, _ step: Step) throws {
         if var life = byKey[key] {
-            guard Self.links.contains(key.entity) else {
+            if !life.isLive { revivals += 1 }
+            if Self.links.contains(key.entity) {
+                (life.isLive, life.cause, life.died) = (true, nil, nil)
+                byKey[key] = life
+                return
+            }
+            // Whoever edits a creation that was refused makes it anew, if even the tombstone has gone; they know that it was deleted.
+            guard let died = life.died, let set = step.set, set.clock.feed.position >= died else {
                 throw BrokenInvariant(name: "I11", detail: "\(words(author)) made \(key), which had been made before")
             }
-            if !life.isLive { revivals += 1 }
-            (life.isLive, life.cause) = (true, nil)
-            byKey[key] = life
-            return
         }
         var life = Life(made: author)
         for parent in Self.goesWith[key.entity] ?? [] {
@@ -172,6 +176,7 @@ private struct Lives {
             if let set = step.set, !Self.links.contains(row.entity) { try checkKnown(row, to: set, step) }
             byKey[row]?.isLive = false
             byKey[row]?.cause = cause
+            byKey[row]?.died = step.positions.upperBound
         }
     }
 
@@ -196,6 +201,7 @@ private struct Lives {
         for row in [key] + family(of: key, where: { !$0.isLive && $0.cause == root.cause }) {
             byKey[row]?.isLive = true
             byKey[row]?.cause = nil
+            byKey[row]?.died = nil
         }
     }
 
