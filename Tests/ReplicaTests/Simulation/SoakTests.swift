@@ -76,6 +76,7 @@ import Testing
         (30029, 80, .ordinary, "a reply to a reading from before a change of role was taken for a newer one, by the simulator"),
         (41290, 320, .parting, "sets that waited came back to the journal below a gap, from where they could not be offered again"),
         (43350, 320, .parting, "a file that had been several replicas offered one counter in the name of two"),
+        (46140, 320, .ordinary, "a marker for a set that waits again counted as a gap"),
         (42095, 320, .steady, "what was deleted of a deal stayed with the one whom the deal had been taken from"),
         (41038, 80, .steady, "the timeline was read in a role that came and went between two pulls"),
     ]
