@@ -174,6 +174,7 @@ extension Simulation {
             site.faults.fail(at: one, number: chance.percent(70) ? 1 : 2)
         case .call(let call, let moment): site.diesDuring = (call, moment)
         }
+        let shown = (site.positions, site.readEpoch)
         var what = try await act(action, site, isDeaf: step == .withdraw)
         site.surroundings.remains.with { $0 = nil }
         site.line.isDead.with { $0 = false }
@@ -186,6 +187,8 @@ extension Simulation {
             await site.replica.close()
             try remove(site.path)
             site.path = remains
+            // Nor does it show anything any more.
+            (site.positions, site.readEpoch) = shown
         } else {
             what += " (\(place.name) was not reached)"
         }
