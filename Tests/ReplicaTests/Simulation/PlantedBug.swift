@@ -83,7 +83,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
                 more: [.copyFile, .restoreFile, .backUpFile, .write])
         case .withdrawnWithoutTextVanishes:
             Self.entry(
-                "a set without text that was taken out, because it got no answer, leaves no problem behind", ["I6", "I8"], seed: 5,
+                "a set without text that was taken out, because it got no answer, leaves no problem behind", ["I6", "I8"], seed: 25,
                 more: [.write, .sync])
         case .claimsUnseen:
             Self.entry(
@@ -145,7 +145,7 @@ enum PlantedBug: String, Sendable, CaseIterable {
         case .acknowledgesOnReading: Self.entry("a consumer's cursor is stored before it has dealt with the events", ["I10"], seed: 8)
         case .acknowledgesBlindly:
             Self.entry(
-                "an acknowledgement from a lost history counts", ["I10"], seed: 7, steps: 160,
+                "an acknowledgement from a lost history counts", ["I10"], seed: 24, steps: 160,
                 more: [.consume, .snapshotServer, .restoreServer, .serverWrite, .handOver])
         case .worksWithoutItsCursor:
             Self.entry("what a built-in consumer changes commits before its cursor", ["I16"], more: [.runBuiltin])
