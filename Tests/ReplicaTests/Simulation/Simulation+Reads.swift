@@ -108,7 +108,8 @@ extension Simulation {
         guard min(set.clock.feed.epoch, sight.epoch) >= position.epoch else { return }
         statistics.sights += 1
         guard !sight.values.contains(value) else { return }
-        throw BrokenInvariant(name: "I8", detail: "\(key).\(field) at \(position.position): its author's file showed \(sight.values), not \(value)")
+        throw BrokenInvariant(
+            name: "I8", detail: "\(key).\(field) at \(position.position): its author's file showed \(sight.values), not \(value)")
     }
 
     // MARK: Clocks
