@@ -32,9 +32,11 @@ actor Company {
         ownerCode = created["code"]?.stringValue ?? ""
     }
 
+    /// Again on the port that the replicas know.
     func start() async throws {
+        let wanted = port == 0 ? try LoopbackPort.chosen() : port
         let program = try RunningProgram(
-            "sync-server", ["serve", "--data-dir", dataFolder, "--listen", "127.0.0.1:\(port)"])
+            "sync-server", ["serve", "--data-dir", dataFolder, "--listen", "127.0.0.1:\(wanted)"])
         server = program
         let isListening = try await program.wait(seconds: 180) {
             $0.output.contains("listening on http://") || $0.errors.contains("listening on http://")

@@ -36,9 +36,9 @@ public final class WebhookReceiver: @unchecked Sendable {
     public private(set) var port = 0
 
     /// - Parameter behave: Gets each request and how many came before it; called on a thread of the connection.
-    public init(port: Int = 0, _ behave: @escaping @Sendable (Delivery, Int) -> Behaviour = { _, _ in .answer(204) }) throws {
+    public init(_ behave: @escaping @Sendable (Delivery, Int) -> Behaviour = { _, _ in .answer(204) }) throws {
         self.behave = behave
-        try listen(on: port)
+        try listen(on: LoopbackPort.chosen())
     }
 
     public var url: String { "http://127.0.0.1:\(port)/hook" }

@@ -58,8 +58,10 @@ final class Server: @unchecked Sendable {
 
     /// Throws when it ends before it listens.
     func startOnce(_ more: [String: String] = [:]) async throws {
+        let known = port
+        let wanted = known == 0 ? try LoopbackPort.chosen() : known
         let program = try RunningProgram(
-            "sync-server", ["serve", "--listen", "127.0.0.1:\(port)"] + options, environment: environment.merging(more) { $1 })
+            "sync-server", ["serve", "--listen", "127.0.0.1:\(wanted)"] + options, environment: environment.merging(more) { $1 })
         lock.withLock { self.program = program }
         let isListening = try await program.wait(seconds: 120) { $0.output.contains("listening on http://") }
         let text = program.output

@@ -67,11 +67,7 @@
         }
 
         /// A port on which nobody listens.
-        static func closedPort() throws -> Int {
-            let (descriptor, port) = try listen(backlog: 1)
-            close(descriptor)
-            return port
-        }
+        static func closedPort() throws -> Int { try LoopbackPort.chosen() }
 
         /// Heads of the requests so far.
         var requests: [String] { heads.with { $0 } }

@@ -28,7 +28,7 @@ final class ReverseProxy: @unchecked Sendable {
             throw Failure(description: "\(kind.rawValue) is not installed; scripts/requirements installs it")
         }
         folder = try Programs.temporaryFolder()
-        port = try ReverseProxy.freePort()
+        port = try LoopbackPort.chosen()
         let recipe = try ReverseProxy.recipe(kind)
         let text =
             kind == .nginx ? nginx(recipe, server, certificate.map { ($0.chain, $0.key) }) : haproxy(recipe, server, certificate?.both)
@@ -131,21 +131,5 @@ final class ReverseProxy: @unchecked Sendable {
             "global\n    maxconn 256\n    nbthread 1\n    log stdout format raw local0\ndefaults\n    mode http\n    log global\n    option httplog\n"
             + adapt(
                 recipe, [("bind :443 ssl crt /etc/ssl/sync.pem", bind), ("server one 127.0.0.1:8080", "server one 127.0.0.1:\(server)")])
-    }
-
-    private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
-            }
-        }
-        guard result == 0 else { throw Failure(description: "no free port: \(String(cString: strerror(errno)))") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }

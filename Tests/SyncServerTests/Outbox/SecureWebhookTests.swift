@@ -188,9 +188,7 @@ final class SecureEndpoint: @unchecked Sendable {
 
     init(_ authority: TestAuthority) throws {
         let output = Pipe()
-        let probe = try ListeningSocket.open(ListenAddress(host: "127.0.0.1", port: 0), backlog: 1)
-        port = probe.address.port
-        probe.close()
+        port = try LoopbackPort.chosen()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = ["openssl", "s_server", "-quiet", "-accept", "127.0.0.1:\(port)", "-cert", "leaf.pem", "-key", "leaf.key"]
         process.currentDirectoryURL = authority.folder
