@@ -13,6 +13,8 @@ public struct ReplicaEnvironment: Sendable {
     /// Captured rows that are sealed in one transaction, to begin with; 1...
     package var sealedAtOnce = 1_000
     package var sealingPauseMilliseconds: Int64 = 120
+    /// The time of an edit by plain SQL, which only SQLite's own clock has told; a test that decides the time says another one.
+    package var capturedMilliseconds: @Sendable (_ told: Int64) -> Int64 = { $0 }
     /// How long a write waits for another process that writes.
     package var lockPatienceMilliseconds = 30_000
     /// Called before each durable step; throwing stands for a crash or an I/O error right there.

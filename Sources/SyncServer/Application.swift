@@ -47,7 +47,10 @@ final class Application: @unchecked Sendable {
             let lanes = RequestLanes()
             http.lane = { lanes.lane(of: $0) }
             let crossOrigin = configuration.crossOrigin
-            if let crossOrigin { http.amend = { crossOrigin.open(&$1, to: $0) } }
+            http.amend = { request, response in
+                Correlation.name(request, in: &response)
+                crossOrigin?.open(&response, to: request)
+            }
             let documents = SchemaDocuments(schema)
             let entities = Set(schema.entities.map(\.name))
             let statistics = ServerStatistics()

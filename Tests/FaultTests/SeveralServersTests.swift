@@ -94,6 +94,57 @@ extension FaultTests {
             for server in servers { #expect(await server.end(SIGTERM) == 0) }
         }
 
+        /// As a proxy does that has lost count of requests and answers: two companies behind it get each other's.
+        @Test func answersThatAreMixedUp_areNobodys() async throws {
+            let random = SeededRandom.fresh()
+            print("mixed up by seed \(random.seed)")
+            let place = try await Workplace()
+            let server = try await place.server()
+            let neighbour = try await Tenant.made(place.database)
+            let draw = Locked(random)
+            let mixed = Locked(0)
+            let isHonest = Locked(true)
+            let balancer = try RequestBalancer(to: [server.port]) { request in
+                guard !isHonest.with({ $0 }), draw.with({ Bool.random(using: &$0) }) else { return .pass }
+                mixed.with { $0 += 1 }
+                return .mixUp
+            }
+            defer { balancer.close() }
+            let people = [
+                try await Person("olivia", in: place.folder, server: balancer.address, code: place.tenant.ownerCode),
+                try await Person("marcus", in: place.folder, server: balancer.address, code: try await place.tenant.code(for: "marcus")),
+                try await Person("noor", in: place.folder, server: balancer.address, code: neighbour.ownerCode),
+            ]
+            for person in people { try await person.syncUntilQuiet() }
+            isHonest.with { $0 = false }
+            for round in 0..<8 {
+                for person in people {
+                    _ = try await person.add("client", "name=\(person.name) \(round)")
+                    _ = try await person.run(["sync"])
+                }
+            }
+            isHonest.with { $0 = true }
+            for _ in 0..<2 { for person in people { try await person.syncUntilQuiet() } }
+            #expect(mixed.with { $0 } > 12)
+            for (person, others) in zip(people, [["olivia", "marcus"], ["olivia", "marcus"], ["noor"]]) {
+                #expect(try await person.isIdentical())
+                #expect(try await person.problems() == 0)
+                let expected = others.flatMap { name in (0..<8).map { "\(name) \($0)" } }
+                #expect(Set(try await person.clientNames().keys) == Set(expected), "\(person.name)")
+                // Not a byte of the other company's, wherever in the file.
+                let bytes = try Data(contentsOf: URL(fileURLWithPath: person.file))
+                for other in people.map(\.name) where !others.contains(other) {
+                    #expect(bytes.range(of: Data("\(other) 3".utf8)) == nil, "\(person.name) has something of \(other)'s")
+                }
+            }
+            // What each was told is what the server has decided.
+            for person in people {
+                let wrong = try await person.json("sql", "SELECT counter FROM _tideline_journal WHERE outcome NOT LIKE '%accepted%'")
+                #expect(wrong["data"]?.arrayValue?.isEmpty == true, "\(wrong)")
+            }
+            #expect(await server.end(SIGTERM) == 0)
+        }
+
         /// What a balancer does for the operator: it tries the other server when one does not take a connection.
         @Test func rollingRestart_underLoad_losesNoRequest() async throws {
             let place = try await Workplace()

@@ -140,7 +140,7 @@ extension Store {
                 edits.append(
                     CapturedEdit(
                         number: row.integer(9), group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id),
-                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: row.integer(7),
+                        kind: kind, old: old, new: new, checkpoint: mark?.position, atMilliseconds: environment.capturedMilliseconds(row.integer(7)),
                         oldMark: markOfImage(row, 4), newMark: markOfImage(row, 5)))
             } catch {
                 let mark = try? row.optionalText(6).flatMap { CheckpointMark(json: try JSONValue(parsing: $0)) }
@@ -153,7 +153,7 @@ extension Store {
                 }
                 var edit = CapturedEdit(
                     number: number, group: row.optionalInteger(0), summary: row.optionalText(8), key: RecordKey(entity, id), kind: kind,
-                    old: old?.record, new: new?.record, checkpoint: mark?.position, atMilliseconds: row.integer(7),
+                    old: old?.record, new: new?.record, checkpoint: mark?.position, atMilliseconds: environment.capturedMilliseconds(row.integer(7)),
                     oldMark: markOfImage(row, 4), newMark: markOfImage(row, 5))
                 edit.leaveOut(old: old?.unreadable ?? [:], new: new?.unreadable ?? [:])
                 edits.append(edit)

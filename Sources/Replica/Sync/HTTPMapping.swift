@@ -14,6 +14,17 @@ enum HTTPMapping {
             .joined(separator: "&")
     }
 
+    /// Chosen anew for every request; the same when one is sent again because its connection had been closed.
+    static func newCorrelation() -> String { UUID().uuidString.lowercased() }
+
+    /// An answer that names another request is nobody's answer here, whatever it says (protocol §7). One that names none may be a
+    /// proxy's own.
+    static func check(_ named: String?, answers correlation: String) throws {
+        guard named ?? correlation == correlation else {
+            throw TransportFailure.malformed("it is the answer to another request; something between here and the server mixes them up")
+        }
+    }
+
     static func error(_ body: [UInt8], _ status: Int) -> ErrorReply {
         if let json = try? JSONValue(parsing: body), let reply = ErrorReply(json: json) { return reply }
         // A proxy answered in the server's place.

@@ -2,6 +2,7 @@
 
 import Dispatch
 import Foundation
+import SyncProtocol
 
 /// What the server answered.
 struct HTTPReply {
@@ -9,6 +10,8 @@ struct HTTPReply {
     var body: [UInt8]
     /// The next answer on this connection would begin where this one ended.
     var keepsConnection: Bool
+    /// Which request it says it answers (``Correlation``).
+    var correlation: String?
 }
 
 /// Reads one answer. Throws ``TransportFailure``, or ``EndBeforeReply``.
@@ -27,6 +30,7 @@ struct HTTPReplyReader {
     private static let chunkLineBytesMax = 16 << 10
     private static let trailersMax = 100
     private static let interimMax = 32
+    private static let correlationField = Correlation.header.lowercased()
 
     private typealias Head = (status: Int, isVersion10: Bool, fields: [String: String])
 
@@ -60,7 +64,8 @@ struct HTTPReplyReader {
         let connection = Self.list(head.fields["connection"])
         var reply = HTTPReply(
             status: head.status, body: [],
-            keepsConnection: head.isVersion10 ? connection.contains("keep-alive") : !connection.contains("close"))
+            keepsConnection: head.isVersion10 ? connection.contains("keep-alive") : !connection.contains("close"),
+            correlation: head.fields[Self.correlationField])
         if head.status == 204 || head.status == 304 || head.status == 101 {
             reply.keepsConnection = reply.keepsConnection && head.status != 101 && start == buffer.count
             return reply

@@ -84,12 +84,15 @@
                 waiting.insert(lastExchange)
                 return lastExchange
             }
-            let request = head(method, target, token, body?.count) + (body ?? [])
+            let correlation = HTTPMapping.newCorrelation()
+            let request = head(method, target, token, correlation, body?.count) + (body ?? [])
             return try await withTaskCancellationHandler {
                 try await withCheckedThrowingContinuation { continuation in
                     queue.async {
                         continuation.resume(
-                            with: Result { try self.run(number, request, self.timeoutMilliseconds + extraMilliseconds) })
+                            with: Result {
+                                try self.run(number, request, correlation, self.timeoutMilliseconds + extraMilliseconds)
+                            })
                     }
                 }
             } onCancel: {
@@ -102,9 +105,12 @@
             }
         }
 
-        private func head(_ method: String, _ target: String, _ token: String?, _ bodyCount: Int?) -> [UInt8] {
+        private func head(
+            _ method: String, _ target: String, _ token: String?, _ correlation: String, _ bodyCount: Int?
+        ) -> [UInt8] {
             let address = host.contains(":") ? "[\(host)]" : host
             var text = "\(method) \(prefix)\(target) HTTP/1.1\r\nHost: \(address):\(port)\r\nAccept: application/json\r\n"
+            text += "\(Correlation.header): \(correlation)\r\n"
             if let token { text += "Authorization: Bearer \(token)\r\n" }
             if let bodyCount { text += "Content-Type: application/json\r\nContent-Length: \(bodyCount)\r\n" }
             return Array((text + "\r\n").utf8)
@@ -112,7 +118,7 @@
 
         // MARK: On the queue
 
-        private func run(_ number: Int, _ request: [UInt8], _ silenceMilliseconds: Int) throws -> [UInt8] {
+        private func run(_ number: Int, _ request: [UInt8], _ correlation: String, _ silenceMilliseconds: Int) throws -> [UInt8] {
             lock.withLock { current = number }
             defer {
                 lock.withLock {
@@ -133,6 +139,8 @@
                     let reply = try receive(silenceMilliseconds)
                     if !reply.keepsConnection { close() }
                     try throwIfCancelled(number)
+                    // Whose answer comes next on such a connection nobody knows: it is closed below.
+                    try HTTPMapping.check(reply.correlation, answers: correlation)
                     if (200...299).contains(reply.status) { return reply.body }
                     throw TransportFailure.reply(HTTPMapping.error(reply.body, reply.status), status: reply.status)
                 } catch let failure as TransportFailure {

@@ -14,8 +14,7 @@
         public static let timeoutSeconds: Double = 60
 
         private let server: URL
-        private let session: URLSession
-        private let replies: BoundedReplies
+        private let line: SessionLine
         #if canImport(FoundationNetworking)
             private let connection = ConnectionAge()
         #endif
@@ -25,11 +24,7 @@
 
         init(server: URL, bodyBytesMax: Int) {
             self.server = server
-            replies = BoundedReplies(bytesMax: bodyBytesMax)
-            let configuration = URLSessionConfiguration.ephemeral
-            configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
-            configuration.httpShouldSetCookies = false
-            session = URLSession(configuration: configuration, delegate: replies, delegateQueue: nil)
+            line = SessionLine(bodyBytesMax: bodyBytesMax)
         }
 
         public func enroll(_ request: EnrollmentRequest) async throws -> EnrollmentReply {
@@ -78,6 +73,8 @@
             guard let url = components.url else { throw TransportFailure.unreachable("\(server) is not an address") }
             var request = URLRequest(url: url, timeoutInterval: timeoutSeconds)
             request.httpMethod = method
+            let correlation = HTTPMapping.newCorrelation()
+            request.setValue(correlation, forHTTPHeaderField: Correlation.header)
             request.setValue("application/json", forHTTPHeaderField: "Accept")
             if let token { request.setValue("Bearer \(token)", forHTTPHeaderField: "Authorization") }
             if let body {
@@ -86,6 +83,11 @@
             }
             let (data, response) = try await data(for: request)
             let bytes = [UInt8](data)
+            do { try HTTPMapping.check(response.value(forHTTPHeaderField: Correlation.header), answers: correlation) } catch {
+                // Whose answer comes next on that connection nobody knows.
+                line.renew()
+                throw error
+            }
             #if canImport(FoundationNetworking)
                 connection.used()
             #endif
@@ -97,8 +99,7 @@
             let running = RunningTask()
             return try await withTaskCancellationHandler {
                 try await withCheckedThrowingContinuation { continuation in
-                    let task = session.dataTask(with: request)
-                    replies.expect(task) { result in
+                    let task = line.task(request) { result in
                         switch result {
                         case .success(let (data, response)): continuation.resume(returning: (data, response))
                         case .failure(let error as TransportFailure): continuation.resume(throwing: error)
@@ -128,6 +129,46 @@
                 return .unreachable(error.localizedDescription)
             default: return .dropped(error.localizedDescription)
             }
+        }
+    }
+
+    /// The session and who collects its answers. Nothing but a new session closes connections for good.
+    // @unchecked Sendable: both are only touched under the lock.
+    private final class SessionLine: @unchecked Sendable {
+        private let bodyBytesMax: Int
+        private let lock = NSLock()
+        private var session: URLSession
+        private var replies: BoundedReplies
+
+        init(bodyBytesMax: Int) {
+            self.bodyBytesMax = bodyBytesMax
+            (session, replies) = Self.made(bodyBytesMax)
+        }
+
+        private static func made(_ bodyBytesMax: Int) -> (URLSession, BoundedReplies) {
+            let replies = BoundedReplies(bytesMax: bodyBytesMax)
+            let configuration = URLSessionConfiguration.ephemeral
+            configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
+            configuration.httpShouldSetCookies = false
+            return (URLSession(configuration: configuration, delegate: replies, delegateQueue: nil), replies)
+        }
+
+        /// Not started yet.
+        func task(_ request: URLRequest, _ completion: @escaping BoundedReplies.Completion) -> URLSessionDataTask {
+            lock.withLock {
+                let task = session.dataTask(with: request)
+                replies.expect(task, completion)
+                return task
+            }
+        }
+
+        /// Requests under way go on where they are.
+        func renew() {
+            let old = lock.withLock {
+                defer { (session, replies) = Self.made(bodyBytesMax) }
+                return session
+            }
+            old.finishTasksAndInvalidate()
         }
     }
 

@@ -10,8 +10,9 @@ struct CrossOrigin: Sendable {
     let isOpen: Bool
 
     static let methods = "GET, HEAD, POST, PATCH, DELETE"
-    static let requestHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
-    static let answerHeaders = "ETag, Location, Retry-After, Allow, Idempotency-Replayed, X-Request-Id"
+    static let requestHeaders =
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, \(Correlation.header)"
+    static let answerHeaders = "ETag, Location, Retry-After, Allow, Idempotency-Replayed, X-Request-Id, \(Correlation.header)"
     /// Seconds a browser may remember what it was told before a request. Chromium keeps it for two hours at most.
     static let rememberedSeconds = 7_200
 

@@ -10,7 +10,11 @@ import TestSupport
 
 /// @unchecked Sendable: counters and servers are only touched under the lock.
 final class RequestBalancer: @unchecked Sendable {
-    enum Verdict: Sendable { case pass, loseRequest, loseReply }
+    enum Verdict: Sendable {
+        case pass, loseRequest, loseReply
+        /// Whoever asks gets the answer that was mixed up before on the same path, to whomever it belongs.
+        case mixUp
+    }
 
     struct Request: Sendable {
         var line: String
@@ -26,6 +30,8 @@ final class RequestBalancer: @unchecked Sendable {
     private var counts: [Int: Int] = [:]
     private var passed = 0
     private var isClosed = false
+    /// By path.
+    private var strayReplies: [Substring: [UInt8]] = [:]
 
     init(to servers: [Int], _ decide: @escaping @Sendable (Request) -> Verdict = { _ in .pass }) throws {
         self.servers = servers
@@ -61,7 +67,8 @@ final class RequestBalancer: @unchecked Sendable {
         while let message = try? reader.next() {
             let verdict = decide(Request(line: message.startLine, body: message.body))
             if verdict == .loseRequest { return }
-            guard let reply = forward(message.bytes), verdict == .pass else { return }
+            guard var reply = forward(message.bytes), verdict != .loseReply else { return }
+            if verdict == .mixUp { reply = swapped(reply, message.startLine) }
             var sent = 0
             while sent < reply.count {
                 let count = reply[sent...].withUnsafeBytes { send(client, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -69,6 +76,11 @@ final class RequestBalancer: @unchecked Sendable {
                 sent += count
             }
         }
+    }
+
+    private func swapped(_ reply: [UInt8], _ requestLine: String) -> [UInt8] {
+        let path = requestLine.split(whereSeparator: { " ?".contains($0) }).dropFirst().first ?? ""
+        return lock.withLock { strayReplies.updateValue(reply, forKey: path) ?? reply }
     }
 
     /// Like a usual balancer it tries the next server when one does not take the connection or drops it without a word.

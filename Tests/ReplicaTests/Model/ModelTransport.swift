@@ -28,8 +28,8 @@ enum Fault: Sendable {
     case truncate
     /// The network delivers the request twice; the answer to the second arrives.
     case duplicate
-    /// The answer to the previous call of this kind arrives instead.
-    case previousReply
+    /// The answer to another request arrives instead. Every transport finds that out (``Correlation``).
+    case strangersReply
     /// A push that stays under way: it arrives when ``ModelTransport/deliverLate()`` says so, and nobody waits for its answer.
     case late(TransportFailure)
 }
@@ -41,8 +41,10 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
     private var plan: (@Sendable (Call, Int) -> Fault?)?
     private var meanwhile: (@Sendable (Call, Moment) async -> Void)?
     private var counts: [Call: Int] = [:]
-    private var previous: [Call: [UInt8]] = [:]
     private var late: [(bytes: [UInt8], token: String)] = []
+    /// A transport that does not look: a stranger's answer is the one to the call of this kind before, and it is taken. Set once.
+    var takesAnyReply = false
+    private var previous: [Call: [UInt8]] = [:]
     private var pushes: [[UInt8]] = []
     private var pulls: [PullRequest] = []
 
@@ -64,9 +66,6 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         guard let body else { return during(nil) }
         during { call, moment in if moment == .before, call == .push || call == .pull { await body(call) } }
     }
-
-    /// What is answered with the reply to the call before is answered as it should be, until there is another one.
-    func forgetReplies(to call: Call) { lock.withLock { previous[call] = nil } }
 
     func count(_ call: Call) -> Int { lock.withLock { counts[call] ?? 0 } }
     var sentPushes: [[UInt8]] { lock.withLock { pushes } }
@@ -164,7 +163,8 @@ final class ModelTransport: SyncTransport, @unchecked Sendable {
         switch fault {
         case .loseReply(let failure): throw failure
         case .truncate: return Array(reply.prefix(reply.count / 2))
-        case .previousReply: return before ?? reply
+        case .strangersReply where takesAnyReply: return before ?? reply
+        case .strangersReply: throw TransportFailure.malformed("it is the answer to another request")
         default: return reply
         }
     }

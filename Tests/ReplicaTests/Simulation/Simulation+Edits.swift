@@ -182,6 +182,18 @@ extension Simulation {
 
     private func setText(_ site: SimulatedSite) async throws -> String {
         guard let (entity, field, id) = try await somewhere(site) else { return try await setOnce(site) }
+        return try await setText(site, entity, field, id)
+    }
+
+    /// To a record that the site has; nil where it has no text.
+    func write(_ site: SimulatedSite, to key: RecordKey) async throws -> String? {
+        guard let record = try await site.replica.get(key.entity, key.id), !record.isDeleted, !pair.contains(key.id),
+            let field = chance.pick(texts(site, of: key.entity))
+        else { return nil }
+        return try await setText(site, key.entity, field, key.id)
+    }
+
+    private func setText(_ site: SimulatedSite, _ entity: String, _ field: String, _ id: Identifier) async throws -> String {
         var values = [field: ledger.token()]
         // Two values of one command, as in a form.
         if profile == .steady, chance.percent(40), let other = chance.pick(texts(site, of: entity).filter({ $0 != field })) {

@@ -66,7 +66,7 @@ extension Simulation {
         let (kind, fault): (FaultKind, Fault) = chance.weighted([
             (4, (.unreachable, .fail(.unreachable("no network")))), (4, (.requestLost, .fail(lost))), (5, (.replyLost, .loseReply(lost))),
             (3, (.replyTruncated, .truncate)), (3, (.requestDoubled, .duplicate)),
-            (call == .pull ? 0 : 2, (.replyOfBefore, .previousReply)), (call == .push ? 3 : 0, (.requestLate, .late(lost))),
+            (2, (.replyToAnother, .strangersReply)), (call == .push ? 3 : 0, (.requestLate, .late(lost))),
             (2, (.serverBusy, .fail(busy))),
         ])
         // Every other push that gets lost does so under way.
@@ -88,11 +88,11 @@ extension Simulation {
     func revoke(_ site: SimulatedSite) async throws -> String {
         guard let replica = try await site.replica.replicaID else { return "nobody to revoke" }
         switch chance.below(8) {
-        case 0...3:
+        case 0...2:
             server.isRevoked.toggle()
             if server.isRevoked { tally.count(.tokensVoid) }
             return server.isRevoked ? "tokens are void" : "tokens hold again"
-        case 4...6:
+        case 3...5:
             guard let model else { return "not in this store" }
             guard model.revoked.insert(replica).inserted else {
                 if !revokedForGood.contains(replica) { model.revoked.remove(replica) }
@@ -123,7 +123,6 @@ extension Simulation {
         else { return "the role stays" }
         let outcome = setRole(new, of: site.member)
         if new == .viewer { hasOnlyRead.insert(site.member) }
-        forgetReadings()
         guard outcome.status == .accepted else { return "\(old.rawValue) cannot become \(new.rawValue)" }
         let isNarrower = (ranks.firstIndex(of: new) ?? 0) < (ranks.firstIndex(of: old) ?? 0)
         tally.count(isNarrower ? .roleNarrowed : .roleWidened)
@@ -448,15 +447,11 @@ extension Simulation {
         let forgets = chance.percent(50) || laterIDs.contains { old.records[RecordKey("replica", $0)] == nil }
         server.restore(old, keepsEnrolments: !forgets)
         ownWrites = backup.ownWrites
-        forgetReadings()
         tally.count(.serverRestored)
         var words = "from \(now.position) back to \(old.position)"
         if forgets { words += try await noteForgotten() }
         return words
     }
-
-    /// A reply to a reading from before a change of role has what its reader may not see any more. HTTP does not mix replies up.
-    private func forgetReadings() { for site in sites { site.model.forgetReplies(to: .get) } }
 
     func forgetTombstones() -> String {
         server.forgetTombstones()
@@ -466,26 +461,48 @@ extension Simulation {
 
     /// By ordinary edits: a deal gets another owner, a contact a client more or less. Whoever may not read it any more has to lose it.
     func handOver(_ site: SimulatedSite) async throws -> String {
-        let records = server.snapshot().records.values.filter(\.isLive).sorted { $0.id < $1.id }
+        let before = server.snapshot().records
+        let records = before.values.filter(\.isLive).sorted { $0.id < $1.id }
         func any(_ entity: String) -> RecordState? { chance.pick(records.filter { $0.schema.name == entity }) }
+        let links = records.filter { $0.schema.name == "client_contact" }
         let change: Change
-        switch chance.below(5) {
-        case 0, 1, 2:
+        switch chance.below(6) {
+        case 0, 1:
             guard let deal = any("deal"), let owner = any("member") else { return "no deal" }
             change = Change(key: deal.key, operation: .patch(fields: ["owner": .string(owner.id.text)], was: [:]))
-        case 3:
-            guard let link = any("client_contact") else { return "no link" }
+        case 2, 3, 4 where !links.isEmpty:
+            // A contact that has no other leaves the sight of the field.
+            let last = links.filter { link in !links.contains { $0.id != link.id && $0["contact"] == link["contact"] } }
+            guard let link = chance.pick(last.isEmpty || chance.percent(30) ? links : last) else { return "no link" }
             change = Change(key: link.key, operation: .delete)
         default:
-            let (first, second) = chance.percent(50) ? ("client", "contact") : ("deal", "contact")
+            let (first, second) = links.isEmpty || chance.percent(50) ? ("client", "contact") : ("deal", "contact")
             guard let one = any(first), let other = any(second) else { return "nothing to link" }
             let fields: JSONObject = [first: .string(one.id.text), second: .string(other.id.text)]
             guard let id = server.schema.entity("\(first)_\(second)")?.deterministicID({ fields[$0] }) else { return "no link" }
             change = Change("\(first)_\(second)", id, .create(fields: fields))
         }
         let outcome = serverWrites([change])
-        if outcome.status == .accepted { tally.count(.leftScope) }
-        return "\(change.key.entity) \(change.operation.name) \(outcome.status.rawValue)"
+        let words = "\(change.key.entity) \(change.operation.name) \(outcome.status.rawValue)"
+        guard outcome.status == .accepted else { return words }
+        tally.count(.leftScope)
+        guard let written = try await writeToWhatLeft(before) else { return words }
+        return words + ", and " + written
+    }
+
+    /// Who has just lost sight of something may be writing to it at that moment.
+    private func writeToWhatLeft(_ before: [RecordKey: RecordState]) async throws -> String? {
+        let after = server.snapshot().records
+        for site in sites where site.isEnrolled && chance.percent(50) {
+            guard let role = after[RecordKey("member", site.member)]?.text("role").flatMap(Role.init(rawValue:)) else { continue }
+            let (had, has) = (Reader(member: site.member, role: role, records: before), Reader(member: site.member, role: role, records: after))
+            let left = after.values.filter { record in
+                record.isLive && before[record.key].map { had.mayHold($0) } == true && !has.mayHold(record)
+            }
+            guard let record = chance.pick(left.sorted { $0.id < $1.id }) else { continue }
+            if let what = try await write(site, to: record.key) { return "\(site.name) \(what)" }
+        }
+        return nil
     }
 
     // MARK: Planted bugs

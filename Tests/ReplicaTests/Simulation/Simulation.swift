@@ -190,6 +190,7 @@ actor Simulation {
     func open(_ name: String, member: Identifier, error: Int64, build: Schema, path: String? = nil) async throws -> SimulatedSite {
         let path = path ?? newPath()
         let surroundings = SimulatedSite.Surroundings(server, clockError: error)
+        surroundings.model.takesAnyReply = bug == .takesAnyAnswer
         surroundings.model.during { [weak self, model = surroundings.model] call, moment in await self?.meanwhile(model, call, moment) }
         let replica = try await open(path, build, surroundings)
         let site = SimulatedSite(name: name, member: member, surroundings: surroundings, path: path, build: build, replica: replica)
@@ -207,6 +208,7 @@ actor Simulation {
                 try Task.checkCancellation()
                 clock.sleep(milliseconds)
             })
+        environment.capturedMilliseconds = { _ in clock.now + surroundings.clockError.with { $0 } }
         environment.storageStep = { try surroundings.step($0) }
         let network = SimulatedNetwork(
             model: surroundings.model, sent: words == nil ? sent : SentSets(), bug: words == nil ? bug : nil, chance: entropy,

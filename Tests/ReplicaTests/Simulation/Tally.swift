@@ -7,7 +7,7 @@ import TestSupport
 /// A kind of fault. A soak in which one of them hardly fired has not looked where it says it looked.
 enum FaultKind: String, Sendable, CaseIterable, Comparable {
     // The network.
-    case unreachable, requestLost, requestCut, replyLost, replyTruncated, requestDoubled, requestLate, replyOfBefore, serverBusy, serverDeaf
+    case unreachable, requestLost, requestCut, replyLost, replyTruncated, requestDoubled, requestLate, replyToAnother, serverBusy, serverDeaf
     // The machine.
     case processDied, diskFull, storageFailed, clockDrifted, clockJumped, clockYearsOff, journalPruned
     // People and their files.
@@ -33,7 +33,7 @@ enum FaultKind: String, Sendable, CaseIterable, Comparable {
         case .diskFull, .storageFailed, .clockYearsOff, .requestCut: 15
         case .serverClockJumped, .weekPassed, .journalPruned, .requestLate: 25
         case .acknowledgementLost, .roleWidened, .meanwhileForgotten, .meanwhileRestored: 35
-        case .replyOfBefore, .enrolledLate, .meanwhileConsumed, .meanwhileCopied, .replicaForgotten: 40
+        case .replyToAnother, .enrolledLate, .meanwhileConsumed, .meanwhileCopied, .replicaForgotten: 40
         case .replicaSuspended, .roleNarrowed, .fileCopied, .fileRestored, .rebuilt, .enrolledAgain, .enrolmentFailed: 45
         case .tombstonesForgotten, .tokensVoid, .acknowledgementLate, .builtinDied, .clockJumped, .clockDrifted, .meanwhileRevoked,
             .meanwhileRoleChanged:

@@ -20,6 +20,27 @@
             }
         }
 
+        @Test func answerToAnotherRequest_isTakenForNone_andItsConnectionIsGivenUp() async throws {
+            let stranger = "\(Correlation.header): 0b5c1c52-0000-4000-8000-000000000001\r\n"
+            let error = #"{"error":{"code":"new_epoch","message":"restored"}}"#
+            let listener = try ScriptedListener([
+                [.readRequest, .answer("one"), .readRequest, .reply("two", headers: stranger), .holdUntilClosed],
+                [.readRequest, .reply(error, status: "409 Conflict", headers: stranger), .holdUntilClosed],
+                [.readRequest, .answer("three"), .close],
+            ])
+            let url = try #require(URL(string: "http://127.0.0.1:\(listener.port)"))
+            let transport = URLSessionTransport(server: url)
+            #expect(try await transport.digest(token: "t") == Array("one".utf8))
+            for _ in 0..<2 {
+                do {
+                    let bytes = try await transport.digest(token: "t")
+                    Issue.record("taken: \(String(decoding: bytes, as: UTF8.self))")
+                } catch TransportFailure.malformed(let message) { #expect(message.contains("another request")) }
+            }
+            #expect(try await transport.digest(token: "t") == Array("three".utf8))
+            #expect(Set(listener.requests.compactMap(ScriptedListener.correlation)).count == 4)
+        }
+
         @Test(arguments: [1, most, most + 1, 3 * most])
         func answer_isReadUpToItsLimit_howeverItsLengthIsSaid(count: Int) async throws {
             let body = [UInt8](repeating: 0x20, count: count)

@@ -3,6 +3,7 @@
 #if canImport(Glibc)
     import Foundation
     import Glibc
+    import SyncProtocol
     import TestSupport
 
     struct ListenerFailure: Error, CustomStringConvertible {
@@ -14,6 +15,8 @@
         /// Reads a whole request, body included.
         case readRequest
         case send([UInt8])
+        /// Answers the request that was read last, by its name.
+        case answer(String)
         /// Ends the connection properly.
         case close
         /// Ends it with a reset.
@@ -114,6 +117,9 @@
         private func perform(_ step: ServerStep, _ connection: Int32) -> Bool {
             switch step {
             case .readRequest: readRequest(connection)
+            case .answer(let body):
+                let id = Self.correlation(heads.with { $0.last } ?? "") ?? ""
+                return perform(.reply(body, headers: "\(Correlation.header.uppercased()): \(id)\r\n"), connection)
             case .send(let bytes):
                 var sent = 0
                 while sent < bytes.count {
@@ -136,6 +142,11 @@
                 while recv(connection, &byte, 1, 0) > 0 {}
             }
             return true
+        }
+
+        static func correlation(_ head: String) -> String? {
+            let prefix = Correlation.header + ": "
+            return head.split(separator: "\r\n").first { $0.hasPrefix(prefix) }.map { String($0.dropFirst(prefix.count)) }
         }
 
         private func readRequest(_ connection: Int32) {

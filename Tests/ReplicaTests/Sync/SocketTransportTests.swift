@@ -160,6 +160,35 @@
             #expect(text(try await transport.digest(token: "t")) == "three")
         }
 
+        @Test func answerToAnotherRequest_isTakenForNone_whateverItSays() async throws {
+            let stranger = "\(Correlation.header): 0b5c1c52-0000-4000-8000-000000000001\r\n"
+            let fork = #"{"error":{"code":"fork","counter":1,"message":"another copy"}}"#
+            let listener = try ScriptedListener([
+                [.readRequest, .answer("one"), .readRequest, .reply("two", headers: stranger), .holdUntilClosed],
+                [.readRequest, .reply(fork, status: "409 Conflict", headers: stranger), .holdUntilClosed],
+                [.readRequest, .reply("", status: "204 No Content", headers: stranger), .holdUntilClosed],
+                // It names itself, and then another.
+                [.readRequest, .reply("three", headers: "\(Correlation.header): a\r\n" + stranger), .holdUntilClosed],
+                [.readRequest, .answer("four"), .readRequest, .answer("five")],
+            ])
+            let transport = try transport(listener.port)
+            #expect(text(try await transport.push([1], token: "t")) == "one")
+            for _ in 0..<4 {
+                let failure = await failure { try await transport.push([1], token: "t") }
+                guard case .malformed(let message)? = failure, message.contains("another request") else {
+                    Issue.record("\(String(describing: failure))")
+                    return
+                }
+                #expect(failure?.isUnanswered == true && failure?.isRetryable == true)
+            }
+            // Each on a connection of its own: nobody knows what comes next on the one before.
+            #expect(text(try await transport.push([1], token: "t")) == "four")
+            #expect(text(try await transport.digest(token: "t")) == "five")
+            #expect(listener.connectionCount == 5)
+            let ids = listener.requests.compactMap(ScriptedListener.correlation)
+            #expect(Set(ids).count == 7 && ids.allSatisfy(Correlation.isWellFormed))
+        }
+
         @Test(arguments: [
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "HTTP/1.1 200 OK\r\nContent-Le",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",

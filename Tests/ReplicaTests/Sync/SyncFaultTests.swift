@@ -47,7 +47,7 @@ import Testing
         try await expectConverged(world, site)
     }
 
-    @Test(arguments: ["fail", "lose", "truncate", "duplicate", "previous"]) func everyCallBrokenOnce_stillConverges(kind: String)
+    @Test(arguments: ["fail", "lose", "truncate", "duplicate", "stranger"]) func everyCallBrokenOnce_stillConverges(kind: String)
         async throws
     {
         let fault: Fault =
@@ -56,7 +56,7 @@ import Testing
             case "lose": .loseReply(.timeout)
             case "truncate": .truncate
             case "duplicate": .duplicate
-            default: .previousReply
+            default: .strangersReply
             }
         let world = try World()
         let a = try await world.replica("a")
