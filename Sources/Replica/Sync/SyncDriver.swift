@@ -287,7 +287,7 @@ struct SyncWork {
         do {
             _ = try await transport.pull(request, token: token)
         } catch TransportFailure.reply(let reply, let status) {
-            if reply.knownCode == .resyncRequired { return nil }
+            if reply.knownCode == .resyncRequired || reply.knownCode == .invalidCursor { return nil }
             return .reply(reply, status: status)
         }
         return nil

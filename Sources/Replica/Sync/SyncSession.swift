@@ -165,7 +165,7 @@ struct SyncSession: Sendable {
                 return .withdrawFirst
             }
             switch reply.knownCode {
-            case .newEpoch: return rebuild(.newEpoch, failure)
+            case .newEpoch, .invalidCursor: return rebuild(.newEpoch, failure)
             case .resyncRequired: return rebuild(.resyncRequired, failure)
             case .counterGap where reoffers == 0:
                 if let expected = reply.details["expected"]?.integerValue {
@@ -231,7 +231,7 @@ struct SyncSession: Sendable {
     private mutating func pullFailed(_ failure: TransportFailure) -> Instruction {
         if case .reply(let reply, let status) = failure {
             switch reply.knownCode {
-            case .newEpoch: return rebuild(.newEpoch, failure)
+            case .newEpoch, .invalidCursor: return rebuild(.newEpoch, failure)
             case .resyncRequired: return rebuild(.resyncRequired, failure)
             default: if status < 500, status != 429 { return .stop(failure) }
             }
@@ -250,6 +250,8 @@ struct SyncSession: Sendable {
         return wait(then: .pull)
     }
 
+    /// A cursor that the server did not make (a damaged file has one, or the key of the server is another one now) proves nothing about
+    /// what the server still has: everything goes out again, as after a restore.
     private mutating func rebuild(_ reason: RebuildReason, _ failure: TransportFailure) -> Instruction {
         guard rebuilds < Self.rebuildsMax else { return .stop(failure) }
         rebuilds += 1

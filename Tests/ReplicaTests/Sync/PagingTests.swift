@@ -144,6 +144,53 @@ import Testing
         try await expectConverged(world, b)
     }
 
+    /// A damaged file, or a server whose key is another one: neither may stop a file for ever.
+    @Test(arguments: [true, false]) func cursorThatTheServerDidNotMake_isLeftBehind_keepingPending(pushesFirst: Bool) async throws {
+        let world = try World()
+        let a = try await world.replica("a")
+        let b = try await world.replica("b")
+        let shared = try await a.client("Shared", ["notes": "base"])
+        try await expectConverged(world, a, b)
+        try await a.set("client", shared, ["notes": "from a"])
+        try await a.sync()
+        let mine = pushesFirst ? try await b.client("Mine") : shared
+        for isStaged in [false, true] {
+            if isStaged {
+                b.transport.breaking { call, number in call == .pull && number == 2 ? .fail(.unreachable("gone")) : nil }
+                _ = try await replicaError { try await b.sync(SyncOptions(pageLimit: 1, rebuilds: true)) }
+                b.transport.breaking(nil)
+            }
+            _ = try await b.replica.file.write {
+                try Metadata(connection: $0.connection).set(isStaged ? Metadata.Key.stageNext : .cursor, "rubbish")
+            }
+            let report = try await b.sync(SyncOptions(pageLimit: 2))
+            #expect(report.isResync && report.pushFailure == nil && report.newProblems.isEmpty, "\(isStaged)")
+            #expect(try await b.replica.pending().isEmpty)
+        }
+        #expect(try await b.replica.get("client", mine) != nil)
+        #expect(try await b.value("client", shared, "notes") == "from a")
+        let next = try await b.sync()
+        #expect(!next.isResync)
+        try await expectConverged(world, a, b)
+    }
+
+    /// Every cursor is refused, those that were just made as well: the sync ends with the reason, and nothing is lost.
+    @Test func serverThatRefusesEveryCursor_endsTheSync_withItsReason() async throws {
+        let world = try World()
+        let b = try await world.replica("b")
+        let mine = try await b.client("Mine")
+        try await b.sync()
+        let later = try await b.client("Later")
+        let refused = TransportFailure.reply(ErrorReply(.invalidCursor, "not mine", requestID: "r"), status: 400)
+        b.transport.breaking { call, _ in call == .pull ? .fail(refused) : nil }
+        let error = try await replicaError { try await b.sync() }
+        #expect(error?.message.contains("not mine") == true, "\(String(describing: error))")
+        b.transport.breaking(nil)
+        try await b.sync()
+        for id in [mine, later] { #expect(try await b.replica.get("client", id) != nil) }
+        try await expectConverged(world, b)
+    }
+
     @Test func resync_isResumed_whereverItStops() async throws {
         let world = try World()
         let a = try await world.replica("a")
