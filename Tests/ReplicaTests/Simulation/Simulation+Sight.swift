@@ -26,7 +26,11 @@ extension Simulation {
     private func replay(_ entry: ActivityEntry, in past: inout [RecordKey: RecordState]) {
         guard let schema = server.schema.entity(entry.key.entity) else { return }
         var record = past[entry.key] ?? RecordState(schema: schema, id: entry.key.id)
-        if entry.operation == .create { record.createdBy = entry.actor }
+        if entry.operation == .create {
+            // A link that is made anew begins anew; its entry does not say that its tombstone is gone.
+            record = RecordState(schema: schema, id: entry.key.id)
+            record.createdBy = entry.actor
+        }
         for (field, change) in entry.allChanges {
             let new = change["new"] ?? .null
             if field == "deleted_at" { record.deletedAt = new.integerValue } else if schema.field(field) != nil { record[field] = new }
